@@ -1,0 +1,50 @@
+# Every target sets up what it needs in .venv, and does so again only when pyproject.toml changes.
+# PYTHON names the interpreter the environment is made with, WORKERS the test processes.
+PYTHON ?= python3
+WORKERS ?= 2
+
+BIN := .venv/bin
+CORE := .venv/.core-installed
+DEV := .venv/.dev-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean
+
+help: ## This list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(CORE) ## Train on embedded images and print a verdict, in under a minute
+	@$(BIN)/understudy demo
+
+test: check ## Lint, types and the whole test suite but the slow runs
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+
+check: $(DEV) ## Lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV) ## Lay the code out and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## The slow scripts behind published figures; run one with NAME=... ARGS="..."
+ifdef NAME
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+else
+	@grep '^|' benchmarks/README.md
+	@echo 'Run one: make bench NAME=digits_reference'
+endif
+
+clean: ## Remove the environment and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
+
+$(CORE): pyproject.toml
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV): pyproject.toml
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(CORE) $@
