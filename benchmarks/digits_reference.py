@@ -6,11 +6,12 @@ import time
 import warnings
 from typing import Any
 
-import common
 from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
+
+import common
 
 SEEDS = range(10)
 LABELS = (20, 40, 100)
@@ -29,7 +30,7 @@ def estimators(num_labels: int) -> dict[str, ClassifierMixin]:
 
 def main() -> None:
     """Measure every estimator on every split and write the record."""
-    # LabelSpreading divides by zero for images no label reaches; Platt scaling inside SVC is on its way out of scikit-learn.
+    # LabelSpreading divides by zero for images no label reaches; scikit-learn is removing Platt scaling from SVC.
     warnings.filterwarnings("ignore", "invalid value encountered in divide", RuntimeWarning)
     warnings.filterwarnings("ignore", "The `probability` parameter was deprecated", FutureWarning)
     accuracies: dict[str, dict[str, list[float]]] = {}
