@@ -1,0 +1,21 @@
+"""Networks, and what the engine must know of them: input layers, head, and batch-norm statistics."""
+
+from understudy.models.batch_norm import evaluation_check, frozen_statistics, recompute_statistics
+from understudy.models.heads import check_network, feature_width, find_head, logits_and_features
+from understudy.models.normalize import Normalize, PatchWhitening, fit_input
+from understudy.models.zoo import build, names
+
+__all__ = [
+    "Normalize",
+    "PatchWhitening",
+    "build",
+    "check_network",
+    "evaluation_check",
+    "feature_width",
+    "find_head",
+    "fit_input",
+    "frozen_statistics",
+    "logits_and_features",
+    "names",
+    "recompute_statistics",
+]

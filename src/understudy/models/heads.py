@@ -1,0 +1,131 @@
+"""The classifier's last linear layer: where it is, what enters it, and whether the network around it fits the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from understudy.core.errors import UserError
+
+ASK_FOR_FEATURES = "give features=, a function from a batch to its feature vectors"
+
+
+def find_head(network: nn.Module) -> tuple[str, nn.Linear]:
+    """Name and module of the network's last linear layer, which is taken to give the logits.
+
+    Raises:
+        UserError: the network has no linear layer.
+    """
+    found = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not found:
+        raise UserError(
+            f"{type(network).__name__} has no nn.Linear whose input could be its features; {ASK_FOR_FEATURES}"
+        )
+    return found[-1]
+
+
+def feature_width(network: nn.Module) -> int:
+    """Width of the vectors that enter the head."""
+    return find_head(network)[1].in_features
+
+
+def logits_and_features(
+    network: nn.Module, x: Float[Tensor, "n ..."]
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n d"]]:
+    """Logits of one forward and the input of the head in that same forward, both with their gradients.
+
+    Raises:
+        UserError: the network has no linear layer, or does not call it with one vector per row.
+    """
+    name, head = find_head(network)
+    seen: list[Tensor] = []
+
+    def remember(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(args[0] if args else kwargs["input"])
+
+    handle = head.register_forward_pre_hook(remember, with_kwargs=True)
+    try:
+        logits = network(x)
+    finally:
+        handle.remove()
+    if not seen or seen[-1].ndim != 2 or len(seen[-1]) != len(x):
+        what = f"gets {tuple(seen[-1].shape)}" if seen else "is not called"
+        raise UserError(
+            f"the last linear layer of {type(network).__name__}, {name!r}, {what} for a batch of {len(x)}, "
+            f"so its input is not one feature vector per row; {ASK_FOR_FEATURES}"
+        )
+    return logits, seen[-1]
+
+
+@torch.no_grad()
+def check_network(network: nn.Module, shape: tuple[int, ...], num_classes: int) -> None:
+    """Run a made-up batch of two rows through the network in evaluation mode and leave the network as it was.
+
+    Raises:
+        UserError: the network does not take such rows, or does not give one logit per class.
+    """
+    name = type(network).__name__
+    x = _probe_batch(network, shape)
+    modes = [(module, module.training) for module in network.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers() if not nn.parameter.is_lazy(buffer)]
+    try:
+        network.eval()
+        output = network(x)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{name} does not take {_rows(shape)}{_channels(network, shape)}: {reason}; "
+            "change the network, or the size and channels of the images"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for buffer, saved in buffers:
+            buffer.copy_(saved)
+    _check_output(name, output, num_classes)
+
+
+def _probe_batch(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    parameters = [parameter for parameter in network.parameters() if not nn.parameter.is_lazy(parameter)]
+    like = parameters[0] if parameters else torch.zeros(())
+    return torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
+
+
+def _check_output(name: str, output: object, num_classes: int) -> None:
+    if not isinstance(output, Tensor):
+        raise UserError(f"{name} returns a {type(output).__name__}; it must return one tensor of logits")
+    if output.ndim != 2 or len(output) != 2:
+        raise UserError(
+            f"{name} returns a tensor of shape {tuple(output.shape)} for 2 rows; it must be (2, {num_classes}), "
+            "one logit per row and class"
+        )
+    if output.shape[1] != num_classes:
+        raise UserError(
+            f"{name} gives {output.shape[1]} logits and the data has {num_classes} classes; "
+            f"make its last layer {num_classes} wide"
+        )
+    if not output.isfinite().all():
+        raise UserError(f"{name} gives logits that are not finite on inputs in [0, 1]; check its weights")
+    if (
+        (output >= 0).all()
+        and (output <= 1).all()
+        and torch.allclose(output.float().sum(1), torch.ones(2).to(output.device), atol=1e-3)
+    ):
+        raise UserError(f"{name} returns probabilities; it must return logits, so remove its last softmax")
+
+
+def _rows(shape: tuple[int, ...]) -> str:
+    if len(shape) == 3:
+        return f"images of {shape[0]} channel{'s' * (shape[0] != 1)} and {shape[1]}x{shape[2]} px"
+    return f"rows of shape {shape}"
+
+
+def _channels(network: nn.Module, shape: tuple[int, ...]) -> str:
+    """What the first convolution wants, when it is not what the images have."""
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or len(shape) != 3 or first.in_channels == shape[0]:
+        return ""
+    return f" (its first convolution takes {first.in_channels})"
