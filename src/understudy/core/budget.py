@@ -1,0 +1,104 @@
+"""How long a run may take: wall seconds, processor seconds or steps, and the clock that measures it."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from understudy.core.errors import ConfigError
+
+_UNITS = {"s": ("wall_s", 1), "m": ("wall_s", 60), "h": ("wall_s", 3600), "cpu-s": ("cpu_s", 1), "steps": ("steps", 1)}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One limit on a training run; several may be set, and the first one reached ends the run.
+
+    Args:
+        wall_s: Seconds on the wall clock.
+        cpu_s: Seconds of processor time of this process, all threads together.
+        steps: Optimizer steps.
+    """
+
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = [value for value in (self.wall_s, self.cpu_s, self.steps) if value is not None]
+        if not limits or any(not 0 < value < float("inf") for value in limits):
+            raise ConfigError(f"a budget must be above zero, got {self}; give for example 90s, 10m, 2h or 5000steps")
+
+    @classmethod
+    def parse(cls, text: str | Budget) -> Budget:
+        """The budget that `90s`, `10m`, `2h`, `1200cpu-s` or `5000steps` stands for.
+
+        Raises:
+            ConfigError: The text is none of these, or the number is not above zero.
+        """
+        if isinstance(text, Budget):
+            return text
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|cpu-s|steps)", text.strip().lower())
+        if match is None or float(match[1]) == 0 or (match[2] == "steps" and "." in match[1]):
+            raise ConfigError(
+                f"budget {text!r} is not a length of time or a number of steps above zero; "
+                "give for example 90s, 10m, 2h, 1200cpu-s or 5000steps"
+            )
+        field, factor = _UNITS[match[2]]
+        return cls(steps=int(match[1])) if field == "steps" else cls(**{field: float(match[1]) * factor})
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a clock, not a count, decides when the run ends."""
+        return self.wall_s is not None or self.cpu_s is not None
+
+    def __str__(self) -> str:
+        parts = []
+        if self.wall_s is not None:
+            parts.append(format_seconds(self.wall_s))
+        if self.cpu_s is not None:
+            parts.append(f"{self.cpu_s:.4g} cpu-s")
+        if self.steps is not None:
+            parts.append(f"{self.steps} steps")
+        return " or ".join(parts)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time spent: on the wall clock, and of the processor by all threads of this process."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    @classmethod
+    def now(cls) -> Cost:
+        """The clocks' present readings; only differences mean something."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
+
+    def share_of(self, budget: Budget) -> float:
+        """The part of the budget's time that is spent, 1 at its end; 0 for a budget of steps alone."""
+        shares = [0.0]
+        if budget.wall_s is not None:
+            shares.append(self.wall_s / budget.wall_s)
+        if budget.cpu_s is not None:
+            shares.append(self.cpu_s / budget.cpu_s)
+        return max(shares)
+
+
+def format_seconds(seconds: float) -> str:
+    """A length of time as a person writes it: 8.4 s, 90 s, 10 min, 2 h 5 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,211 @@
+"""Settings as frozen dataclasses that check themselves, and their strict translation to and from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+from understudy.core.errors import ConfigError, nearest
+from understudy.core.registry import Registry
+
+T = TypeVar("T", bound="Config")
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What is known of a setting beside its type and default; declared once, used for checks, help, docs and tests.
+
+    Args:
+        help: What it means, in one phrase.
+        low: Smallest value allowed.
+        high: Largest value allowed.
+        choices: The only values allowed.
+        probe: A legal value, far from the default, that must change a training run.
+    """
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    probe: Any = None
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with the value, as the end of a sentence, or None."""
+        if self.choices and value not in self.choices:
+            return f"is {value!r}; {nearest(str(value), self.choices)}"
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if value != value or (self.low is not None and value < self.low):
+                return f"is {value}; it must be at least {self.low}"
+            if self.high is not None and value > self.high:
+                return f"is {value}; it must be at most {self.high}"
+        return None
+
+    @property
+    def allowed(self) -> str:
+        """The values allowed, for help and documentation."""
+        if self.choices:
+            return " | ".join(self.choices)
+        if self.low is None and self.high is None:
+            return "any"
+        return f"{'-inf' if self.low is None else f'{self.low:g}'} to {'inf' if self.high is None else f'{self.high:g}'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of every group of settings: types and ranges are checked on construction, from code or from a file."""
+
+    name: ClassVar[str] = ""
+    variants: ClassVar[Registry[Any] | None] = None
+
+    def __post_init__(self) -> None:
+        problems = _problems(type(self), {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        if problems:
+            title = type(self).name or type(self).__name__
+            raise ConfigError("; ".join(f"{title}.{problem}" for problem in problems))
+
+
+def knobs(kind: type[Config]) -> dict[str, Knob]:
+    """The declared knob of every setting of a class, by name."""
+    found = {}
+    for name, hint in _hints(kind).items():
+        for extra in getattr(hint, "__metadata__", ()):
+            if isinstance(extra, Knob):
+                found[name] = extra
+    return found
+
+
+def to_table(config: Config) -> dict[str, Any]:
+    """The settings as nested plain values, ready for TOML; unset (None) settings are left out."""
+    table: dict[str, Any] = {"name": config.name} if type(config).variants is not None else {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Config):
+            table[field.name] = to_table(value)
+        elif value is not None:
+            table[field.name] = list(value) if isinstance(value, tuple) else value
+    return table
+
+
+def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T:
+    """The settings that a nested table describes; a `name` in it picks the class where several exist.
+
+    Raises:
+        ConfigError: A key is unknown (the nearest valid one is named), or a value has the wrong type or range.
+    """
+    prefix = f"{where}." if where else ""
+    values = dict(table)
+    if kind.variants is not None:
+        name = values.pop("name", kind.name)
+        if not name:
+            raise ConfigError(f"{where or kind.__name__} needs a name; allowed: {', '.join(kind.variants.names())}")
+        kind = kind.variants.get(name)
+    hints = _hints(kind)
+    unknown = [key for key in values if key not in hints]
+    if unknown:
+        raise ConfigError("; ".join(f"unknown setting {prefix}{key}: {nearest(key, hints)}" for key in unknown))
+    for key, value in values.items():
+        nested = _config_class(hints[key])
+        if nested is not None and isinstance(value, Mapping):
+            values[key] = from_table(nested, value, where=f"{prefix}{key}")
+        elif isinstance(value, list):
+            values[key] = tuple(value)
+    problems = _problems(kind, values)
+    if problems:
+        raise ConfigError("; ".join(f"{prefix}{problem}" for problem in problems))
+    return kind(**values)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: The file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration file {path} is not TOML: {error}") from None
+
+
+def override(table: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """A copy of the table in which assignments such as `method.threshold=0.9` were carried out in turn.
+
+    Raises:
+        ConfigError: An assignment is not KEY=VALUE, or its key goes through something that is no table.
+    """
+    result = _copy(table)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"override {assignment!r} is not KEY=VALUE; write for example method.threshold=0.9")
+        inner = result
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"override {assignment!r} goes through {key!r}, which is a value and no table")
+        if keys[-1] == "name":
+            inner.clear()  # another class has other settings; keeping the old ones would only make errors
+        inner[keys[-1]] = _parse_value(text.strip())
+    return result
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in table.items()}
+
+
+@functools.cache
+def _hints(kind: type[Config]) -> dict[str, Any]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _config_class(hint: Any) -> type[Config] | None:
+    for candidate in (hint, *getattr(hint, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, Config):
+            return candidate
+    return None
+
+
+@functools.cache
+def _adapter(hint: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+
+
+def _problems(kind: type[Config], values: Mapping[str, Any]) -> list[str]:
+    from pydantic import ValidationError
+
+    declared = knobs(kind)
+    problems = []
+    for key, value in values.items():
+        hint = _hints(kind)[key]
+        nested = _config_class(hint)
+        if nested is not None:
+            if not isinstance(value, nested) and not (value is None and type(None) in getattr(hint, "__args__", ())):
+                problems.append(f"{key} is {value!r}; it must be a table of {nested.__name__} settings")
+            continue
+        try:
+            _adapter(hint).validate_python(value)
+        except ValidationError as error:
+            problems.append(f"{key} is {value!r}: {error.errors()[0]['msg'].lower()}")
+            continue
+        problem = declared[key].problem(value) if key in declared else None
+        if problem:
+            problems.append(f"{key} {problem}")
+    return problems

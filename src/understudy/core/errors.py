@@ -1,0 +1,34 @@
+"""Errors a user can cause: one sentence each, saying what was given, what is allowed and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """Something the user gave cannot be used; the command line prints the sentence and exits with code 2."""
+
+
+class ConfigError(UserError):
+    """A setting is unknown, has the wrong type, or is outside its range."""
+
+
+class DataError(UserError):
+    """The images, labels or manifest cannot be used as given."""
+
+
+class RunFolderError(UserError):
+    """A run folder is damaged, newer than this version, in use, or belongs to other settings."""
+
+
+class Interrupted(Exception):  # noqa: N818 - an outcome, not a fault
+    """Training was asked to stop; everything is saved and the same command resumes it."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The end of an error sentence about an unknown name: the closest match, and all that is allowed."""
+    allowed = sorted(allowed)
+    close = get_close_matches(name, allowed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(allowed)}"

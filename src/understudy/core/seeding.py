@@ -1,0 +1,93 @@
+"""Randomness as a pure function of a key: no generator state is kept, so any step can be repeated to the bit."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+def key(*parts: str | int) -> int:
+    """A 128-bit number that a real hash makes of the parts, different for any two different tuples."""
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+
+
+def generator(*parts: str | int) -> np.random.Generator:
+    """A NumPy generator that depends on the parts alone."""
+    return np.random.Generator(np.random.Philox(key=key(*parts)))
+
+
+def uniforms(shape: tuple[int, ...], *parts: str | int) -> NDArray[np.float32]:
+    """Numbers in [0, 1) that depend on the parts alone."""
+    return generator(*parts).random(shape, dtype=np.float32)
+
+
+def seed_torch(*parts: str | int) -> None:
+    """Seed torch's own generators, which dropout and weight initialization draw from."""
+    torch.manual_seed(key(*parts) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+class Shuffle:
+    """An endless shuffled order of `size` items, epoch after epoch, that any position can be read from at once.
+
+    Each epoch is a keyed bijection (a Feistel network with cycle walking), so a pool of any size needs no
+    stored permutation and position p costs the same whether or not the positions before it were read.
+    """
+
+    _ROUNDS = 4
+    _BLOCK = 8192
+
+    def __init__(self, size: int, *parts: str | int) -> None:
+        """Order `range(size)`; `size` is at least 1."""
+        assert size >= 1
+        self.size = size
+        self._parts = parts
+        self._low_bits = max(1, (size - 1).bit_length() // 2)
+        self._high_bits = max(1, (size - 1).bit_length() - self._low_bits)
+        self._cached: tuple[int, NDArray[np.int64]] | None = None
+
+    def take(self, start: int, count: int) -> NDArray[np.int64]:
+        """The items at positions start, start + 1, ..., start + count - 1."""
+        if count > self._BLOCK:
+            return self._compute(start, count)
+        if self._cached is None or not (self._cached[0] <= start and start + count <= self._cached[0] + self._BLOCK):
+            self._cached = (start, self._compute(start, self._BLOCK))
+        offset = start - self._cached[0]
+        return self._cached[1][offset : offset + count]
+
+    def _compute(self, start: int, count: int) -> NDArray[np.int64]:
+        position = np.arange(start, start + count, dtype=np.int64)
+        epoch, index = position // self.size, position % self.size
+        items = np.empty(count, dtype=np.int64)
+        for number in np.unique(epoch):
+            here = epoch == number
+            items[here] = self._permute(index[here].astype(np.uint64), int(number))
+        return items
+
+    def _permute(self, index: NDArray[np.uint64], epoch: int) -> NDArray[np.int64]:
+        round_keys = generator("shuffle", *self._parts, epoch).integers(0, 2**63, self._ROUNDS, dtype=np.uint64)
+        value = self._encipher(index, round_keys)
+        while (outside := value >= self.size).any():
+            value[outside] = self._encipher(value[outside], round_keys)
+        return value.astype(np.int64)
+
+    def _encipher(self, value: NDArray[np.uint64], round_keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        low_bits, high_bits = np.uint64(self._low_bits), np.uint64(self._high_bits)
+        low, high = value & ((np.uint64(1) << low_bits) - np.uint64(1)), value >> low_bits
+        for number, round_key in enumerate(round_keys):
+            if number % 2:
+                low ^= _mix(high ^ round_key) >> (np.uint64(64) - low_bits)
+            else:
+                high ^= _mix(low ^ round_key) >> (np.uint64(64) - high_bits)
+        return (high << low_bits) | low
+
+
+def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of SplitMix64: every input bit moves every output bit."""
+    value = value + np.uint64(0x9E37_79B9_7F4A_7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
+    return value ^ (value >> np.uint64(31))

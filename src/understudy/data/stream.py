@@ -1,0 +1,186 @@
+"""The endless stream of batches, each a pure function of (data, seed, step, rows consumed before)."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from understudy.augment import num_draws
+from understudy.core import distributed
+from understudy.core.errors import ConfigError
+from understudy.core.seeding import Shuffle, uniforms
+from understudy.core.types import Batch, Labeled, Render, Step, Unlabeled
+from understudy.data.training import TrainingData
+
+_NOTHING = np.zeros(0, dtype=np.int64)
+A = TypeVar("A", bound=np.generic)
+
+
+class Stream:
+    """Batches of `batch_size` labeled and `unlabeled_batch_size` unlabeled rows over all processes together.
+
+    Ids and augmentation draws belong to the global batch and are then cut for this process, so that neither the
+    number of processes nor the rows a method skips can change an image.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        *,
+        seed: int,
+        batch_size: int,
+        unlabeled_batch_size: int,
+        labeled_view: str = "weak",
+        device: torch.device | None = None,
+    ) -> None:
+        """`labeled_view` is "weak", "strong", or "mixed": half of the labeled rows weak, half strong."""
+        world = distributed.world_size()
+        if batch_size % world or unlabeled_batch_size % world:
+            raise ConfigError(
+                f"a batch of {batch_size} labeled and {unlabeled_batch_size} unlabeled rows cannot be shared equally "
+                f"by {world} processes; choose a batch_size that is a multiple of {world}"
+            )
+        self.data = data
+        self.seed = seed
+        self.batch_size = batch_size
+        self.unlabeled_batch_size = unlabeled_batch_size
+        self.labeled_view = labeled_view
+        self.device = device or torch.device("cpu")
+        self.pool = data.pool
+        self.consumed = {"labeled": 0, "unlabeled": 0}
+        self.selector = Selector(exact=self.device.type == "cpu")
+        self._labeled_order = Shuffle(len(data.labeled), "labeled", seed)
+        self._pool_order = Shuffle(len(self.pool), "unlabeled", seed)
+        self._targets = data.targets.to(self.device)
+        weight = torch.ones(len(data.labeled)) if data.weight is None else data.weight / data.weight.mean()
+        self._weight = weight.to(self.device)
+
+    def batch(self, step: Step, *, with_unlabeled: bool) -> Batch:
+        """The next batch; a supervised step leaves the unlabeled order where it is."""
+        labeled = self._labeled_order.take(self.consumed["labeled"], self.batch_size)
+        self.consumed["labeled"] += self.batch_size
+        unlabeled = _NOTHING
+        if with_unlabeled:
+            unlabeled = self._pool_order.take(self.consumed["unlabeled"], self.unlabeled_batch_size)
+            self.consumed["unlabeled"] += self.unlabeled_batch_size
+        local = torch.from_numpy(_share(labeled)).to(self.device)
+        return Batch(
+            labeled=Labeled(
+                targets=self._targets[local],
+                weight=self._weight[local],
+                render=self._renderer("labeled", step, self.data.labeled[labeled]),
+                policy=self.labeled_view,
+            ),
+            unlabeled=Unlabeled(
+                ids=torch.from_numpy(_share(unlabeled)).to(self.device),
+                render=self._renderer("unlabeled", step, self.pool[unlabeled]),
+                selector=self.selector.select,
+            ),
+        )
+
+    def _renderer(self, purpose: str, step: Step, ids: NDArray[np.int64]) -> Render:
+        def draws_of(view: str, draw: int) -> NDArray[np.float32]:
+            shape = (len(ids), num_draws(view, self.data.domain))
+            return _share(uniforms(shape, purpose, view, self.seed, step.attempt, step.index, draw))
+
+        def render(view: str, rows: Tensor | None, draw: int) -> Tensor:
+            local = _share(ids)
+            if view == "mixed":
+                half = len(local) // 2
+                parts = [(local[:half], "weak", slice(half)), (local[half:], "strong", slice(half, None))]
+                return torch.cat(
+                    [
+                        self.data.render(part, name, draws_of(name, draw)[where], device=self.device)
+                        for part, name, where in parts
+                    ]
+                )
+            draws = draws_of(view, draw)
+            if rows is None:
+                return self.data.render(local, view, draws, device=self.device)
+            if rows.device.type == "cpu":
+                chosen = rows.numpy()
+                return self.data.render(local[chosen], view, draws[chosen], device=self.device)
+            # Reading the chosen rows here would make the host wait for the device; rendering all of them costs less.
+            return self.data.render(local, view, draws, device=self.device)[rows]
+
+        return render
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold to continue with the next batch."""
+        return {"consumed": dict(self.consumed), "selected": self.selector.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from where `state` was taken."""
+        self.consumed = dict(state["consumed"])
+        self.selector.load_state(state["selected"])
+
+
+class Selector:
+    """Picks the rows that count: exactly where that is free, else into one of four fixed sizes.
+
+    On a device that runs ahead of the host, the number of rows that count is unknown to the host. The size is then
+    chosen by the counts of a few steps ago, which have arrived; what does not fit is stood in for by scaling.
+    """
+
+    LAG = 4
+    BUCKETS = 4
+
+    def __init__(self, *, exact: bool) -> None:
+        self.exact = exact
+        self._pending: deque[tuple[Tensor, Any]] = deque()
+
+    def select(self, weight: Float[Tensor, "u"]) -> tuple[Int[Tensor, "s"], Float[Tensor, "s"]]:
+        """Rows with weight above zero, and their weights in the loss."""
+        if self.exact:
+            rows = weight.nonzero().squeeze(1)
+            return rows, weight[rows]
+        scale, rows = weight.topk(self._capacity(len(weight)))
+        self._remember((weight > 0).sum())
+        return rows, scale * (weight.sum() / scale.sum().clamp(min=1e-12))
+
+    def _capacity(self, count: int) -> int:
+        if len(self._pending) < self.LAG:
+            return count
+        host, event = self._pending.popleft()
+        if event is not None:
+            event.synchronize()
+        share = min(1.0, 1.1 * int(host) / max(1, count))
+        return max(1, math.ceil(math.ceil(share * self.BUCKETS) / self.BUCKETS * count)) if count else 0
+
+    def _remember(self, count: Int[Tensor, ""]) -> None:
+        if not count.is_cuda:
+            self._pending.append((count, None))
+            return
+        host = torch.empty((), dtype=count.dtype, pin_memory=True)
+        host.copy_(count, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self._pending.append((host, event))
+
+    def state(self) -> list[int]:
+        """The counts not yet used."""
+        for _, event in self._pending:
+            if event is not None:
+                event.synchronize()
+        return [int(host) for host, _ in self._pending]
+
+    def load_state(self, counts: list[int]) -> None:
+        """Continue with these counts."""
+        self._pending = deque((torch.tensor(count), None) for count in counts)
+
+
+def _share(values: NDArray[A]) -> NDArray[A]:
+    """This process's part of the rows of a global batch."""
+    world = distributed.world_size()
+    if world == 1:
+        return values
+    count = len(values) // world
+    start = distributed.rank() * count
+    return values[start : start + count]

@@ -1,0 +1,417 @@
+"""The training loop. It knows networks, objectives, steps and decisions; it knows no algorithm."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from understudy.core import distributed
+from understudy.core.budget import Cost
+from understudy.core.errors import Interrupted, UserError
+from understudy.core.seeding import seed_torch
+from understudy.core.types import Loss, Step
+from understudy.engine.execution import is_out_of_memory, pick_device, resolve
+from understudy.engine.ledger import Ledger
+from understudy.engine.observers import Observer, Report
+from understudy.engine.pace import Pace
+from understudy.engine.predict import predict
+from understudy.engine.rundir import RunFolder, load_tensors, read_json, save_weights, write_json
+from understudy.engine.stage import Stage
+from understudy.engine.state import TrainState
+from understudy.models.batch_norm import evaluation_check, recompute_statistics
+from understudy.models.nets import Execution
+
+_SNAPSHOT_STEPS = 20
+_CHECK_STEPS_ON_DEVICE = 20
+_MOST_ATTEMPTS = 6
+_CHECKPOINT_S = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a finished run leaves.
+
+    Args:
+        model: The classifier with averaged weights, in evaluation mode; the best ones if a validation set chose.
+        best_step: The step those weights are from.
+        history: One line per evaluation: step, progress, mean losses and metrics, accuracy on the images that choose.
+        stopped: Why training ended before its budget, or an empty text.
+    """
+
+    model: nn.Module
+    steps: int
+    best_step: int
+    cost: Cost
+    execution: Execution
+    history: tuple[dict[str, Any], ...]
+    stopped: str = ""
+
+
+def fit(
+    stage: Stage,
+    folder: Path | None = None,
+    *,
+    observe: Sequence[Observer] = (),
+    checkpoint_s: float = _CHECKPOINT_S,
+) -> Trained:
+    """Train one stage to its end: a finished folder is loaded, an interrupted one goes on to the bit.
+
+    Args:
+        folder: Where ledger, checkpoints and result are kept; without one nothing is written.
+        checkpoint_s: Least seconds between two checkpoints on disk.
+
+    Raises:
+        UserError: The folder cannot be used, memory or the disk ran out, or the loss is not finite again and again.
+        Interrupted: Ctrl-C or SIGTERM came while a folder was given; everything is saved.
+    """
+    distributed.start()
+    device = pick_device(stage.settings.device)
+    if folder is None:
+        return _Run(stage, None, device, observe, checkpoint_s).train(lambda: False)
+    run_folder = RunFolder(folder)
+    leader = distributed.rank() == 0
+    with run_folder.claim() if leader else contextlib.nullcontext(), _stop_requests() as stop_requested:
+        if leader:
+            run_folder.recognize(stage.identity())
+        if (folder / "finished.json").exists():
+            return _load_finished(stage, folder, device)
+        trained = _Run(stage, run_folder, device, observe, checkpoint_s).train(stop_requested)
+        if leader:
+            _save_finished(trained, run_folder)
+        return trained
+
+
+class _Run:
+    """One call of `fit`: the state, the ledger, the last good snapshot, and the clock."""
+
+    def __init__(
+        self, stage: Stage, folder: RunFolder | None, device: torch.device, observe: Sequence[Observer], every_s: float
+    ) -> None:
+        self.stage = stage
+        self.folder = folder
+        self.device = device
+        self.observe = observe
+        self.every_s = every_s
+        self.state = TrainState(stage, device)
+        self.ledger = Ledger(folder.path / "ledger.jsonl" if folder else None)
+        saved = folder.load_checkpoint() if folder else None
+        if saved is not None:
+            self.state.restore(*saved)
+            torch.set_num_threads(self.state.nets.execution.threads)
+        self.good = self.state.snapshot()
+        self.candidate: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.begun = Cost.now() - self.state.now.spent
+        self.saved_at = time.monotonic()
+        self.sums: dict[str, Tensor] = {}
+        self.num_summed = 0
+
+    def train(self, stop_requested: Callable[[], bool]) -> Trained:
+        """Step until the budget is used, then hand out the averaged weights."""
+        state = self.state
+        while True:
+            self.decide()
+            now = state.now
+            progress = now.pace.progress(now.next_step)
+            if progress >= 1.0 or now.stopped:
+                break
+            if not distributed.all_true(not stop_requested()):
+                self.interrupt()
+            if now.next_step % _SNAPSHOT_STEPS == 0 and self.candidate is None:
+                self.candidate = state.snapshot()
+            step = Step(now.next_step, progress, now.attempt)
+            try:
+                losses = self.run_step(step)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.survive_memory(step, error)
+                continue
+            if not self.losses_are_finite(step):
+                self.survive_divergence(step)
+                continue
+            now.next_step += 1
+            now.spent = Cost.now() - self.begun
+            evaluation = self.evaluate_when_due()
+            if self.observe:
+                done = now.pace.progress(now.next_step)
+                report = Report(
+                    self.stage.name, step, losses, done, now.phase, now.spent, self.stage.budget, evaluation
+                )
+                for observer in self.observe:
+                    observer(report)
+            self.keep_snapshot()
+        return self.finish()
+
+    def run_step(self, step: Step) -> tuple[Loss, ...]:
+        """One step of every objective; in the first phase, of the supervised loss alone."""
+        state, method = self.state, self.state.settings.method
+        seed_torch("step", state.settings.seed, step.attempt, step.index)
+        second_phase = state.now.phase == 2
+        batch = state.stream.batch(step, with_unlabeled=second_phase and state.stream.unlabeled_batch_size > 0)
+        state.set_rates(step.progress)
+        losses = []
+        for index, objective in enumerate(state.objectives if second_phase else state.objectives[:1]):
+            if second_phase:
+                loss = objective.loss(state.nets, batch, state.memory, step)
+            else:
+                loss = method.supervised_loss(state.nets, batch)
+            state.update(index, loss)
+            losses.append(loss)
+        state.average_weights()
+        self.add_up(losses)
+        return tuple(losses)
+
+    # Decisions: proposed here, written to the ledger, and carried out only from there.
+
+    def decide(self) -> None:
+        """Carry out what the ledger holds for this step, then what the clock now asks for."""
+        state = self.state
+        while entry := self.ledger.pending(state.now.ledger_position, state.now.next_step):
+            self.carry_out(entry)
+        now, timed = state.now, self.stage.budget.is_timed
+        first_phase_ends = now.phase == 1 and now.pace.progress(now.next_step) >= state.pacer.warmup
+        if first_phase_ends and not timed:
+            now.phase = 2
+        if now.ledger_position < len(self.ledger.entries):
+            return  # still repeating what an earlier process decided
+        if now.ledger_position == 0:
+            execution = resolve(state, self.device, self.stage.budget)
+            self.carry_out(self.ledger.append("execution", now.next_step, **asdict(execution)))
+        if not timed:
+            return
+        share = distributed.broadcast_object(now.spent.share_of(self.stage.budget))
+        if first_phase_ends:
+            proposal, phase = state.pacer.enter_second_phase(now.pace, now.next_step, share), 2
+        else:
+            proposal, phase = state.pacer.propose(now.pace, now.next_step, share), now.phase
+        if proposal is not None:
+            self.carry_out(self.ledger.append("pace", now.next_step, share=share, phase=phase, **asdict(proposal)))
+
+    def carry_out(self, entry: dict[str, Any]) -> None:
+        """Make one decision of the ledger take effect."""
+        state = self.state
+        position = state.now.ledger_position + 1
+        details = {name: value for name, value in entry.items() if name not in ("kind", "step")}
+        match entry["kind"]:
+            case "execution":
+                state.nets.execution = Execution(**details)
+                torch.set_num_threads(state.nets.execution.threads)
+            case "pace":
+                state.now.phase = details.pop("phase")
+                share = details.pop("share")
+                state.now.pace = Pace(**details)
+                state.pacer.load_state({"seen": [entry["step"], share]})
+            case "diverged":
+                attempt, scale = state.now.attempt + 1, state.now.rate_scale * 0.5
+                self.roll_back()
+                state.now.attempt, state.now.rate_scale = attempt, scale
+            case "out of memory":
+                chunks = state.nets.execution.chunks * 2
+                self.roll_back()
+                state.set_execution(chunks=chunks)
+            case "interrupted":
+                state.now.ledger_position = position
+                self.good = state.snapshot()
+        state.now.ledger_position = position
+
+    def roll_back(self) -> None:
+        """Return to the last good snapshot, keeping the clock and the pace."""
+        now, execution = self.state.now, self.state.nets.execution
+        kept = {"spent": Cost.now() - self.begun, "pace": now.pace, "attempt": now.attempt, "rate_scale": now.rate_scale}
+        self.state.restore(*self.good)
+        self.state.nets.execution = execution
+        for name, value in kept.items():
+            setattr(self.state.now, name, value)
+        self.candidate = None
+        self.sums, self.num_summed = {}, 0
+
+    def survive_divergence(self, step: Step) -> None:
+        """Repeat from the last good snapshot with other draws and half the learning rate."""
+        if self.state.now.attempt + 1 >= _MOST_ATTEMPTS:
+            raise UserError(
+                f"the loss was not finite at step {step.index}, for the {_MOST_ATTEMPTS}th time at ever lower learning rates; "
+                "check the images and labels, or set optimizer.lr much lower"
+            )
+        self.carry_out(self.ledger.append("diverged", step.index))
+        self.checkpoint()
+
+    def survive_memory(self, step: Step, error: BaseException) -> None:
+        """Repeat from the last good snapshot with the forward pass cut into twice as many parts."""
+        rows = self.state.stream.batch_size + self.state.stream.unlabeled_batch_size
+        if self.state.nets.execution.chunks * 2 > rows:
+            raise UserError(
+                f"memory ran out even one row at a time (batch_size {self.state.stream.batch_size}); "
+                "choose a smaller network or smaller images"
+            ) from error
+        self.carry_out(self.ledger.append("out of memory", step.index))
+        self.checkpoint()
+
+    def interrupt(self) -> None:
+        """Save the present step and leave."""
+        self.carry_out(self.ledger.append("interrupted", self.state.now.next_step))
+        self.checkpoint()
+        assert self.folder is not None
+        raise Interrupted(f"stopped at step {self.state.now.next_step}; everything is saved in {self.folder.path}")
+
+    # Watching: finite losses, snapshots, means over steps, evaluations.
+
+    def add_up(self, losses: list[Loss]) -> None:
+        """Add the step's terms and metrics to the sums of this interval, on the device."""
+        self.num_summed += 1
+        for loss in losses:
+            for name, value in (*loss.terms.items(), *loss.metrics.items()):
+                if name in self.sums:
+                    self.sums[name] += value.detach()
+                else:
+                    self.sums[name] = value.detach().clone()
+
+    def losses_are_finite(self, step: Step) -> bool:
+        """Whether all losses of this interval are; looked at now and then where looking would hold up a device."""
+        if self.device.type != "cpu" and step.index % _CHECK_STEPS_ON_DEVICE != _CHECK_STEPS_ON_DEVICE - 1:
+            return True
+        finite = distributed.all_true(all(math.isfinite(float(value)) for value in self.sums.values()))
+        if finite and self.candidate is not None:
+            self.good, self.candidate = self.candidate, None
+        return finite
+
+    def keep_snapshot(self) -> None:
+        """Write the last good snapshot to disk when the last checkpoint is old enough."""
+        if self.folder is not None and time.monotonic() - self.saved_at >= self.every_s:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write the last good snapshot to disk."""
+        if self.folder is not None and distributed.rank() == 0:
+            tensors, meta = self.good
+            self.folder.save_checkpoint(tensors, meta)
+            self.saved_at = time.monotonic()
+
+    def evaluate_when_due(self) -> dict[str, float] | None:
+        """At each interval's end, a line of history: mean losses, and the averaged weights' accuracy if images choose."""
+        state, now, settings = self.state, self.state.now, self.stage.settings
+        progress = now.pace.progress(now.next_step)
+        if progress < min(1.0, (now.evaluations + 1) / settings.num_evaluations):
+            return None
+        now.evaluations = int(progress * settings.num_evaluations + 1e-9)
+        line = {"step": now.next_step, "progress": progress, "cpu_s": now.spent.cpu_s, "wall_s": now.spent.wall_s}
+        line |= {name: float(value) / self.num_summed for name, value in self.sums.items()}
+        self.sums, self.num_summed = {}, 0
+        data = self.stage.data
+        if len(data.choose):
+            probabilities = predict(
+                state.nets.ema, data, data.choose, device=self.device, execution=state.nets.execution
+            )
+            accuracy = float(np.mean(probabilities.argmax(-1) == data.choose_targets))
+            line["validation_accuracy"] = accuracy
+            if accuracy >= now.best_accuracy:  # of equals the later: it has been averaged for longer
+                now.best_accuracy, now.best_step, now.evaluations_since_best = accuracy, now.next_step, 0
+                state.keep_best()
+            else:
+                now.evaluations_since_best += 1
+                self.lose_patience(progress)
+        now.history.append(line)
+        return line
+
+    def lose_patience(self, progress: float) -> None:
+        """End the phase when validation has not improved for as many evaluations as the settings allow."""
+        now, settings = self.state.now, self.stage.settings
+        if not settings.patience or now.evaluations_since_best < settings.patience:
+            return
+        now.evaluations_since_best = 0
+        if now.phase == 1:
+            end = None if self.stage.budget.is_timed else now.pace.to_step
+            now.phase, now.pace = 2, self.state.pacer.second_phase(now.next_step, progress, end)
+        else:
+            now.stopped = f"validation accuracy did not rise for {settings.patience} evaluations"
+
+    def finish(self) -> Trained:
+        """The averaged weights, or the best of them, checked in evaluation mode."""
+        state, now = self.state, self.state.now
+        model = copy.deepcopy(state.nets.ema)
+        if state.best:
+            model.load_state_dict(state.best)
+        model.requires_grad_(True)
+        self.mend_statistics(model)
+        return Trained(
+            model=model.eval(),
+            steps=now.next_step,
+            best_step=now.best_step if state.best else now.next_step,
+            cost=now.spent,
+            execution=state.nets.execution,
+            history=tuple(now.history),
+            stopped=now.stopped,
+        )
+
+    def mend_statistics(self, model: nn.Module) -> None:
+        """Measure batch-norm statistics anew when evaluation mode does not agree with training mode."""
+        data = self.stage.data
+        ids = data.labeled[:256]
+        if len(ids) < 2:
+            return
+        x = data.render(ids, "plain", device=self.device)
+        if not evaluation_check(model, x, data.targets[:256].to(self.device)):
+            pool = data.pool[: 16 * 128]
+            recompute_statistics(
+                model,
+                (data.render(pool[at : at + 128], "plain", device=self.device) for at in range(0, len(pool), 128)),
+            )
+
+
+def _save_finished(trained: Trained, folder: RunFolder) -> None:
+    save_weights(folder.path / "model.safetensors", dict(trained.model.state_dict()))
+    plain = {name: getattr(trained, name) for name in ("steps", "best_step", "stopped")}
+    plain |= {"cost": asdict(trained.cost), "execution": asdict(trained.execution), "history": list(trained.history)}
+    write_json(folder.path / "finished.json", plain)
+    folder.drop_checkpoints()
+
+
+def _load_finished(stage: Stage, folder: Path, device: torch.device) -> Trained:
+    plain = read_json(folder / "finished.json")
+    saved = load_tensors(folder / "model.safetensors")
+    if saved is None:
+        raise UserError(f"{folder / 'model.safetensors'} is missing or damaged; delete {folder} and train again")
+    model = copy.deepcopy(stage.network)
+    model.load_state_dict(saved[0])
+    return Trained(
+        model=model.to(device).eval(),
+        steps=plain["steps"],
+        best_step=plain["best_step"],
+        cost=Cost(**plain["cost"]),
+        execution=Execution(**plain["execution"]),
+        history=tuple(plain["history"]),
+        stopped=plain["stopped"],
+    )
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """While it lasts, the first Ctrl-C or SIGTERM asks the loop to stop at the next step; a second Ctrl-C is at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    requests: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if requests and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        requests.append(number)
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(requests)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+

@@ -1,0 +1,88 @@
+"""From a length of time to a share of training done: a piecewise linear curve, measured as training goes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from understudy.core.budget import Budget
+
+_FAR = 10**12
+_MARKS = (0.02, 0.05, 0.15, 0.35, 0.6, 0.85, 0.95)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Progress as a straight line from one step to another."""
+
+    from_step: int = 0
+    from_progress: float = 0.0
+    to_step: int = _FAR
+    to_progress: float = 1.0
+
+    def progress(self, step: int) -> float:
+        """Share of training done before this step, in [0, 1]."""
+        if step >= self.to_step:
+            return self.to_progress
+        done = (step - self.from_step) / (self.to_step - self.from_step)
+        return max(0.0, self.from_progress + (self.to_progress - self.from_progress) * done)
+
+
+class Pacer:
+    """Proposes a new pace whenever the time spent passes a mark; the loop writes the proposal into the ledger.
+
+    Each phase has its own marks, because a step of the second costs several of the first. Between two marks the cost
+    of a step is taken to be what it was between the two before.
+    """
+
+    def __init__(self, budget: Budget, warmup: float) -> None:
+        """`warmup` is the share of training that the first phase takes."""
+        self.budget = budget
+        self.warmup = warmup
+        first = [warmup * mark for mark in _MARKS] if warmup > 0 else []
+        second = [warmup + (1 - warmup) * mark for mark in _MARKS] if warmup < 1 else []
+        self._marks = first + second
+        self._seen = (0, 0.0)
+
+    def start(self) -> Pace:
+        """The pace before anything was measured."""
+        if not self.budget.is_timed:
+            assert self.budget.steps is not None
+            return Pace(to_step=self.budget.steps)
+        return Pace(to_progress=self.warmup or 1.0)
+
+    def propose(self, pace: Pace, step: int, share: float) -> Pace | None:
+        """A new pace, if the share of the budget spent has passed a mark since the last one.
+
+        Args:
+            share: Part of the budget's time spent before this step.
+        """
+        seen_step, seen_share = self._seen
+        if not any(seen_share < mark <= share for mark in self._marks) or step <= seen_step:
+            return None
+        cost = (share - seen_share) / (step - seen_step)
+        progress = pace.progress(step)
+        end = self.warmup if progress < self.warmup else 1.0
+        self._seen = (step, share)
+        remaining = max(1, math.floor((end - share) / cost + 0.5))
+        if self.budget.steps is not None:
+            remaining = min(remaining, max(1, self.budget.steps - step))
+        return Pace(step, progress, step + remaining, end)
+
+    def enter_second_phase(self, pace: Pace, step: int, share: float) -> Pace:
+        """The pace at the first step of the second phase: unknown until some of its steps were measured."""
+        self._seen = (step, share)
+        return self.second_phase(step, pace.progress(step), None)
+
+    def second_phase(self, step: int, progress: float, end: int | None) -> Pace:
+        """The rest of training from a step on, at the place where the second phase begins or later."""
+        return Pace(step, max(self.warmup, progress), _FAR if end is None else max(end, step + 1), 1.0)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold."""
+        return {"seen": list(self._seen)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from where `state` was taken."""
+        self._seen = (int(state["seen"][0]), float(state["seen"][1]))

@@ -1,0 +1,68 @@
+"""The one prediction loop: rows in, class probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from understudy.data.training import TrainingData
+from understudy.models.nets import Execution, running
+
+_ROWS_AT_ONCE = 256
+_PIXELS_AT_ONCE = _ROWS_AT_ONCE * 3 * 32 * 32 * 4
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module,
+    data: TrainingData,
+    ids: NDArray[np.int64],
+    *,
+    device: torch.device | None = None,
+    execution: Execution | None = None,
+    test_time_averaging: bool = False,
+    observe: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Class probabilities (n, k) of the plain views of the rows, by the network in evaluation mode.
+
+    Args:
+        test_time_averaging: Average the logits over small shifts, and over the mirror image where the domain has one.
+        observe: Called with (rows done, rows in all) after each chunk.
+    """
+    device = device or next((p.device for p in network.parameters()), torch.device("cpu"))
+    execution = execution or Execution()
+    width = max(1, int(np.prod(data.row_shape)))
+    at_once = max(1, min(_ROWS_AT_ONCE, _PIXELS_AT_ONCE // width))
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    results = []
+    try:
+        for start in range(0, len(ids), at_once):
+            x = data.render(ids[start : start + at_once], "plain", device=device)
+            with running(execution, x) as laid_out:
+                logits = _averaged_logits(network, laid_out, data) if test_time_averaging else network(laid_out).float()
+            results.append(logits.softmax(-1).cpu().numpy())
+            if observe is not None:
+                observe(min(len(ids), start + at_once), len(ids))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return np.concatenate(results) if results else np.zeros((0, len(data.classes)), dtype=np.float32)
+
+
+def _averaged_logits(network: nn.Module, x: Float[Tensor, "n c h w"], data: TrainingData) -> Float[Tensor, "n k"]:
+    """Logits averaged over the image and two diagonal shifts of a sixteenth of its side, each mirrored where allowed."""
+    if x.ndim != 4:
+        return network(x).float()  # type: ignore[no-any-return]
+    shift = max(1, x.shape[-1] // 16)
+    size = x.shape[-1]
+    padded = torch.nn.functional.pad(x, [shift] * 4, mode="reflect")
+    views = [x, padded[:, :, :size, :size], padded[:, :, -size:, -size:]]
+    if data.domain.mirror:
+        views += [view.flip(-1) for view in views]
+    return torch.stack([network(view).float() for view in views]).mean(0)

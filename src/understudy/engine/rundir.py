@@ -1,0 +1,210 @@
+"""A folder that holds one training run: claimed by one process, written atomically, recognized by its identity."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from understudy.core.errors import RunFolderError, UserError
+
+FORMAT = 1
+
+
+class RunFolder:
+    """The files of one stage: identity, ledger, checkpoints, history, and the result once it is finished."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder if it is not there."""
+        self.path = path
+        with explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """Hold the folder for this process; the operating system lets go when the process ends, however it ends.
+
+        Raises:
+            RunFolderError: Another process is training in this folder.
+        """
+        with explained(self.path), (self.path / "lock").open("w") as file:
+            try:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except ImportError:  # Windows has no flock; two runs in one folder are then the user's care
+                pass
+            except OSError:
+                raise RunFolderError(
+                    f"another run is writing to {self.path}; wait for it, or choose another folder"
+                ) from None
+            yield
+
+    def recognize(self, identity: dict[str, str]) -> None:
+        """Write the identity into a fresh folder, or compare it with the one there.
+
+        Raises:
+            RunFolderError: The folder belongs to another run, or to a newer version.
+        """
+        path = self.path / "identity.json"
+        wanted = {"format": FORMAT, **identity}
+        if not path.exists():
+            write_json(path, wanted)
+            return
+        found = read_json(path)
+        check_format(found, self.path)
+        different = [name for name in identity if found.get(name) != identity[name]]
+        if different:
+            raise RunFolderError(
+                f"{self.path} holds a run that differs in {' and '.join(different)}; "
+                "choose another folder, or repeat the command that began it"
+            )
+
+    def save_checkpoint(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Replace the newest checkpoint; the one before it is kept in case this one turns out damaged."""
+        newest, previous = self.path / "checkpoint.safetensors", self.path / "checkpoint-previous.safetensors"
+        text = {"meta": json.dumps(meta)}
+        temporary = newest.with_suffix(".tmp")
+        with explained(self.path):
+            _save_tensors(temporary, tensors, text)
+            if newest.exists():
+                os.replace(newest, previous)
+            os.replace(temporary, newest)
+            _sync_folder(self.path)
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest checkpoint that can be read, or None when there is none."""
+        for name in ("checkpoint.safetensors", "checkpoint-previous.safetensors"):
+            loaded = load_tensors(self.path / name)
+            if loaded is not None:
+                return loaded[0], json.loads(loaded[1]["meta"])
+        return None
+
+    def drop_checkpoints(self) -> None:
+        """Remove what only a resume would need."""
+        for name in ("checkpoint.safetensors", "checkpoint-previous.safetensors"):
+            (self.path / name).unlink(missing_ok=True)
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor], meta: dict[str, str] | None = None) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    with explained(path.parent):
+        _save_tensors(temporary, tensors, meta or {})
+        os.replace(temporary, path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors and text of a safetensors file, or None if it is missing, cut short or otherwise unreadable."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError, OSError):
+        return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with explained(path.parent):
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        RunFolderError: The file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"{path} does not exist; {path.parent} is no run folder, or its run never began") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} is damaged ({error}); delete the run folder and start again") from None
+
+
+def check_format(found: dict[str, Any], folder: Path) -> None:
+    """Refuse a folder that a newer version wrote.
+
+    Raises:
+        RunFolderError: Its format number is above this version's.
+    """
+    if int(found.get("format", 0)) > FORMAT:
+        raise RunFolderError(
+            f"{folder} was written by a newer version (format {found['format']}, this one reads up to {FORMAT}); "
+            "upgrade understudy to use it"
+        )
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into a sentence for the user.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = _free_bytes(folder)
+            raise UserError(
+                f"the disk that holds {folder} is full ({free / 1e6:.0f} MB free); make room and repeat the command, "
+                "it goes on from the last checkpoint"
+            ) from None
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder") from None
+        raise
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, metadata=meta)
+    except SafetensorError as error:
+        path.unlink(missing_ok=True)
+        if "os error 28" in str(error).lower() or "no space" in str(error).lower():
+            raise OSError(errno.ENOSPC, "no space left on device") from error
+        raise
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+

@@ -1,0 +1,88 @@
+"""One training run: settings, data, network; and the identity by which a run folder recognizes it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+from torch import nn
+
+from understudy.core.budget import Budget
+from understudy.core.config import Config, Knob, to_table
+from understudy.core.errors import ConfigError
+from understudy.data.training import TrainingData
+from understudy.engine.optim import Muon, Optimizer
+from understudy.methods.base import Method
+from understudy.methods.softmatch import SoftMatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """How to train: everything a run can be told but its data, its network and its length."""
+
+    method: Method[Any] = field(default_factory=SoftMatch)
+    optimizer: Optimizer = field(default_factory=Muon)
+    seed: Annotated[int, Knob("number that all randomness derives from", 0, probe=1)] = 0
+    batch_size: Annotated[int, Knob("labeled rows per step", 1, probe=8)] = 64
+    labeled_view: Annotated[
+        str,
+        Knob("augmentation of labeled rows; mixed is half weak, half strong", choices=("weak", "strong", "mixed")),
+    ] = "mixed"
+    warmup: Annotated[float, Knob("share of training that is supervised alone", 0, 1, probe=0.5)] = 0.1
+    lr_warmup: Annotated[float, Knob("share of training in which the rate rises", 0, 1, probe=0.5)] = 0.05
+    lr_decay: Annotated[str, Knob("fall of the rate after it", choices=("cosine", "linear", "constant"))] = "cosine"
+    lr_final: Annotated[float, Knob("rate at the end, as a share of the peak", 0, 1, probe=1.0)] = 0.0
+    num_evaluations: Annotated[int, Knob("evaluations on the images that may choose", 1)] = 20
+    patience: Annotated[int, Knob("evaluations without a gain that end a phase; 0 is never", 0)] = 0
+    device: Annotated[str, Knob("auto, cpu, cuda or mps, with a number where there are several")] = "auto"
+    dtype: Annotated[
+        str, Knob("arithmetic of the network; auto measures", choices=("auto", "float32", "bfloat16", "float16"))
+    ] = "auto"
+    compile: Annotated[str, Knob("torch.compile of the network", choices=("auto", "on", "off"))] = "auto"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stage:
+    """One training run.
+
+    Args:
+        name: What the run is called in folders and progress bars.
+        network: Initial classifier; it is copied, never changed.
+        network_name: How it was asked for, or the class of the user's module.
+    """
+
+    settings: Settings
+    data: TrainingData
+    network: nn.Module
+    budget: Budget
+    name: str = "run"
+    network_name: str = ""
+
+    def __post_init__(self) -> None:
+        method, data = self.settings.method, self.data
+        if len(data.labeled) == 0:
+            raise ConfigError("training needs at least one labeled image; give some, or check the label column")
+        if method.unlabeled_batch_size(1) and len(data.unlabeled) == 0:
+            raise ConfigError(
+                f"method {method.name} learns from unlabeled images and there are none; give --unlabeled, or method supervised"
+            )
+
+    def identity(self) -> dict[str, str]:
+        """What makes two runs the same: settings and budget as asked, data, split and initial weights."""
+        weights = hashlib.blake2b(digest_size=16)
+        for name, tensor in self.network.state_dict().items():
+            weights.update(name.encode())
+            weights.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+        split = hashlib.blake2b(digest_size=16)
+        for ids in (self.data.labeled, self.data.unlabeled, self.data.choose):
+            split.update(np.int64(len(ids)).tobytes() + ids.astype(np.int64).tobytes())
+        split.update(self.data.targets.cpu().numpy().tobytes())
+        return {
+            "settings": repr(sorted(to_table(self.settings).items())),
+            "budget": str(self.budget),
+            "data": self.data.content,
+            "split": split.hexdigest(),
+            "initial weights": f"{self.network_name} {weights.hexdigest()}",
+        }

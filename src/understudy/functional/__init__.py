@@ -1,0 +1,1 @@
+"""Pure tensor functions the methods are written with."""

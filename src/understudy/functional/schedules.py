@@ -1,0 +1,25 @@
+"""Numbers that change with the share of training done."""
+
+from __future__ import annotations
+
+import math
+
+
+def ramp_up(progress: float, end: float) -> float:
+    """From 0 to 1 in a straight line, reached at progress `end`; 1 from the start when `end` is 0."""
+    return 1.0 if end <= 0 else min(1.0, max(0.0, progress / end))
+
+
+def cosine_decay(progress: float, final: float) -> float:
+    """From 1 to `final` along half a cosine."""
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def linear_decay(progress: float, final: float) -> float:
+    """From 1 to `final` in a straight line."""
+    return final + (1 - final) * (1 - min(1.0, progress))
+
+
+def averaging_decay(decay: float, num_updates: int) -> float:
+    """The decay of a running average that forgets its start: min(decay, (1 + t) / (10 + t))."""
+    return min(decay, (1 + num_updates) / (10 + num_updates))

@@ -1,0 +1,1 @@
+"""Learning algorithms, one file each; the file's name is the method's name."""

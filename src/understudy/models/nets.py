@@ -1,0 +1,120 @@
+"""The networks one run trains, and the ways a loss may run them: with gradient in training mode, or to predict."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from understudy.models.batch_norm import frozen_statistics
+from understudy.models.heads import feature_width, logits_and_features
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How networks are run on this machine; decided once per run and kept on resume.
+
+    Args:
+        dtype: Type of the network's arithmetic: float32, bfloat16 or float16. Weights and results stay float32.
+        channels_last: Whether image tensors are laid out channels last.
+        chunks: Parts a training forward is cut into to save memory; each is recomputed in the backward pass.
+        compiled: Whether `torch.compile` is applied to the network.
+        threads: Processor threads.
+    """
+
+    dtype: str = "float32"
+    channels_last: bool = False
+    chunks: int = 1
+    compiled: bool = False
+    threads: int = 1
+
+
+class Networks(nn.Module):
+    """Named networks of one run.
+
+    `model` is the classifier that is evaluated, exported and served; `ema` its running average, written by the
+    engine alone. Networks that no objective trains are frozen.
+    """
+
+    model: nn.Module
+    ema: nn.Module
+
+    def __init__(self, **networks: nn.Module) -> None:
+        """Takes `model` and any others; `ema` is made as a frozen copy of `model`."""
+        super().__init__()
+        for name, network in networks.items():
+            self.add_module(name, network)
+        self.add_module("ema", copy.deepcopy(networks["model"]).requires_grad_(False).eval())
+        self.execution = Execution()
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def logits(self, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ k"], ...]:
+        """The classifier's float32 logits for each view, from one training forward over all views together."""
+        result = self._run(self._callable("model"), _join(views))
+        return tuple(result.split([len(view) for view in views]))
+
+    def logits_and_features(
+        self, *views: Float[Tensor, "_ ..."]
+    ) -> tuple[tuple[Float[Tensor, "_ k"], Float[Tensor, "_ d"]], ...]:
+        """As `logits`, each with the features its last linear layer was given."""
+        both = self._run(lambda x: torch.cat(logits_and_features(self.model, x), dim=-1), _join(views))
+        width = both.shape[-1] - feature_width(self.model)
+        return tuple((part[:, :width], part[:, width:]) for part in both.split([len(view) for view in views]))
+
+    @torch.no_grad()
+    def predict(self, x: Float[Tensor, "n ..."], *, by: str = "ema") -> Float[Tensor, "n k"]:
+        """Logits of the averaged classifier (`ema`) or the present one (`model`): evaluation mode, no gradient."""
+        network = self.get_submodule(by)
+        if not network.training:
+            return self._run_plain(self._callable(by), x)
+        network.eval()
+        try:
+            return self._run_plain(self._callable(by), x)
+        finally:
+            network.train()
+
+    def _callable(self, name: str) -> Callable[[Tensor], Tensor]:
+        if not self.execution.compiled:
+            return self.get_submodule(name)
+        if name not in self._compiled:
+            self._compiled[name] = torch.compile(self.get_submodule(name), dynamic=False)
+        return self._compiled[name]
+
+    def _run(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        if self.execution.chunks == 1 or len(x) < 2 * self.execution.chunks:
+            return self._run_plain(network, x)
+        parts = [
+            checkpoint(self._run_plain, network, part, use_reentrant=False, context_fn=self._recompute_quietly)
+            for part in x.chunk(self.execution.chunks)
+        ]
+        return torch.cat(parts)
+
+    def _recompute_quietly(self) -> tuple[contextlib.AbstractContextManager[None], Any]:
+        return contextlib.nullcontext(), frozen_statistics(self.model)
+
+    def _run_plain(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        with running(self.execution, x) as x:
+            return network(x).float()
+
+
+@contextlib.contextmanager
+def running(execution: Execution, x: Tensor) -> Iterator[Tensor]:
+    """The input laid out as the execution asks, inside a context of its arithmetic type."""
+    if execution.channels_last and x.ndim == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    if execution.dtype == "float32":
+        yield x
+    else:
+        with torch.autocast(x.device.type, getattr(torch, execution.dtype)):
+            yield x
+
+
+def _join(views: tuple[Tensor, ...]) -> Tensor:
+    return views[0] if len(views) == 1 else torch.cat(views)
