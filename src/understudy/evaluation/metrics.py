@@ -1,0 +1,160 @@
+"""What a classifier gets right on images whose classes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.core.errors import DataError
+from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class: which share of the images called it is it (precision), and which share of it was found (recall).
+
+    Args:
+        support: Images of this class. With none, recall and F1 are None; precision is None if it was never predicted.
+    """
+
+    name: str
+    support: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Every figure of one model on one set of images; macro figures average the classes that occur in it.
+
+    Args:
+        top_k: By k, the share of images whose class is among the k most probable; empty without probabilities.
+        confusion: Row: the true class; column: the predicted one.
+    """
+
+    n: int
+    accuracy: float
+    accuracy_interval: Interval
+    balanced_accuracy: float
+    balanced_accuracy_interval: Interval
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    top_k: dict[int, float]
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as what `json.dumps` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Metrics:
+        """The metrics `to_json` was called on, also after a trip through JSON text."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).validate_python(record)
+
+
+def measure(
+    labels: NDArray[np.integer],
+    predicted: NDArray[np.integer | np.floating],
+    *,
+    classes: int | Sequence[str],
+    top_k: Sequence[int] = (3, 5),
+    seed: int = 0,
+) -> Metrics:
+    """The metrics of predictions against labels.
+
+    Args:
+        labels: The true class number of every image.
+        predicted: The predicted class number of every image, or a row of probabilities for each.
+        classes: The class names in order, or how many there are; a class may be missing from the labels.
+        top_k: Reported where there are probabilities and more than k classes.
+        seed: Of the bootstrap.
+
+    Raises:
+        DataError: There are no images, the shapes disagree, a class number is out of range, or a probability is NaN.
+    """
+    names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    probabilities = _probabilities(predicted, len(names)) if predicted.ndim == 2 else None
+    predictions: NDArray[Any] = predicted if probabilities is None else probabilities.argmax(axis=1)
+    interval = accuracy_interval(labels, predictions)
+    for what, numbers in (("label", labels), ("prediction", predictions)):
+        _check_range(what, numbers, len(names))
+    per_class, confusion = _per_class(labels, predictions, names)
+    present = [one for one in per_class if one.support]
+    recall = _mean([one.recall for one in present])
+    return Metrics(
+        n=len(labels),
+        accuracy=float(np.mean(labels == predictions)),
+        accuracy_interval=interval,
+        balanced_accuracy=recall,
+        balanced_accuracy_interval=balanced_accuracy_interval(labels, predictions, seed=seed),
+        macro_precision=_mean([one.precision for one in present]),
+        macro_recall=recall,
+        macro_f1=_mean([one.f1 for one in present]),
+        top_k={} if probabilities is None else _top_k(labels, probabilities, top_k),
+        per_class=per_class,
+        confusion=confusion,
+    )
+
+
+def _per_class(
+    labels: NDArray[np.integer], predictions: NDArray[Any], names: tuple[str, ...]
+) -> tuple[tuple[ClassMetrics, ...], tuple[tuple[int, ...], ...]]:
+    """Each class's figures, and the confusion matrix they come from."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    numbers = np.arange(len(names))
+    confusion = confusion_matrix(labels, predictions, labels=numbers)
+    figures = precision_recall_fscore_support(labels, predictions, labels=numbers, zero_division=0)
+    rows = []
+    for number, name in enumerate(names):
+        precision, recall, f1, support = (figure[number].item() for figure in figures)
+        if not support:
+            predicted = int(confusion[:, number].sum())
+            rows.append(ClassMetrics(name, 0, 0.0 if predicted else None, None, None))
+        else:
+            rows.append(ClassMetrics(name, int(support), precision, recall, f1))
+    return tuple(rows), tuple(tuple(row) for row in confusion.tolist())
+
+
+def _top_k(labels: NDArray[np.integer], probabilities: NDArray[np.floating], wanted: Sequence[int]) -> dict[int, float]:
+    """By k, the share of images whose class is among the k most probable, equal ones taken in class order."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    rank = np.argmax(order == labels[:, None], axis=1)
+    return {k: float(np.mean(rank < k)) for k in wanted if k < probabilities.shape[1]}
+
+
+def _probabilities(predicted: NDArray[Any], num_classes: int) -> NDArray[np.floating]:
+    if predicted.shape[1] != num_classes:
+        raise DataError(
+            f"{predicted.shape[1]} probabilities per image do not fit {num_classes} classes; give one for each class"
+        )
+    bad = np.flatnonzero(~np.isfinite(predicted).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"the probabilities of {len(bad)} of {len(predicted)} images are not finite, the first in row {bad[0]}; "
+            "the model has diverged or its weights are damaged"
+        )
+    return predicted
+
+
+def _check_range(what: str, numbers: NDArray[Any], num_classes: int) -> None:
+    outside = numbers[(numbers < 0) | (numbers >= num_classes)]
+    if len(outside):
+        raise DataError(
+            f"{what} {outside[0]} is not a class number from 0 to {num_classes - 1}; "
+            "leave unlabeled images out of the evaluation"
+        )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    return float(np.mean([0.0 if value is None else value for value in values]))

@@ -1,0 +1,149 @@
+"""Two models on the same images, or over the same seeds: which is better, and could chance alone explain it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from understudy.core.errors import DataError
+from understudy.evaluation.intervals import Interval, right_predictions
+
+LOSS_PER_GAIN = 0.25
+"""For four images that a better model gains it is taken to lose one; `smallest_detectable_gain` depends on it."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The second model against the first on the same n images.
+
+    Args:
+        gains: Images that only the second model gets right.
+        losses: Images that only the first model gets right.
+        difference: Accuracy of the second minus accuracy of the first.
+        p_value: McNemar's exact test, two-sided.
+    """
+
+    n: int
+    gains: int
+    losses: int
+    difference: float
+    interval: Interval
+    p_value: float
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """The mean of paired differences over seeds, its interval and two-sided p-value by Student's t."""
+
+    num_seeds: int
+    difference: float
+    interval: Interval
+    p_value: float
+
+
+def compare_paired(
+    labels: NDArray[np.integer],
+    first: NDArray[np.integer],
+    second: NDArray[np.integer],
+    *,
+    level: float = 0.95,
+) -> Paired:
+    """How the predictions of the second model compare with those of the first.
+
+    Raises:
+        DataError: There are no images, or not one prediction of each model per label.
+    """
+    first_right, second_right = right_predictions(labels, first), right_predictions(labels, second)
+    gains, losses = int((second_right & ~first_right).sum()), int((first_right & ~second_right).sum())
+    n = len(first_right)
+    return Paired(
+        n,
+        gains,
+        losses,
+        (gains - losses) / n,
+        difference_interval(gains, losses, n, level=level),
+        mcnemar(gains, losses),
+    )
+
+
+def mcnemar(gains: int, losses: int) -> float:
+    """The two-sided exact p-value that images change for better and worse equally often; 1 when none changes."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
+
+
+def difference_interval(gains: int, losses: int, n: int, *, level: float = 0.95) -> Interval:
+    """The interval of the difference of two accuracies measured on the same n images.
+
+    Bonett and Price's adjusted Wald interval (2012, Statistical Methods in Medical Research 21): one image is added to
+    either kind of change, so it never collapses when no image changes. It is one formula, and from n = 40 up it covers
+    the truth in 94 to 100 % of cases, cautious where few images change; Tango's score interval covers 93 to 100 %.
+    Where McNemar's exact test cannot tell the difference from zero it is widened up to zero, so the two never disagree.
+    """
+    from scipy.stats import norm
+
+    gained, lost = (gains + 1) / (n + 2), (losses + 1) / (n + 2)
+    center = gained - lost
+    half = float(norm.ppf((1 + level) / 2)) * float(np.sqrt((gained + lost - center**2) / (n + 2)))
+    low, high = max(-1.0, center - half), min(1.0, center + half)
+    if mcnemar(gains, losses) >= 1 - level:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Interval(low, high, level)
+
+
+@lru_cache(maxsize=64)
+def smallest_detectable_gain(
+    n: int, *, power: float = 0.8, alpha: float = 0.05, loss_per_gain: float = LOSS_PER_GAIN
+) -> float | None:
+    """The least gain in accuracy that McNemar's exact test on n images finds with this power; None when none is.
+
+    The test's power depends on how many images change in both directions, which nobody knows beforehand. The
+    assumption, one lost for every four gained, makes it 34 points at n = 40, 13.8 at 100, 3.5 at 400, 1.4 at 1,000.
+    """
+    from scipy.optimize import brentq
+
+    largest = (1 - loss_per_gain) / (1 + loss_per_gain)
+
+    def missing(gain: float) -> float:
+        gained = gain / (1 - loss_per_gain)
+        return _power(n, gained, gained * loss_per_gain, alpha) - power
+
+    if n < 1 or missing(largest) < 0:
+        return None
+    return float(brentq(missing, 1e-9, largest, xtol=1e-6))
+
+
+def compare_over_seeds(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> OverSeeds:
+    """How the second model's figures compare with the first's, one of each per seed.
+
+    Raises:
+        DataError: There are fewer than two seeds, or not two figures for each.
+    """
+    from scipy.stats import t
+
+    one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if one.ndim != 1 or one.shape != two.shape or len(one) < 2:
+        raise DataError(
+            f"figures of shape {one.shape} and {two.shape} cannot be paired over seeds; "
+            "give one figure per seed for both, and at least two seeds"
+        )
+    differences = two - one
+    mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
+    degrees = len(differences) - 1
+    half = float(t.ppf((1 + level) / 2, degrees)) * error
+    p_value = float(2 * t.sf(abs(mean) / error, degrees)) if error > 0 else float(mean == 0)
+    return OverSeeds(len(differences), mean, Interval(mean - half, mean + half, level), p_value)
+
+
+def _power(n: int, gained: float, lost: float, alpha: float) -> float:
+    """The chance that McNemar's exact test finds a gain, when an image is gained or lost with these probabilities."""
+    from scipy.stats import binom
+
+    changed = np.arange(n + 1)
+    needed = binom.isf(alpha / 2, changed, 0.5) + 1
+    found = binom.sf(needed - 1, changed, gained / (gained + lost))
+    return float(np.sum(binom.pmf(changed, n, min(1.0, gained + lost)) * found))
