@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from understudy.core.errors import ConfigError
 
-_UNITS = {"s": ("wall_s", 1), "m": ("wall_s", 60), "h": ("wall_s", 3600), "cpu-s": ("cpu_s", 1), "steps": ("steps", 1)}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,11 @@ class Budget:
                 f"budget {text!r} is not a length of time or a number of steps above zero; "
                 "give for example 90s, 10m, 2h, 1200cpu-s or 5000steps"
             )
-        field, factor = _UNITS[match[2]]
-        return cls(steps=int(match[1])) if field == "steps" else cls(**{field: float(match[1]) * factor})
+        if match[2] == "steps":
+            return cls(steps=int(match[1]))
+        if match[2] == "cpu-s":
+            return cls(cpu_s=float(match[1]))
+        return cls(wall_s=float(match[1]) * _SECONDS[match[2]])
 
     @property
     def is_timed(self) -> bool:

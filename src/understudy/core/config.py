@@ -52,7 +52,9 @@ class Knob:
             return " | ".join(self.choices)
         if self.low is None and self.high is None:
             return "any"
-        return f"{'-inf' if self.low is None else f'{self.low:g}'} to {'inf' if self.high is None else f'{self.high:g}'}"
+        return (
+            f"{'-inf' if self.low is None else f'{self.low:g}'} to {'inf' if self.high is None else f'{self.high:g}'}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +171,7 @@ def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def _hints(kind: type[Config]) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 

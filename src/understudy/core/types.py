@@ -54,7 +54,7 @@ class Labeled:
     policy: str
 
     def view(self, name: str | None = None, draw: int = 0) -> Float[Tensor, "b ..."]:
-        """The rows augmented by the run's labeled policy, or as the named view; another `draw`, another augmentation."""
+        """The rows augmented by the run's labeled policy, or as the named view; `draw` tells repeats apart."""
         return self.render(name or self.policy, None, draw)
 
 

@@ -192,6 +192,7 @@ class _Run:
         if not timed:
             return
         share = distributed.broadcast_object(now.spent.share_of(self.stage.budget))
+        proposal: Pace | None
         if first_phase_ends:
             proposal, phase = state.pacer.enter_second_phase(now.pace, now.next_step, share), 2
         else:
@@ -229,7 +230,12 @@ class _Run:
     def roll_back(self) -> None:
         """Return to the last good snapshot, keeping the clock and the pace."""
         now, execution = self.state.now, self.state.nets.execution
-        kept = {"spent": Cost.now() - self.begun, "pace": now.pace, "attempt": now.attempt, "rate_scale": now.rate_scale}
+        kept = {
+            "spent": Cost.now() - self.begun,
+            "pace": now.pace,
+            "attempt": now.attempt,
+            "rate_scale": now.rate_scale,
+        }
         self.state.restore(*self.good)
         self.state.nets.execution = execution
         for name, value in kept.items():
@@ -241,7 +247,7 @@ class _Run:
         """Repeat from the last good snapshot with other draws and half the learning rate."""
         if self.state.now.attempt + 1 >= _MOST_ATTEMPTS:
             raise UserError(
-                f"the loss was not finite at step {step.index}, for the {_MOST_ATTEMPTS}th time at ever lower learning rates; "
+                f"the loss was not finite at step {step.index}, {_MOST_ATTEMPTS} times at ever lower learning rates; "
                 "check the images and labels, or set optimizer.lr much lower"
             )
         self.carry_out(self.ledger.append("diverged", step.index))
@@ -299,7 +305,7 @@ class _Run:
             self.saved_at = time.monotonic()
 
     def evaluate_when_due(self) -> dict[str, float] | None:
-        """At each interval's end, a line of history: mean losses, and the averaged weights' accuracy if images choose."""
+        """At each interval's end, a line of history: mean losses, and the accuracy of the averaged weights."""
         state, now, settings = self.state, self.state.now, self.stage.settings
         progress = now.pace.progress(now.next_step)
         if progress < min(1.0, (now.evaluations + 1) / settings.num_evaluations):
@@ -397,13 +403,13 @@ def _load_finished(stage: Stage, folder: Path, device: torch.device) -> Trained:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """While it lasts, the first Ctrl-C or SIGTERM asks the loop to stop at the next step; a second Ctrl-C is at once."""
+    """While it lasts, the first Ctrl-C or SIGTERM asks the loop to stop at the next step; a second Ctrl-C stops it."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     requests: list[int] = []
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(number: int, _: Any) -> None:
         if requests and number == signal.SIGINT:
             raise KeyboardInterrupt
         requests.append(number)
@@ -414,4 +420,3 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-

@@ -1,4 +1,4 @@
-"""The decision ledger: whatever the environment decides is written down before it takes effect, and replayed on resume."""
+"""The decision ledger: what the environment decides is written down before it takes effect and replayed on resume."""
 
 from __future__ import annotations
 

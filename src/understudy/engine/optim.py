@@ -116,7 +116,10 @@ class MuonOptimizer(torch.optim.Optimizer):
             updates = list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))
             if group["orthogonal"]:
                 updates = orthogonalized(updates)
-                scales = [len(weight) ** 0.5 / norm for weight, norm in zip(weights, torch._foreach_norm(weights), strict=True)]
+                scales = [
+                    len(weight) ** 0.5 / norm
+                    for weight, norm in zip(weights, torch._foreach_norm(weights), strict=True)
+                ]
                 torch._foreach_mul_(weights, [scale.nan_to_num(1.0, 1.0, 1.0) for scale in scales])
             torch._foreach_add_(weights, updates, alpha=-group["lr"])
 

@@ -66,7 +66,8 @@ class Stage:
             raise ConfigError("training needs at least one labeled image; give some, or check the label column")
         if method.unlabeled_batch_size(1) and len(data.unlabeled) == 0:
             raise ConfigError(
-                f"method {method.name} learns from unlabeled images and there are none; give --unlabeled, or method supervised"
+                f"method {method.name} learns from unlabeled images and there are none; "
+                "give some, or choose the method supervised"
             )
 
     def identity(self) -> dict[str, str]:

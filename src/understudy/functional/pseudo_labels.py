@@ -33,9 +33,7 @@ def truncated_gaussian(
     return torch.exp(-(below**2) / width)
 
 
-def align(
-    probs: Float[Tensor, "n k"], target: Float[Tensor, "k"], current: Float[Tensor, "k"]
-) -> Float[Tensor, "n k"]:
+def align(probs: Float[Tensor, "n k"], target: Float[Tensor, "k"], current: Float[Tensor, "k"]) -> Float[Tensor, "n k"]:
     """Distribution alignment (ReMixMatch, section 3.1): probabilities scaled by target / current and renormalized."""
     scaled = probs * (target / current.clamp(min=1e-6))
     return scaled / scaled.sum(-1, keepdim=True)

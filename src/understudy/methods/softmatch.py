@@ -48,7 +48,9 @@ class SoftMatch(WeakToStrong[ConfidenceStatistics]):
     """
 
     paper: ClassVar[str] = "Chen et al., 2023, https://arxiv.org/abs/2301.10921"
-    summary: ClassVar[str] = "Weigh the strong view by how near the confidence is to its running mean, class balance aligned."
+    summary: ClassVar[str] = (
+        "Weigh the strong view by how near the confidence is to its running mean, class balance aligned."
+    )
     use_when: ClassVar[str] = "by default: good from few labels to many, with no threshold to tune"
 
     momentum: Annotated[float, Knob("decay of the running statistics", 0, 1, probe=0.5)] = 0.999
@@ -66,9 +68,7 @@ class SoftMatch(WeakToStrong[ConfidenceStatistics]):
         """Equations 5 to 9 on one step."""
         return self.consistency(nets, batch, lambda logits: self.judge(logits, memory))
 
-    def judge(
-        self, logits: Float[Tensor, "u k"], memory: ConfidenceStatistics
-    ) -> tuple[Tensor, Float[Tensor, "u"]]:
+    def judge(self, logits: Float[Tensor, "u k"], memory: ConfidenceStatistics) -> tuple[Tensor, Float[Tensor, "u"]]:
         """The class of each row and its weight, after the running statistics took in these rows."""
         probs = logits.softmax(-1)
         _, label = confidence_and_label(probs)

@@ -3,6 +3,7 @@
 from understudy.models.batch_norm import evaluation_check, frozen_statistics, recompute_statistics
 from understudy.models.heads import check_network, feature_width, find_head, logits_and_features
 from understudy.models.normalize import Normalize, PatchWhitening, fit_input
+from understudy.models.pretrained import weights_note
 from understudy.models.zoo import build, names
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "logits_and_features",
     "names",
     "recompute_statistics",
+    "weights_note",
 ]

@@ -58,7 +58,7 @@ class Networks(nn.Module):
     def logits(self, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ k"], ...]:
         """The classifier's float32 logits for each view, from one training forward over all views together."""
         result = self._run(self._callable("model"), _join(views))
-        return tuple(result.split([len(view) for view in views]))
+        return torch.split(result, [len(view) for view in views])  # type: ignore[no-untyped-call,no-any-return]
 
     def logits_and_features(
         self, *views: Float[Tensor, "_ ..."]
@@ -66,7 +66,7 @@ class Networks(nn.Module):
         """As `logits`, each with the features its last linear layer was given."""
         both = self._run(lambda x: torch.cat(logits_and_features(self.model, x), dim=-1), _join(views))
         width = both.shape[-1] - feature_width(self.model)
-        return tuple((part[:, :width], part[:, width:]) for part in both.split([len(view) for view in views]))
+        return tuple((part[:, :width], part[:, width:]) for part in torch.split(both, [len(view) for view in views]))
 
     @torch.no_grad()
     def predict(self, x: Float[Tensor, "n ..."], *, by: str = "ema") -> Float[Tensor, "n k"]:

@@ -1,4 +1,4 @@
-"""Residual networks: the small one that is the default on a CPU, and two from the literature."""
+"""Residual networks: the small default for a CPU, and two from the literature."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from understudy.models.normalize import Normalize, PatchWhitening
 
 Images = Float[Tensor, "n c h w"]
 Logits = Float[Tensor, "n k"]
+SMALL_STEM_UP_TO_PX = 64
 
 
 def conv3x3(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
@@ -70,11 +71,11 @@ class WideBlock(nn.Module):
 
     def forward(self, x: Images) -> Images:
         y = F.leaky_relu(self.norm1(x), 0.1)
-        if self.activate_before:
-            x = y
-        y = self.conv2(F.leaky_relu(self.norm2(self.conv1(y)), 0.1))
-        shortcut: Tensor = x if self.shortcut is None else self.shortcut(x)
-        return y + shortcut
+        shortcut = y if self.activate_before else x
+        if self.shortcut is not None:
+            shortcut = self.shortcut(shortcut)
+        total: Tensor = shortcut + self.conv2(F.leaky_relu(self.norm2(self.conv1(y)), 0.1))
+        return total
 
 
 class WideResNet(nn.Module):
@@ -106,5 +107,51 @@ class WideResNet(nn.Module):
 
     def forward(self, x: Images) -> Logits:
         x = F.leaky_relu(self.norm(self.blocks(self.stem(self.normalize(x)))), 0.1)
+        logits: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut; the sum starts as the shortcut alone."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = conv3x3(width_in, width_out, stride), nn.BatchNorm2d(width_out)
+        self.conv2, self.norm2 = conv3x3(width_out, width_out), nn.BatchNorm2d(width_out)
+        nn.init.zeros_(self.norm2.weight)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or width_in != width_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False), nn.BatchNorm2d(width_out)
+            )
+
+    def forward(self, x: Images) -> Images:
+        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(self.shortcut(x) + y)
+
+
+class ResNet18(nn.Module):
+    """ResNet-18; up to 64 px the stem is one 3x3 convolution, beyond that the 7x7 one with stride 4 of the paper."""
+
+    def __init__(self, shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__()
+        self.normalize = Normalize(shape[0])
+        small = max(shape[1:]) <= SMALL_STEM_UP_TO_PX
+        entry = conv3x3(shape[0], 64) if small else nn.Conv2d(shape[0], 64, 7, stride=2, padding=3, bias=False)
+        stem: list[nn.Module] = [entry, nn.BatchNorm2d(64), nn.ReLU()]
+        self.stem = nn.Sequential(*stem, *([] if small else [nn.MaxPool2d(3, stride=2, padding=1)]))
+        blocks: list[nn.Module] = []
+        width = 64
+        for width_out, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+            blocks += [BasicBlock(width, width_out, stride), BasicBlock(width_out, width_out, 1)]
+            width = width_out
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(width, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Images) -> Logits:
+        x = self.blocks(self.stem(self.normalize(x)))
         logits: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
         return logits

@@ -9,16 +9,23 @@ from typing import Any
 from torch import nn
 
 from understudy.core.errors import UserError, nearest
+from understudy.models.heads import check_network
+from understudy.models.mobilenet import MobileNetV1
 from understudy.models.plain import CNN, MLP
-from understudy.models.residual import ResNetSmall, WideResNet
+from understudy.models.pretrained import build_timm, build_torchvision
+from understudy.models.residual import ResNet18, ResNetSmall, WideResNet
+from understudy.models.weights import load_weights
 
 SMALLEST_PX = 8
 IMAGE_NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {
     "resnet_small": ResNetSmall,
     "wrn_28_2": WideResNet,
+    "resnet18": ResNet18,
+    "mobilenet_v1": MobileNetV1,
     "cnn": CNN,
 }
 VECTOR_NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {"mlp": MLP}
+LIBRARIES = {"timm": build_timm, "torchvision": build_torchvision}
 
 
 def names() -> tuple[str, ...]:
@@ -38,32 +45,42 @@ def build(
 
     Args:
         shape: (channels, height, width) of an image, or (features,) of a vector.
+        pretrained: Whether the library's published weights are fetched; `weights_note` tells their licence.
+        weights_file: A state_dict of the same network, .safetensors or .pth; the class count may differ.
 
     Raises:
         UserError: the name is unknown, or does not go with the shape, class count or weights.
     """
-    table = IMAGE_NETWORKS | VECTOR_NETWORKS
-    if name not in table:
-        raise UserError(f"there is no network {name!r}; {nearest(name, table)}")
+    library, colon, inner = name.partition(":")
+    if name not in names() and not (colon and library in LIBRARIES):
+        raise UserError(f"there is no network {name!r}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}")
     _check_sizes(name, shape, num_classes)
-    if pretrained or weights_file is not None:
-        raise UserError(f"{name} has no pretrained weights; leave them out, or take timm:NAME or torchvision:NAME")
-    return table[name](shape, num_classes)
+    if pretrained and weights_file is not None:
+        raise UserError("pretrained and weights_file were both given; choose one")
+    if colon:
+        network = LIBRARIES[library](inner, shape, num_classes, pretrained, weights_file)
+        check_network(network, shape, num_classes)
+        return network
+    if pretrained:
+        raise UserError(f"{name} has no pretrained weights; give weights_file=, or take timm:NAME or torchvision:NAME")
+    network = (IMAGE_NETWORKS | VECTOR_NETWORKS)[name](shape, num_classes)
+    if weights_file is not None:
+        load_weights(network, weights_file)
+    return network
 
 
 def _check_sizes(name: str, shape: tuple[int, ...], num_classes: int) -> None:
     if num_classes < 2:
         raise UserError(
-            f"a classifier needs at least 2 classes, and there is {num_classes}; label images of another class"
+            f"a classifier needs at least 2 classes, and there is {num_classes}; label images of another one"
         )
-    if name in VECTOR_NETWORKS:
-        if len(shape) != 1:
-            raise UserError(f"{name} takes vectors, and the rows have shape {shape}; for images take resnet_small")
-    elif len(shape) != 3:
-        raise UserError(
-            f"{name} takes images (channels, height, width), and the rows have shape {shape}; for vectors take mlp"
-        )
-    elif min(shape[1:]) < SMALLEST_PX:
+    if min(shape, default=0) < 1 or len(shape) not in (1, 3):
+        raise UserError(f"rows of shape {shape} fit no network; give (channels, height, width) or (features,)")
+    if name in VECTOR_NETWORKS and len(shape) != 1:
+        raise UserError(f"{name} takes vectors, and the rows have shape {shape}; for images take resnet_small")
+    if name not in VECTOR_NETWORKS and len(shape) != 3:
+        raise UserError(f"{name} takes images, and the rows are vectors of shape {shape}; for vectors take mlp")
+    if len(shape) == 3 and min(shape[1:]) < SMALLEST_PX:
         raise UserError(
             f"{name} needs images of at least {SMALLEST_PX} px a side, and these have {shape[1]}x{shape[2]}"
         )
