@@ -1,0 +1,98 @@
+"""The one thing every part of training reads from: rows of one shape, and what is known about each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from understudy.core.errors import DataError, nearest
+
+Names: TypeAlias = NDArray[Any]  # of NumPy's StringDType, which holds no Python object per row
+Rows: TypeAlias = UInt8[Tensor, "n c h w"] | Float[Tensor, "n ..."]
+
+UNLABELED = -1
+
+
+class Part(IntEnum):
+    """What the source itself says a row is for; `FREE` when it says nothing."""
+
+    FREE = 0
+    TRAIN = 1
+    VALIDATION = 2
+    TEST = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """All images (or vectors) of a task, labeled or not, in one order.
+
+    Args:
+        rows: uint8 images on a square canvas, memory-mapped when they come from files, or float32 vectors.
+            They are shared and never written to.
+        names: One distinct text per row: the path below the source's folder, or the position.
+        labels: Index into `classes`, or -1 for unlabeled.
+        classes: Class names.
+        values: The labels as the user wrote them, in the order of `classes`.
+        parts: `Part` of each row.
+        groups: Rows of one group never straddle a split; -1 is a group of its own.
+        weights: How much a labeled row counts.
+        size: Side in px at which images are trained, at most the canvas; None for vectors.
+        quarantine: (name, reason) of files that were skipped.
+        notes: Sentences about what was recognized, ignored or assumed.
+        content: Text that differs when anything above does.
+    """
+
+    rows: Rows
+    names: Names
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    values: tuple[object, ...]
+    parts: NDArray[np.uint8]
+    groups: NDArray[np.int64] | None
+    weights: NDArray[np.float32]
+    size: int | None
+    quarantine: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    content: str = ""
+
+    def __post_init__(self) -> None:
+        count = len(self.rows)
+        assert len(self.names) == len(self.labels) == len(self.parts) == len(self.weights) == count
+        assert self.groups is None or len(self.groups) == count
+        assert len(self.classes) == len(self.values)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def is_images(self) -> bool:
+        """Whether rows are images, not vectors."""
+        return self.size is not None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row as the network sees it: (channels, size, size), or the vector's."""
+        return tuple(self.rows.shape[1:]) if self.size is None else (self.rows.shape[1], self.size, self.size)
+
+    def in_classes(self, classes: Sequence[str]) -> Collection:
+        """The same rows with labels that index the given classes, as a trained model knows them.
+
+        Raises:
+            DataError: A row carries a label that is not among them.
+        """
+        used = np.unique(self.labels[self.labels >= 0])
+        table = np.full(len(self.classes) + 1, UNLABELED, np.int64)
+        for code in used:
+            if self.classes[code] not in classes:
+                raise DataError(
+                    f"class {self.classes[code]!r} is unknown to the model; {nearest(self.classes[code], classes)}"
+                )
+            table[code] = list(classes).index(self.classes[code])
+        return replace(self, labels=table[self.labels], classes=tuple(classes), values=tuple(classes))

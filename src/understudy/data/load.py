@@ -1,0 +1,251 @@
+"""Whatever the user has becomes one `Collection`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from understudy.core.errors import DataError
+from understudy.data.collection import UNLABELED, Collection, Part
+from understudy.data.sizing import Form, check_request, choose_for_files
+from understudy.data.sources.arrays import conform, read_arrays
+from understudy.data.sources.dataset import is_dataset, read_dataset
+from understudy.data.sources.folder import read_folder
+from understudy.data.sources.manifest import read_manifest
+from understudy.data.sources.named import is_named, read_named
+from understudy.data.store import Observe, store
+from understudy.data.table import Table, concatenate, to_names, unknown_classes
+
+Source = Any
+_MAIN, _UNLABELED, _TEST = "", "unlabeled", "test"
+
+
+def load(
+    source: Source = None,
+    *,
+    unlabeled: Source = None,
+    test: Source = None,
+    size: int | None = None,
+    channels: int | None = None,
+    cache: str | Path | None = None,
+    observe: Observe | None = None,
+) -> Collection:
+    """All images of the task in one collection, decoded.
+
+    A source is a folder with one subfolder per class, a `.csv` or `.parquet` manifest, `(X, y)` arrays or tensors,
+    a map-style data set, or the name `digits`, `torchvision:NAME` or `hf:PATH`.
+
+    Args:
+        unlabeled: More images, whose labels, if any, are not used; may also be a folder of images or an array X.
+        test: Images that only judge.
+        size: Side in px at which images are trained; chosen by the images when None.
+        channels: 1 or 3; chosen by the images when None.
+        cache: Folder for decoded images; see `store`.
+        observe: Called with the numbers of images decoded and in all.
+
+    Raises:
+        DataError: A source cannot be used as given.
+        UserError: Decoded images cannot be stored.
+    """
+    check_request(size, channels)
+    given = [
+        (role, item) for role, item in ((_MAIN, source), (_TEST, test), (_UNLABELED, unlabeled)) if item is not None
+    ]
+    if not given:
+        raise DataError("no images were given; name a folder, a manifest, arrays or a data set")
+    tables: list[Table] = []
+    form: Form | None = None
+    for role, item in given:
+        table = _read(item, role, form, size, channels, observe)
+        table = _in_role(table, role, several=len(given) > 1)
+        if form is None:
+            images = table.images
+            form = choose_for_files(images, size, channels) if isinstance(images, np.ndarray) else table.form
+        tables.append(table)
+    tables = _without_shared_files(tables, [role for role, _ in given])
+    tables, contents = _decoded(tables, form, cache, observe)
+    return _collect(concatenate(tables), form, contents)
+
+
+def _read(
+    item: Source, role: str, form: Form | None, size: int | None, channels: int | None, observe: Observe | None
+) -> Table:
+    """The table of one source."""
+    if is_named(item):
+        return read_named(item, form=form, size=size, channels=channels, observe=observe)
+    if isinstance(item, (str, os.PathLike)):
+        path = Path(item).expanduser()
+        if path.is_dir():
+            return read_folder(path, labeled=role != _UNLABELED)
+        if path.suffix.lower() in (".csv", ".parquet") and path.exists():
+            return read_manifest(path)
+        raise DataError(
+            f"{str(item)!r} is {'neither a folder nor a manifest' if path.exists() else 'not there'}; name a folder of "
+            "images, a .csv or .parquet manifest, 'digits', 'torchvision:NAME' or 'hf:PATH'"
+        )
+    if is_dataset(item) and not hasattr(item, "__array__"):
+        return read_dataset(item, form=form, size=size, channels=channels, observe=observe)
+    if isinstance(item, tuple) and len(item) == 2:
+        return read_arrays(*item, form=form, size=size, channels=channels)
+    if hasattr(item, "__array__") or isinstance(item, list):
+        if role == _TEST:
+            raise DataError("test images came without labels; give a pair of arrays (X, y)")
+        return read_arrays(item, None, form=form, size=size, channels=channels)
+    raise DataError(
+        f"images cannot be read from {type(item).__name__}; give a path, (X, y) arrays or tensors, a map-style data "
+        "set, 'digits', 'torchvision:NAME' or 'hf:PATH'"
+    )
+
+
+def _in_role(table: Table, role: str, *, several: bool) -> Table:
+    """The table with what its place among the arguments says about its rows."""
+    if role != _MAIN and several:
+        table = replace(
+            table,
+            names=np.strings.add(to_names([f"{role}:"]), table.names),
+            quarantine=tuple((f"{role}:{name}", reason) for name, reason in table.quarantine),
+        )
+    if role == _UNLABELED:
+        if labeled := int((table.labels >= 0).sum()):
+            table = table.noting(f"{labeled} labels in the unlabeled images are not used")
+        nothing = np.full(len(table), UNLABELED, np.int64)
+        table = replace(table, labels=nothing, values=(), classes=(), parts=np.full(len(table), Part.TRAIN, np.uint8))
+    if role == _TEST:
+        if (table.parts == Part.TEST).any():
+            table = table.take(table.parts == Part.TEST)
+        table = replace(table, parts=np.full(len(table), Part.TEST, np.uint8))
+    return table
+
+
+def _without_shared_files(tables: list[Table], roles: list[str]) -> list[Table]:
+    """The tables without unlabeled files that another source holds too.
+
+    Raises:
+        DataError: The test source holds files of the training source, or both name test images.
+    """
+    by_role = dict(zip(roles, tables, strict=True))
+    main, test = by_role.get(_MAIN), by_role.get(_TEST)
+    if main is not None and test is not None:
+        if (main.parts == Part.TEST).any():
+            raise DataError("the training source holds test images of its own; leave out test=, or take them out of it")
+        shared = main.names[_shared(main, [test])]
+        if len(shared):
+            raise DataError(
+                f"{len(shared)} files are both training and test images, such as {str(shared[0])!r}; "
+                "keep each in one of them"
+            )
+    if _UNLABELED in by_role:
+        pile = by_role[_UNLABELED]
+        shared_pile = _shared(pile, [table for table in (main, test) if table is not None])
+        if count := int(shared_pile.sum()):
+            note = f"{count} unlabeled files are also given as labeled or test images, and count only there"
+            by_role[_UNLABELED] = pile.take(~shared_pile).noting(note)
+    return [by_role[role] for role in roles]
+
+
+def _shared(table: Table, others: list[Table]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which of the table's rows are files that the others hold under the same path."""
+    held = {str(path) for other in others if isinstance(other.images, np.ndarray) for path in other.images}
+    if not held or not isinstance(table.images, np.ndarray):
+        return np.zeros(len(table), np.bool_)
+    return np.fromiter((str(path) in held for path in table.images), np.bool_, len(table))
+
+
+def _decoded(
+    tables: list[Table], form: Form | None, cache: str | Path | None, observe: Observe | None
+) -> tuple[list[Table], list[str]]:
+    """The tables with rows in place of files, and texts that identify what the rows hold.
+
+    Sources that are all files are decoded into one store, whose memory map is used as it is.
+    """
+    if all(isinstance(table.images, np.ndarray) for table in tables):
+        tables = [concatenate(tables)]
+    done, contents = [], []
+    for table in tables:
+        images = table.images
+        if isinstance(images, Tensor):
+            if (form is None) != (images.ndim != 4):
+                raise DataError("some sources hold images and others vectors; give one kind")
+            if form is not None:
+                table = replace(table, images=conform(images, form))
+            elif images.shape[1:] != tables[0].images.shape[1:]:
+                raise DataError(
+                    f"vectors have {images.shape[1]} and {tables[0].images.shape[1]} entries; give one length"
+                )
+            rows = table.images
+            assert isinstance(rows, Tensor)
+            contents.append(hashlib.blake2b(rows.numpy().data, digest_size=16).hexdigest())
+        else:
+            if form is None:
+                raise DataError("some sources hold images and others vectors; give one kind")
+            stored = store(table.names, images, form, cache=cache, observe=observe)
+            bad = tuple((str(table.names[position]), reason) for position, reason in stored.quarantine)
+            table = table.take(stored.readable)
+            table = replace(table, images=stored.rows, quarantine=table.quarantine + bad)
+            contents.append(stored.content)
+        done.append(table)
+    return done, contents
+
+
+def _collect(table: Table, form: Form | None, contents: list[str]) -> Collection:
+    """The collection of the decoded rows, once their labels agree.
+
+    Raises:
+        DataError: Test or validation images have labels that no training image has.
+    """
+    table, notes = _trainable_classes(table)
+    groups = None
+    if table.groups is not None:
+        groups = np.unique(table.groups, return_inverse=True)[1].astype(np.int64)
+        groups[table.groups == ""] = -1
+    assert isinstance(table.images, Tensor)
+    content = hashlib.blake2b("\n".join((*contents, *table.classes, "", str(form))).encode(), digest_size=16)
+    for array in (table.labels, table.parts, table.weights, np.empty(0) if groups is None else groups):
+        content.update(array.tobytes())
+    for start in range(0, len(table), 65536):
+        content.update("\n".join(table.names[start : start + 65536]).encode())
+    return Collection(
+        rows=table.images,
+        names=table.names,
+        labels=table.labels,
+        classes=table.classes,
+        values=table.values,
+        parts=table.parts,
+        groups=groups,
+        weights=table.weights,
+        size=None if form is None else form.size,
+        quarantine=table.quarantine,
+        notes=tuple(dict.fromkeys((*table.notes, *notes))),
+        content=content.hexdigest(),
+    )
+
+
+def _trainable_classes(table: Table) -> tuple[Table, list[str]]:
+    """The table with the classes that training images have, and notes on classes without test images."""
+    labeled = table.labels >= 0
+    training = labeled & (table.parts != Part.TEST) & (table.parts != Part.VALIDATION)
+    if not training.any():
+        return table, []
+    known = np.unique(table.labels[training])
+    outside = np.setdiff1d(table.labels[labeled], known)
+    if len(outside):
+        raise unknown_classes([table.classes[code] for code in outside], [table.classes[code] for code in known])
+    notes = []
+    lacking = np.setdiff1d(known, table.labels[labeled & (table.parts == Part.TEST)])
+    if (table.parts == Part.TEST).any() and len(lacking):
+        names = ", ".join(table.classes[code] for code in lacking[:10])
+        notes.append(f"the test images hold none of {len(lacking)} classes: {names}")
+    lookup = np.full(len(table.classes) + 1, UNLABELED, np.int64)
+    lookup[known] = np.arange(len(known))
+    return replace(
+        table,
+        labels=lookup[table.labels],
+        values=tuple(table.values[code] for code in known),
+        classes=tuple(table.classes[code] for code in known),
+    ), notes

@@ -1,0 +1,233 @@
+"""Which images train, which may choose among models, and which only judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.core.errors import ConfigError, DataError, RunFolderError
+from understudy.core.seeding import generator
+from understudy.data.collection import Collection, Part
+
+Ids = NDArray[np.int64]
+JudgedBy = Literal["test", "held out", "nothing"]
+
+VERSION = 1
+FEW_PER_CLASS = 5
+ALL_JUDGE = 400
+MANY_LABELS, MOST_CHOOSE = 10_000, 1_000
+_ROLES = ("labeled", "unlabeled", "choose", "judge")
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Row numbers by role, disjoint and ascending.
+
+    Args:
+        labeled: Rows that train with their label.
+        unlabeled: The pool, without the labeled rows.
+        choose: Validation rows that may select among weights or settings.
+        judge: Rows that only judge the finished model.
+        judged_by: Where `judge` comes from.
+        note: What was done and why, for the user.
+    """
+
+    labeled: Ids
+    unlabeled: Ids
+    choose: Ids
+    judge: Ids
+    judged_by: JudgedBy
+    note: str
+
+    @property
+    def content(self) -> str:
+        """Text that differs when any row has another role."""
+        digest = hashlib.blake2b(digest_size=16)
+        for role in _ROLES:
+            ids: Ids = getattr(self, role)
+            digest.update(len(ids).to_bytes(8, "little") + ids.tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path, collection: Collection) -> None:
+        """Write the roles as JSON: rows by number and name, the pool as runs of numbers."""
+        roles: dict[str, Any] = {"unlabeled": {"ranges": _to_ranges(self.unlabeled)}}
+        for role in ("labeled", "choose", "judge"):
+            ids: Ids = getattr(self, role)
+            roles[role] = {"ids": ids.tolist(), "names": [str(name) for name in collection.names[ids]]}
+        head = {"version": VERSION, "judged_by": self.judged_by, "note": self.note, "rows": len(collection)}
+        path.write_text(json.dumps(head | {"data": collection.content} | roles), "utf-8")
+
+    @classmethod
+    def load(cls, path: Path, collection: Collection) -> Splits:
+        """The roles written by `save` for the same collection.
+
+        Raises:
+            RunFolderError: The file is damaged or newer than this version, or belongs to other data.
+        """
+        try:
+            saved = json.loads(path.read_text("utf-8"))
+            if saved["version"] > VERSION:
+                raise RunFolderError(f"{path} was written by a newer version of understudy; upgrade to read it")
+            ids = {role: np.array(saved[role]["ids"], np.int64) for role in ("labeled", "choose", "judge")}
+            names = {role: saved[role]["names"] for role in ids}
+            ids["unlabeled"] = _from_ranges(saved["unlabeled"]["ranges"])
+            judged_by, note, rows = saved["judged_by"], saved["note"], saved["rows"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, RunFolderError):
+                raise
+            raise RunFolderError(f"{path} cannot be read as saved splits ({error}); split the data anew") from error
+        same = rows == len(collection)
+        for role, expected in names.items():
+            same = same and [str(name) for name in collection.names[ids[role]]] == expected
+        if not same:
+            raise RunFolderError(f"{path} belongs to other images than those given; split the data anew")
+        return cls(**ids, judged_by=judged_by, note=note)
+
+
+def split(collection: Collection, seed: int = 0, *, share: float = 0.2) -> Splits:
+    """The role of every row; the same for the same labeled rows and seed, however many unlabeled ones there are.
+
+    A test set, when given, only judges. Otherwise, under 5 labels per class nothing is held out; up to 400 held-out
+    images all judge; beyond that one half chooses and the other judges. Rows that share a group with a held-out row
+    do not train. A class with a single label keeps it for training.
+
+    Args:
+        share: Part of the labeled rows that is held out.
+
+    Raises:
+        DataError: No image is labeled, or only one class is.
+        ConfigError: The share is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"the share to hold out is {share}; give a number between 0 and 1, such as 0.2")
+    training = (collection.parts == Part.FREE) | (collection.parts == Part.TRAIN)
+    labeled = np.flatnonzero(training & (collection.labels >= 0))
+    pool = np.flatnonzero(training & (collection.labels < 0))
+    _check_labels(collection, labeled)
+    choose, judge, judged_by, note = _held_out(collection, labeled, share, seed)
+    choose = _without_groups(collection, choose, judge)
+    held = np.concatenate([choose, judge])
+    labeled = np.setdiff1d(labeled, held)
+    kept, kept_pool = (_without_groups(collection, ids, held) for ids in (labeled, pool))
+    if dropped := len(labeled) + len(pool) - len(kept) - len(kept_pool):
+        note += f"; {dropped} images that share a group with them do not train"
+        if len(np.unique(collection.labels[kept])) < 2:
+            raise DataError(
+                f"of {len(labeled)} labeled training images, {len(labeled) - len(kept)} share a group with test or "
+                "validation images, and fewer than two classes are left; keep each group on one side"
+            )
+    if not len(pool):
+        note += "; there are no unlabeled images"
+    return Splits(kept, kept_pool, np.sort(choose), np.sort(judge), judged_by, note + ".")
+
+
+def _held_out(collection: Collection, labeled: Ids, share: float, seed: int) -> tuple[Ids, Ids, JudgedBy, str]:
+    """Rows that may choose, rows that judge, where these come from, and a sentence about both."""
+    nobody = np.empty(0, np.int64)
+    has_label = collection.labels >= 0
+    given = np.flatnonzero((collection.parts == Part.VALIDATION) & has_label)
+    test = np.flatnonzero((collection.parts == Part.TEST) & has_label)
+    judged_by: JudgedBy
+    if len(test):
+        choose, judge, judged_by = given, test, "test"
+        if not len(given) and len(labeled) >= MANY_LABELS:
+            choose = hold_out(collection, labeled, min(share, MOST_CHOOSE / len(labeled)), seed)
+        note = f"The {len(judge)} test images judge and nothing else"
+    else:
+        enough = len(labeled) >= FEW_PER_CLASS * len(collection.classes)
+        held = given if len(given) else hold_out(collection, labeled, share, seed) if enough else nobody
+        choose = hold_out(collection, held, 0.5, seed, keep=0) if len(held) > ALL_JUDGE else nobody
+        judge = np.setdiff1d(held, choose)
+        judged_by = "held out" if len(judge) else "nothing"
+        origin = "given as validation" if len(given) else f"held out of {len(labeled)} labeled ones"
+        note = f"The {len(judge)} images {origin} judge and nothing else"
+        if not len(judge):
+            why = "cannot be parted by group" if enough else f"are under {FEW_PER_CLASS} per class"
+            note = f"Nothing is held out, since the {len(labeled)} labels {why}: whether it helped stays unproven"
+    if len(choose):
+        note += f"; {len(choose)} other labeled images may choose"
+    return choose, judge, judged_by, note
+
+
+def hold_out(collection: Collection, ids: Ids, share: float, seed: int, *, keep: int = 1) -> Ids:
+    """About that share of the rows, in every class at least one, with whole groups only.
+
+    Args:
+        keep: Rows of each class that stay at least.
+    """
+    labels = collection.labels[ids]
+    counts = np.bincount(labels, minlength=len(collection.classes))
+    quota = np.maximum(np.round(share * counts), 1).astype(np.int64)
+    quota = np.clip(quota, 0, np.maximum(counts - keep, 0))
+    random = generator("hold out", seed)
+    if collection.groups is None:
+        return np.sort(ids[_rank_in_class(labels, random) < quota[labels]])
+    groups = collection.groups[ids].copy()
+    alone = groups < 0
+    groups[alone] = collection.groups.max() + 1 + np.arange(alone.sum())
+    groups = np.unique(groups, return_inverse=True)[1]
+    return np.sort(ids[np.isin(groups, _choose_groups(groups, labels, quota, counts - keep, random))])
+
+
+def _rank_in_class(labels: Ids, random: np.random.Generator) -> Ids:
+    """Each row's place in a random order of its class."""
+    order = np.lexsort((random.random(len(labels)), labels))
+    starts = np.searchsorted(labels[order], labels[order])
+    rank = np.empty(len(labels), np.int64)
+    rank[order] = np.arange(len(labels)) - starts
+    return rank
+
+
+def _choose_groups(groups: Ids, labels: Ids, quota: Ids, most: Ids, random: np.random.Generator) -> Ids:
+    """The groups that, tried in random order, brought their classes closer to the quota and left enough to train."""
+    order = np.argsort(groups, kind="stable")
+    members = np.split(labels[order], np.flatnonzero(np.diff(groups[order])) + 1)
+    held = np.zeros_like(quota)
+    chosen = []
+    for group in random.permutation(len(members)):
+        classes, counts = np.unique(members[group], return_counts=True)
+        after = held[classes] + counts
+        closer = np.abs(quota[classes] - held[classes]).sum() - np.abs(quota[classes] - after).sum()
+        if closer > 0 and (after <= most[classes]).all():
+            held[classes] = after
+            chosen.append(group)
+    return np.array(chosen, np.int64)
+
+
+def _without_groups(collection: Collection, ids: Ids, others: Ids) -> Ids:
+    """The rows that share no group with the others."""
+    if collection.groups is None:
+        return ids
+    groups = collection.groups[ids]
+    return ids[(groups < 0) | ~np.isin(groups, collection.groups[others])]
+
+
+def _check_labels(collection: Collection, labeled: Ids) -> None:
+    if not len(labeled):
+        raise DataError(
+            "no training image has a label; put some images into a folder per class, or fill in the label column"
+        )
+    used = np.unique(collection.labels[labeled])
+    if len(used) < 2:
+        raise DataError(
+            f"all training labels are {collection.classes[used[0]]!r}; give labeled images of at least two classes"
+        )
+
+
+def _to_ranges(ids: Ids) -> list[list[int]]:
+    """The ascending numbers as [first, last + 1] runs."""
+    if not len(ids):
+        return []
+    breaks = np.flatnonzero(np.diff(ids) != 1) + 1
+    starts, stops = ids[np.concatenate([[0], breaks])], ids[np.concatenate([breaks - 1, [len(ids) - 1]])] + 1
+    return [[int(start), int(stop)] for start, stop in zip(starts, stops, strict=True)]
+
+
+def _from_ranges(ranges: list[list[int]]) -> Ids:
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(start, stop) for start, stop in ranges)]).astype(np.int64)

@@ -1,0 +1,239 @@
+"""Files are decoded once, into a memory-mapped file of uint8 rows that the next run finds again."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from understudy.core.errors import DataError, UserError
+from understudy.data.collection import Names
+from understudy.data.decode import DIGEST_BYTES
+from understudy.data.sizing import Form
+from understudy.data.workers import decode_all
+
+Observe = Callable[[int, int], None]
+
+VERSION = 1
+_DRAFT = ".decoding-"
+_ABANDONED_S = 3600
+_BLOCK_BYTES = 1 << 24
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if hasattr(errno, "EDQUOT") else (errno.ENOSPC, errno.EFBIG)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Decoded rows, which of the given files they are, and why the others are missing.
+
+    Args:
+        rows: One per readable file, memory-mapped.
+        readable: For each given file, whether it has a row.
+        quarantine: (position of the file, reason).
+        content: Digest of the bytes of all readable files and of the form they are kept in.
+    """
+
+    rows: UInt8[Tensor, "n c h w"]
+    readable: NDArray[np.bool_]
+    quarantine: tuple[tuple[int, str], ...]
+    content: str
+
+
+def store(
+    names: Names, paths: Names, form: Form, *, cache: str | Path | None = None, observe: Observe | None = None
+) -> Stored:
+    """The files' rows, decoded now or by an earlier run.
+
+    A store is found again by the files' names, byte sizes and modification times, since reading a large pool only to
+    hash it costs as much as decoding it. What identifies the data is the digest of the bytes, taken while decoding.
+
+    Args:
+        cache: Folder of stores; else `UNDERSTUDY_CACHE`, else `understudy` in the user's cache folder.
+        observe: Called with the numbers of files done and in all.
+
+    Raises:
+        UserError: The cache folder cannot be written, or has no room.
+        DataError: No file could be decoded.
+    """
+    status, missing = _examine(paths)
+    present = np.flatnonzero(status[:, 0] >= 0)
+    root = cache_folder(cache)
+    folder = root / _key(names, status, form)
+    index = _open_index(folder, form, len(present))
+    if index is None and len(present):
+        index = _decode_into(folder, [str(path) for path in paths[present]], form, observe)
+    quarantine = missing + [(int(present[at]), reason) for at, reason in (index["quarantine"] if index else [])]
+    if len(quarantine) == len(paths):
+        position, reason = quarantine[0]
+        raise DataError(f"none of the {len(paths)} image files could be used; the first, {names[position]!r}: {reason}")
+    assert index is not None
+    readable = np.ones(len(paths), np.bool_)
+    readable[[position for position, _ in quarantine]] = False
+    shape = (index["count"], form.channels, form.canvas, form.canvas)
+    # Copy-on-write lets torch take the memory as it is, and a stray write could never reach the file.
+    rows = torch.from_numpy(np.memmap(folder / "rows.u8", np.uint8, "c", shape=shape))
+    return Stored(rows, readable, tuple(sorted(quarantine)), index["content"])
+
+
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """Where stores are kept: as asked, else `UNDERSTUDY_CACHE`, else `understudy` in the user's cache folder."""
+    if cache is None:
+        cache = os.environ.get("UNDERSTUDY_CACHE")
+    if cache:
+        return Path(cache).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    if sys.platform == "darwin" and not base:
+        base = "~/Library/Caches"
+    return Path(base or "~/.cache").expanduser() / "understudy"
+
+
+def _examine(paths: Names) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
+    """Each file's byte size and modification time, -1 for files that cannot be used, and those with the reason."""
+    status = np.full((len(paths), 2), -1, np.int64)
+    missing = []
+    for position, path in enumerate(paths):
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            missing.append((position, "no such file"))
+        except (OSError, ValueError) as error:
+            missing.append((position, f"cannot be read: {getattr(error, 'strerror', None) or error}"))
+        else:
+            if stat.S_ISREG(found.st_mode):
+                status[position] = found.st_size, found.st_mtime_ns
+            else:
+                missing.append((position, "not a file"))
+    return status, missing
+
+
+def _key(names: Names, status: NDArray[np.int64], form: Form) -> str:
+    digest = hashlib.blake2b(json.dumps([VERSION, form.canvas, form.channels]).encode(), digest_size=16)
+    for start in range(0, len(names), 65536):
+        digest.update("\n".join(names[start : start + 65536]).encode())
+    digest.update(status.tobytes())
+    return digest.hexdigest()
+
+
+def _open_index(folder: Path, form: Form, num_files: int) -> dict[str, Any] | None:
+    """What the finished store says of itself, or None when there is none or it is damaged."""
+    try:
+        index: dict[str, Any] = json.loads((folder / "index.json").read_text("utf-8"))
+        size = (folder / "rows.u8").stat().st_size
+    except (OSError, ValueError):
+        return None
+    expected = index["count"] * form.channels * form.canvas**2
+    sound = index["count"] + len(index["quarantine"]) == num_files and size == expected > 0
+    return index if sound else None
+
+
+def _decode_into(folder: Path, paths: list[str], form: Form, observe: Observe | None) -> dict[str, Any]:
+    """The index of a store made under a temporary name and renamed when whole, so that no other process sees less."""
+    row_bytes = form.channels * form.canvas**2
+    need = len(paths) * row_bytes
+    draft = folder.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
+    try:
+        draft.mkdir(parents=True)
+        _remove_abandoned(folder.parent)
+        _reserve(draft / "rows.u8", need)
+        bad: dict[int, str] = {}
+        digests = np.zeros((len(paths), DIGEST_BYTES), np.uint8)
+        done = 0
+        with closing(decode_all(paths, form, draft / "rows.u8")) as parts:
+            for part in parts:
+                start, count = part.chunk.start, len(part.chunk.paths)
+                bad.update((start + position, reason) for position, reason in part.bad)
+                digests[start : start + count] = np.frombuffer(part.digests, np.uint8).reshape(count, DIGEST_BYTES)
+                done += count
+                if observe is not None:
+                    observe(done, len(paths))
+        good = np.ones(len(paths), np.bool_)
+        good[list(bad)] = False
+        _close_gaps(draft / "rows.u8", good, row_bytes)
+        content = hashlib.blake2b(json.dumps([VERSION, asdict(form)]).encode(), digest_size=16)
+        content.update(digests[good].tobytes())
+        index = {"count": int(good.sum()), "quarantine": sorted(bad.items()), "content": content.hexdigest()}
+        (draft / "index.json").write_text(json.dumps(index), "utf-8")
+        if index["count"]:
+            _publish(draft, folder, form, len(paths))
+        return index
+    except OSError as error:
+        raise _cannot_store(error, folder.parent, need) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of that size, with its room on the disk taken where the system can do so."""
+    free = shutil.disk_usage(path.parent).free
+    if free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with path.open("wb") as file:
+        file.truncate(size)
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    raise
+
+
+def _close_gaps(path: Path, good: NDArray[np.bool_], row_bytes: int) -> None:
+    """Move rows up over those of unreadable files, and cut the file to what is left."""
+    if good.all():
+        return
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(np.int8)))
+    with path.open("r+b") as file:
+        end = 0
+        for first, last in edges.reshape(-1, 2):
+            for start in range(int(first) * row_bytes, int(last) * row_bytes, _BLOCK_BYTES):
+                file.seek(start)
+                block = file.read(min(_BLOCK_BYTES, int(last) * row_bytes - start))
+                file.seek(end)
+                end += file.write(block)
+        file.truncate(end)
+
+
+def _publish(draft: Path, folder: Path, form: Form, num_files: int) -> None:
+    """Give the finished store its name, unless another process was faster; a damaged store gives way."""
+    try:
+        draft.rename(folder)
+    except OSError:
+        if _open_index(folder, form, num_files) is not None:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove what decoders that were killed left behind: drafts not written to for an hour."""
+    for draft in root.glob(f"{_DRAFT}*"):
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (draft, *draft.glob("*")))
+            if newest < time.time() - _ABANDONED_S:
+                shutil.rmtree(draft, ignore_errors=True)
+
+
+def _cannot_store(error: OSError, root: Path, need: int) -> UserError:
+    advice = "name another folder with cache= or UNDERSTUDY_CACHE"
+    if error.errno in _NO_ROOM:
+        return UserError(
+            f"the disk of {root} is full: the decoded images need {need / 2**20:,.0f} MB there; "
+            f"free some room or {advice}"
+        )
+    return UserError(f"decoded images cannot be written to {root} ({error.strerror or error}); {advice}")
