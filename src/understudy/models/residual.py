@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from understudy.models.normalize import Normalize, PatchWhitening
 
 Images = Float[Tensor, "n c h w"]
+Maps = Float[Tensor, "n c2 h2 w2"]
 Logits = Float[Tensor, "n k"]
 SMALL_STEM_UP_TO_PX = 64
 
@@ -69,7 +70,7 @@ class WideBlock(nn.Module):
         same = width_in == width_out
         self.shortcut = None if same else nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Images) -> Maps:
         y = F.leaky_relu(self.norm1(x), 0.1)
         shortcut = y if self.activate_before else x
         if self.shortcut is not None:
@@ -125,7 +126,7 @@ class BasicBlock(nn.Module):
                 nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False), nn.BatchNorm2d(width_out)
             )
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Images) -> Maps:
         y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return F.relu(self.shortcut(x) + y)
 

@@ -1,0 +1,127 @@
+"""Heads and features of our networks and of the user's, and the sentences a wrong network earns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from understudy.core.errors import UserError
+from understudy.models import build, check_network, feature_width, find_head, logits_and_features, names
+
+
+class Custom(nn.Module):
+    """A module of the user's with its own names, a BatchNorm, a Dropout, and any ending."""
+
+    def __init__(self, width: int = 5, ending: Callable[[Tensor], object] = lambda logits: logits) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+        self.norm = nn.BatchNorm2d(6)
+        self.drop = nn.Dropout(0.5)
+        self.out = nn.Linear(6, width)
+        self.ending = ending
+
+    def forward(self, x: Tensor) -> object:
+        return self.ending(self.out(self.drop(self.norm(self.conv(x)).mean((2, 3)))))
+
+
+@pytest.mark.parametrize("name", names())
+def test_logits_and_features__are_the_heads_output_and_input(name: str) -> None:
+    shape = (2,) if name == "mlp" else (3, 32, 32)
+    network, x = build(name, shape=shape, num_classes=4).eval(), torch.rand(3, *shape)
+    logits, features = logits_and_features(network, x)
+    assert torch.equal(logits, network(x))
+    assert features.shape == (3, feature_width(network))
+    assert logits.grad_fn is not None
+    assert features.grad_fn is not None
+    assert find_head(network)[1].out_features == 4
+
+
+def test_logits_and_features__of_a_users_module_leaves_no_hook() -> None:
+    network, x = Custom().eval(), torch.rand(2, 3, 8, 8)
+    logits, features = logits_and_features(network, x)
+    assert torch.equal(network.out(features), logits)
+    assert find_head(network) == ("out", network.out)
+    assert not network.out._forward_pre_hooks
+
+
+def test_logits_and_features__leaves_no_hook_when_the_forward_fails() -> None:
+    network = Custom()
+    with pytest.raises(RuntimeError):
+        logits_and_features(network, torch.rand(2, 1, 8, 8))
+    assert not network.out._forward_pre_hooks
+
+
+def test_find_head__asks_for_features_when_there_is_no_linear_layer() -> None:
+    with pytest.raises(UserError, match=r"Sequential has no nn.Linear .* give features=, a function"):
+        find_head(nn.Sequential(nn.Conv2d(3, 4, 3)))
+
+
+def test_logits_and_features__asks_for_features_when_the_head_is_not_called() -> None:
+    network = Custom()
+    network.unused = nn.Linear(3, 3)
+    with pytest.raises(UserError, match=r"'unused', is not called for a batch of 2, .* give features="):
+        logits_and_features(network, torch.rand(2, 3, 8, 8))
+
+
+def test_logits_and_features__asks_for_features_when_the_head_gets_no_vectors() -> None:
+    network = nn.Sequential(nn.Flatten(2), nn.Linear(64, 4))
+    with pytest.raises(UserError, match=r"'1', gets \(2, 3, 64\) for a batch of 2"):
+        logits_and_features(network, torch.rand(2, 3, 8, 8))
+
+
+def test_check_network__leaves_the_network_as_it_was() -> None:
+    network = Custom()
+    network.norm.eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    random_state = torch.get_rng_state()
+    check_network(network, (3, 8, 8), 5)
+    assert [network.training, network.norm.training, network.drop.training] == [True, False, True]
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_check_network__restores_modes_after_a_failure() -> None:
+    network = Custom()
+    with pytest.raises(UserError):
+        check_network(network, (1, 8, 8), 5)
+    assert all(module.training for module in network.modules())
+
+
+def test_check_network__materializes_lazy_layers() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(5))
+    check_network(network, (3, 8, 8), 5)
+    assert feature_width(network) == 192
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "sentence"),
+    [
+        (Custom(), (1, 8, 8), r"does not take images of 1 channel and 8x8 px \(its first convolution takes 3\): "),
+        (Custom(), (3, 2, 2), "does not take images of 3 channels and 2x2 px: .*; change the network, or the size"),
+        (
+            build("cnn", shape=(3, 32, 32), num_classes=5),
+            (3, 64, 64),
+            "CNN does not take images of 3 channels and 64x64",
+        ),
+        (Custom(), (7,), r"Custom does not take rows of shape \(7,\)"),
+        (Custom(4), (3, 8, 8), "gives 4 logits and the data has 5 classes; make its last layer 5 wide"),
+        (Custom(5, lambda y: (y, y)), (3, 8, 8), "returns a tuple; it must return one tensor of logits"),
+        (Custom(5, lambda y: y[0]), (3, 8, 8), r"returns a tensor of shape \(5,\) for 2 rows; it must be \(2, 5\)"),
+        (Custom(5, lambda y: y.softmax(1)), (3, 8, 8), "returns probabilities; .* remove its last softmax"),
+        (Custom(5, lambda y: y / 0), (3, 8, 8), "gives logits that are not finite"),
+    ],
+)
+def test_check_network__refuses_in_a_sentence(network: nn.Module, shape: tuple[int, ...], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_network(network, shape, 5)
+
+
+def test_check_network__takes_logits_that_are_all_zero() -> None:
+    network = Custom()
+    nn.init.zeros_(network.out.weight)
+    nn.init.zeros_(network.out.bias)
+    check_network(network, (3, 8, 8), 5)
