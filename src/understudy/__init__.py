@@ -1,1 +1,63 @@
 """Train an image classifier from a few labeled images and a pile of unlabeled ones, and prove whether they helped."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from understudy.api import Job, Result, evaluate, train
+    from understudy.core.budget import Budget
+    from understudy.core.errors import Interrupted, UserError
+    from understudy.data.load import load
+    from understudy.engine.fit import Trained, fit
+    from understudy.engine.stage import Settings, Stage
+    from understudy.estimator import SemiSupervisedClassifier
+    from understudy.serving.predictor import Predictions, Predictor
+
+_HOME = {
+    "Budget": "core.budget",
+    "Interrupted": "core.errors",
+    "Job": "api",
+    "Predictions": "serving.predictor",
+    "Predictor": "serving.predictor",
+    "Result": "api",
+    "SemiSupervisedClassifier": "estimator",
+    "Settings": "engine.stage",
+    "Stage": "engine.stage",
+    "Trained": "engine.fit",
+    "UserError": "core.errors",
+    "evaluate": "api",
+    "fit": "engine.fit",
+    "load": "data.load",
+    "train": "api",
+}
+
+__all__ = [
+    "Budget",
+    "Interrupted",
+    "Job",
+    "Predictions",
+    "Predictor",
+    "Result",
+    "SemiSupervisedClassifier",
+    "Settings",
+    "Stage",
+    "Trained",
+    "UserError",
+    "evaluate",
+    "fit",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing the package costs no import of torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'understudy' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"understudy.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from understudy.core.budget import Budget
 
 _FAR = 10**12
-_MARKS = (0.02, 0.05, 0.15, 0.35, 0.6, 0.85, 0.95)
+_MARKS = (0.02, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.6, 0.75, 0.85, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class Pace:
 
 
 class Pacer:
-    """Proposes a new pace whenever the time spent passes a mark; the loop writes the proposal into the ledger.
+    """Proposes a new pace whenever the time spent, or the steps foreseen, reach a mark; the loop records it.
 
-    Each phase has its own marks, because a step of the second costs several of the first. Between two marks the cost
-    of a step is taken to be what it was between the two before.
+    Each phase has its own marks, because a step of the second costs several of the first. A pace leads to the next
+    mark only, so that a first step slowed by warming up cannot use up the schedule.
     """
 
     def __init__(self, budget: Budget, warmup: float) -> None:
@@ -53,22 +52,25 @@ class Pacer:
         return Pace(to_progress=self.warmup or 1.0)
 
     def propose(self, pace: Pace, step: int, share: float) -> Pace | None:
-        """A new pace, if the share of the budget spent has passed a mark since the last one.
+        """A new pace, if a mark was passed since the last one; it ends the phase when its time is over.
 
         Args:
             share: Part of the budget's time spent before this step.
         """
         seen_step, seen_share = self._seen
-        if not any(seen_share < mark <= share for mark in self._marks) or step <= seen_step:
+        passed = any(seen_share < mark <= share for mark in self._marks)
+        if not (passed or step >= pace.to_step) or step <= seen_step:
             return None
-        cost = (share - seen_share) / (step - seen_step)
         progress = pace.progress(step)
         end = self.warmup if progress < self.warmup else 1.0
+        if self.budget.steps is not None and step >= self.budget.steps:
+            share = end
         self._seen = (step, share)
-        remaining = max(1, math.floor((end - share) / cost + 0.5))
-        if self.budget.steps is not None:
-            remaining = min(remaining, max(1, self.budget.steps - step))
-        return Pace(step, progress, step + remaining, end)
+        if share >= end:
+            return Pace(step, progress, step, end)
+        cost = (share - seen_share) / (step - seen_step)
+        target = next((mark for mark in self._marks if max(share, progress) < mark < end), end)
+        return Pace(step, progress, step + max(1, round((target - share) / max(cost, 1e-12))), target)
 
     def enter_second_phase(self, pace: Pace, step: int, share: float) -> Pace:
         """The pace at the first step of the second phase: unknown until some of its steps were measured."""

@@ -1,0 +1,177 @@
+"""A trained classifier with all it needs to read new images: classes, size, channels and domain."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from understudy.augment import DOMAINS
+from understudy.core.errors import DataError, RunFolderError, UserError
+from understudy.data.collection import Collection
+from understudy.data.load import load
+from understudy.data.training import TrainingData
+from understudy.engine.predict import predict
+from understudy.engine.rundir import FORMAT, check_format, explained, load_tensors, read_json, save_weights, write_json
+from understudy.models import build, check_network
+
+Observe = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What the classifier says of each image.
+
+    Args:
+        names: One text per image: its path below the source's folder, or its position.
+        probabilities: Class probabilities (n, k).
+        quarantine: (name, reason) of files that could not be read.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    quarantine: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The most probable class of each image."""
+        return tuple(self.classes[index] for index in self.probabilities.argmax(-1))
+
+    def save(self, path: Path) -> None:
+        """Write a table with file, label, confidence, and one probability column per class, as CSV or Parquet.
+
+        Raises:
+            UserError: The file name ends in neither .csv nor .parquet, or the file cannot be written.
+        """
+        confidence = self.probabilities.max(-1) if len(self.names) else np.zeros(0, np.float32)
+        columns: dict[str, Any] = {"file": self.names, "label": self.labels, "confidence": confidence}
+        columns |= {f"p_{name}": self.probabilities[:, index] for index, name in enumerate(self.classes)}
+        with explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".parquet":
+                import pyarrow
+                import pyarrow.parquet
+
+                pyarrow.parquet.write_table(pyarrow.table({name: list(value) for name, value in columns.items()}), path)
+            elif path.suffix == ".csv":
+                texts = [
+                    value if isinstance(value, tuple) else [f"{v:.6f}" for v in value] for value in columns.values()
+                ]
+                with path.open("w", newline="", encoding="utf-8") as file:
+                    writer = csv.writer(file)
+                    writer.writerow(columns)
+                    writer.writerows(zip(*texts, strict=True))
+            else:
+                raise UserError(f"predictions go to a .csv or .parquet file, not {path.name!r}; name one of these")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A classifier in evaluation mode, and how images have to be read for it."""
+
+    network: nn.Module
+    network_name: str
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    domain: str
+
+    @classmethod
+    def load(cls, folder: str | Path, network: nn.Module | None = None) -> Predictor:
+        """The classifier that a run folder delivers.
+
+        Args:
+            network: The user's own module, for a run that trained one; its weights are replaced.
+
+        Raises:
+            UserError: The folder holds no finished run, is damaged or newer, or its network is the user's own module.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise RunFolderError(f"{folder} is not there; name the folder that a training run was saved in")
+        if not (folder / "model.json").exists():
+            raise RunFolderError(f"{folder} holds no finished run; name a run folder, or let the training finish first")
+        about = read_json(folder / "model.json")
+        check_format(about, folder)
+        shape, classes = tuple(about["shape"]), tuple(about["classes"])
+        if network is None:
+            if about["network"].startswith("module:"):
+                raise UserError(
+                    f"{folder} was trained on your own network {about['network'][7:]}, whose code is not in the folder; "
+                    "load it in Python with Predictor.load(folder, network=...)"
+                )
+            network = build(about["network"], shape=shape, num_classes=len(classes))
+        saved = load_tensors(folder / "model.safetensors")
+        if saved is None:
+            raise RunFolderError(f"{folder / 'model.safetensors'} is missing or damaged; train again")
+        try:
+            network.load_state_dict(saved[0])
+        except RuntimeError as error:
+            reason = str(error).split("\n")[-1].strip()
+            raise RunFolderError(f"the weights in {folder} do not fit {about['network']}: {reason}") from None
+        check_network(network, shape, len(classes))
+        return cls(network.eval(), about["network"], classes, shape, about["domain"])
+
+    def save(self, folder: Path) -> None:
+        """Write weights and description into a folder, from which `load` reads them without running any code."""
+        save_weights(folder / "model.safetensors", dict(self.network.state_dict()))
+        about = {"network": self.network_name, "classes": list(self.classes), "shape": list(self.shape)}
+        write_json(folder / "model.json", {"format": FORMAT, **about, "domain": self.domain})
+
+    def read(self, source: Any, *, cache: str | Path | None = None, observe: Observe | None = None) -> Collection:
+        """The images of a source in this classifier's size and channels; labels, if any, are not used."""
+        size, channels = (self.shape[1], self.shape[0]) if len(self.shape) == 3 else (None, None)
+        collection = load(unlabeled=source, size=size, channels=channels, cache=cache, observe=observe)
+        if collection.shape != self.shape:
+            raise DataError(
+                f"the rows have shape {collection.shape} and the classifier was trained on {self.shape}; "
+                "give images or vectors of the same kind"
+            )
+        return collection
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        cache: str | Path | None = None,
+        observe: Observe | None = None,
+        decoding: Observe | None = None,
+        test_time_averaging: bool = False,
+    ) -> Predictions:
+        """Class probabilities of every image of a source.
+
+        Args:
+            source: A folder of images, a manifest, an array, or anything else that training reads.
+            observe: Called with (images predicted, images in all).
+            decoding: Called with (images decoded, images in all).
+        """
+        collection = source if isinstance(source, Collection) else self.read(source, cache=cache, observe=decoding)
+        probabilities = predict(
+            self.network,
+            self.as_data(collection),
+            np.arange(len(collection)),
+            observe=observe,
+            test_time_averaging=test_time_averaging,
+        )
+        names = tuple(str(name) for name in collection.names)
+        return Predictions(names, self.classes, probabilities, collection.quarantine)
+
+    def as_data(self, collection: Collection) -> TrainingData:
+        """The collection as rows to render, none of them for training."""
+        nobody = np.zeros(0, dtype=np.int64)
+        return TrainingData(
+            rows=collection.rows,
+            labeled=nobody,
+            targets=torch.zeros(0, dtype=torch.long),
+            unlabeled=nobody,
+            classes=self.classes,
+            domain=DOMAINS[self.domain],
+            size=collection.size or 0,
+        )
