@@ -1,0 +1,128 @@
+"""Paired comparisons: exact where the sample decides, covering the truth where chance does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from understudy.core.errors import DataError
+from understudy.evaluation.paired import (
+    compare_over_seeds,
+    compare_paired,
+    difference_interval,
+    mcnemar,
+    smallest_detectable_gain,
+)
+
+
+def test_compare_paired__counts_the_changes() -> None:
+    labels = np.array([0, 0, 1, 1, 2])
+    found = compare_paired(labels, np.array([0, 1, 1, 0, 0]), np.array([1, 0, 1, 1, 2]))
+    assert (found.n, found.gains, found.losses, found.difference) == (5, 3, 1, 0.4)
+    assert found.p_value == mcnemar(3, 1)
+
+
+@pytest.mark.parametrize(
+    ("gains", "losses", "p_value"),
+    [(0, 0, 1.0), (5, 0, 0.0625), (6, 0, 0.03125), (1, 1, 1.0), (0, 6, 0.03125), (10, 2, 0.0386)],
+)
+def test_mcnemar__known_values(gains: int, losses: int, p_value: float) -> None:
+    assert mcnemar(gains, losses) == pytest.approx(p_value, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n", "gained", "lost"),
+    [(40, 0.05, 0.05), (40, 0.2, 0.05), (40, 0.3, 0.02), (100, 0.05, 0.05), (100, 0.1, 0.0), (100, 0.2, 0.05)],
+)
+def test_difference_interval__covers_the_truth(n: int, gained: float, lost: float) -> None:
+    coverage, width = 0.0, 0.0
+    for gains in range(n + 1):
+        chance = stats.binom.pmf(gains, n, gained)
+        if chance < 1e-4:
+            continue
+        chances = chance * stats.binom.pmf(np.arange(n - gains + 1), n - gains, lost / (1 - gained))
+        for losses in np.flatnonzero(chances > 1e-5):
+            found = difference_interval(gains, int(losses), n)
+            coverage += chances[losses] * (gained - lost in found)
+            width += chances[losses] * (found.high - found.low)
+    assert 0.935 <= coverage <= 0.998
+    assert width < 5 * np.sqrt((gained + lost) / n) + 2 / n
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_difference_interval__leaves_zero_out_exactly_when_mcnemar_does(n: int) -> None:
+    for gains in range(n + 1):
+        for losses in range(n - gains + 1):
+            found = difference_interval(gains, losses, n)
+            assert (0.0 not in found) == (mcnemar(gains, losses) < 0.05)
+            assert (gains - losses) / n in found
+
+
+@pytest.mark.parametrize("n", [1, 40, 10_000])
+def test_difference_interval__without_changes_is_not_a_point(n: int) -> None:
+    found = difference_interval(0, 0, n)
+    assert found.low < 0 < found.high
+    assert found.low == -found.high
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
+def test_difference_interval__swapping_the_models_mirrors_it(gains: int, losses: int, same: int) -> None:
+    n = gains + losses + same
+    if n:
+        found, mirrored = difference_interval(gains, losses, n), difference_interval(losses, gains, n)
+        assert (found.low, found.high) == (pytest.approx(-mirrored.high), pytest.approx(-mirrored.low))
+
+
+@pytest.mark.parametrize(("n", "gain"), [(40, 0.340), (100, 0.138), (400, 0.0347), (1000, 0.0139)])
+def test_smallest_detectable_gain__known_values(n: int, gain: float) -> None:
+    assert smallest_detectable_gain(n) == pytest.approx(gain, rel=0.005)
+
+
+@pytest.mark.parametrize("n", [60, 300])
+def test_smallest_detectable_gain__is_found_four_times_in_five(n: int) -> None:
+    gain = smallest_detectable_gain(n)
+    assert gain is not None
+    gained, lost = gain / 0.75, gain / 3
+    rng = np.random.default_rng(0)
+    draws, counts = np.unique(
+        rng.multinomial(n, [gained, lost, 1 - gained - lost], size=20_000), axis=0, return_counts=True
+    )
+    detected = [mcnemar(int(gains), int(losses)) < 0.05 and gains > losses for gains, losses, _ in draws]
+    found = np.average(detected, weights=counts)
+    assert found == pytest.approx(0.8, abs=0.01)
+
+
+def test_smallest_detectable_gain__too_few_images() -> None:
+    assert smallest_detectable_gain(0) is None
+    assert smallest_detectable_gain(10) is None
+
+
+def test_smallest_detectable_gain__falls_with_the_number_of_images_and_rises_with_losses() -> None:
+    gains = [smallest_detectable_gain(n) or 1.0 for n in (20, 40, 80, 200, 1000)]
+    assert gains == sorted(gains, reverse=True)
+    assert smallest_detectable_gain(100, loss_per_gain=0.5) > smallest_detectable_gain(100, loss_per_gain=0.0)  # type: ignore[operator]
+
+
+def test_compare_over_seeds__agrees_with_scipy() -> None:
+    first, second = np.array([0.80, 0.82, 0.79, 0.85, 0.81]), np.array([0.84, 0.83, 0.85, 0.86, 0.83])
+    found, expected = compare_over_seeds(first, second), stats.ttest_rel(second, first)
+    interval = expected.confidence_interval(0.95)
+    assert found.num_seeds == 5
+    assert found.difference == pytest.approx(0.028)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert (found.interval.low, found.interval.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+
+
+@pytest.mark.parametrize(("gain", "p_value"), [(0.0, 1.0), (0.5, 0.0)])
+def test_compare_over_seeds__equal_differences(gain: float, p_value: float) -> None:
+    found = compare_over_seeds([0.25, 0.5], [0.25 + gain, 0.5 + gain])
+    assert (found.difference, found.p_value, found.interval.low, found.interval.high) == (gain, p_value, gain, gain)
+
+
+@pytest.mark.parametrize(("first", "second"), [([0.5], [0.6]), ([0.5, 0.6], [0.6]), ([], [])])
+def test_compare_over_seeds__needs_pairs(first: list[float], second: list[float]) -> None:
+    with pytest.raises(DataError, match="give one figure per seed for both, and at least two seeds"):
+        compare_over_seeds(first, second)

@@ -1,0 +1,149 @@
+"""The verdict: its outcome, the model it delivers, and what it says in words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from understudy.core.budget import Cost
+from understudy.core.errors import DataError
+from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge, percent, points
+
+BASELINE = Candidate("supervised", Cost(wall_s=50, cpu_s=100), 2_000)
+METHOD = Candidate("softmatch", Cost(wall_s=80, cpu_s=103), 900)
+
+
+def _held_out(gains: int, losses: int, *, both: int, neither: int = 0) -> HeldOut:
+    """Images of class 1 with so many that only the method, only the baseline, both or neither get right."""
+    baseline = np.repeat([0, 1, 1, 0], [gains, losses, both, neither])
+    method = np.repeat([1, 0, 1, 0], [gains, losses, both, neither])
+    return HeldOut(np.ones(len(baseline), dtype=int), baseline, method)
+
+
+def _judge(gains: int, losses: int, *, both: int, choosing: HeldOut | None = None) -> Verdict:
+    return judge(_held_out(gains, losses, both=both), baseline=BASELINE, method=METHOD, choosing=choosing)
+
+
+@pytest.mark.parametrize(
+    ("gains", "losses", "outcome", "delivered"),
+    [
+        (20, 2, "helped", "method"),
+        (2, 20, "hurt", "supervised"),
+        (7, 5, "not proven", "method"),
+        (5, 7, "not proven", "supervised"),
+        (6, 6, "not proven", "supervised"),
+        (0, 0, "not proven", "supervised"),
+        (5, 0, "not proven", "method"),
+        (6, 0, "helped", "method"),
+    ],
+)
+def test_judge__outcome_and_delivery(gains: int, losses: int, outcome: str, delivered: str) -> None:
+    found = _judge(gains, losses, both=60)
+    assert (found.outcome, found.delivered) == (outcome, delivered)
+    assert found.n == gains + losses + 60
+    assert found.baseline.accuracy == pytest.approx((60 + losses) / found.n)
+    assert found.method.accuracy == pytest.approx((60 + gains) / found.n)
+
+
+@pytest.mark.parametrize(
+    ("gains", "losses", "delivered", "words"),
+    [
+        (4, 1, "method", "which did better on the 50 other images held out to choose"),
+        (1, 4, "supervised", "which did better on the 50 other images held out to choose"),
+        (2, 2, "supervised", "the two did equally well, and the simpler training wins a tie"),
+    ],
+)
+@pytest.mark.parametrize("judged", [(7, 5), (5, 7)])
+def test_judge__choosing_images_decide_what_is_not_proven(
+    gains: int, losses: int, delivered: str, words: str, judged: tuple[int, int]
+) -> None:
+    choosing = _held_out(gains, losses, both=50 - gains - losses)
+    found = _judge(*judged, both=60, choosing=choosing)
+    assert (found.outcome, found.delivered) == ("not proven", delivered)
+    assert words in str(found)
+
+
+def test_judge__choosing_images_cannot_overrule_the_judging_ones() -> None:
+    assert _judge(2, 20, both=60, choosing=_held_out(9, 0, both=9)).delivered == "supervised"
+    assert _judge(20, 2, both=60, choosing=_held_out(0, 9, both=9)).delivered == "method"
+
+
+def test_judge__nothing_held_out() -> None:
+    found = judge(None, baseline=BASELINE, method=METHOD)
+    assert (found.outcome, found.delivered, found.n, found.smallest_gain) == ("unproven", "method", 0, None)
+    assert found.baseline.accuracy is None
+    assert str(found).startswith("Unproven: nothing was held out to judge by")
+
+
+def test_judge__empty_or_unpaired_images_are_an_error() -> None:
+    with pytest.raises(DataError, match="there is no labeled image"):
+        _judge(0, 0, both=0)
+    with pytest.raises(DataError, match="do not belong together"):
+        judge(HeldOut(np.ones(3), np.ones(3), np.ones(2)), baseline=BASELINE, method=METHOD)
+
+
+def test_verdict__costs_are_compared_by_the_named_clock() -> None:
+    by_cpu = _judge(6, 0, both=60)
+    assert by_cpu.cost_ratio == 1.03
+    assert by_cpu.is_cost_matched
+    assert "cost the same within 5 %: supervised 100 s of processor time (2,000 steps), softmatch 103 s" in str(by_cpu)
+    by_wall = judge(_held_out(6, 0, both=60), baseline=BASELINE, method=METHOD, cost_clock="wall_s")
+    assert by_wall.cost_ratio == 1.6
+    assert not by_wall.is_cost_matched
+    assert "did not cost the same, so part of any difference may be due to that: supervised 50 s on the" in str(by_wall)
+
+
+def test_verdict__free_baseline_is_not_matched() -> None:
+    found = judge(None, baseline=Candidate("supervised", Cost(), 0), method=METHOD)
+    assert not found.is_cost_matched
+
+
+def test_verdict__words_of_a_gain() -> None:
+    assert _judge(20, 2, both=78).sentences() == (
+        "The unlabeled images helped: of 100 held-out images the labels alone get 80.0 % (71.1 to 86.7) right, "
+        "labels and unlabeled images 98.0 % (93.0 to 99.4).",
+        "That is 18.0 points more (95 % interval of the difference +8.9 to +26.4 points): 20 images changed from wrong "
+        "to right and 2 from right to wrong (McNemar's test, p = 0.00012).",
+        "With 100 images a gain of 13.8 points or more would show four times in five.",
+        "Both trainings cost the same within 5 %: supervised 100 s of processor time (2,000 steps), "
+        "softmatch 103 s of processor time (900 steps).",
+        "Delivered: the model trained with the unlabeled images.",
+        "The verdict speaks of these two models.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "losses", "both", "words"),
+    [
+        (2, 20, 78, "The unlabeled images hurt: of 100 held-out images"),
+        (2, 20, 78, "That is 18.0 points fewer (95 % interval of the difference -26.4 to -8.9 points)"),
+        (2, 20, 78, "Delivered: the model trained on the labels alone, because the unlabeled images hurt."),
+        (7, 5, 60, "Not proven that the unlabeled images made a difference"),
+        (0, 0, 9, "That is the same"),
+        (0, 0, 9, "With 9 images not even a large gain would be likely to show; hold out more."),
+        (1, 0, 90, "1 image changed from wrong to right"),
+        (900, 2, 100, "of 1,002 held-out images"),
+        (900, 2, 100, "p < 0.0001"),
+    ],
+)
+def test_verdict__words(gains: int, losses: int, both: int, words: str) -> None:
+    assert words in str(_judge(gains, losses, both=both))
+
+
+@pytest.mark.parametrize("judged", [(20, 2), (2, 20), (7, 5), None])
+def test_verdict__json_round_trip(judged: tuple[int, int] | None) -> None:
+    found = _judge(*judged, both=60) if judged else judge(None, baseline=BASELINE, method=METHOD)
+    record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert record["sentences"] == list(found.sentences())
+    assert Verdict.from_json(record) == found
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, "0.0 %"), (0.9144, "91.4 %"), (1, "100.0 %")])
+def test_percent__has_one_decimal(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_points__drops_the_sign() -> None:
+    assert points(-0.0321) == points(0.0321) == "3.2 points"
