@@ -7,8 +7,7 @@ import hashlib
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.augment import DOMAINS
-from understudy.core.budget import Budget, Cost, format_seconds
-from understudy.core.config import Config, Knob, from_table, to_table
+from understudy.core.budget import Budget
+from understudy.core.config import Knob, from_table, to_table
 from understudy.core.errors import ConfigError, UserError, nearest
 from understudy.core.seeding import seed_torch
 from understudy.data.collection import Collection
@@ -105,7 +104,7 @@ class Result:
         runs: Each trained run by name: "supervised" and the method's.
         run_metrics: Their metrics, by the same names.
         predictions: The delivered model's predictions of the images that judge.
-        pseudo_labels: Accuracy and coverage of the pseudo-labels over training, when labels were hidden to measure that.
+        pseudo_labels: Accuracy and coverage of the pseudo-labels over training, when labels were hidden.
         folder: Where everything was saved, if anywhere.
     """
 
@@ -332,19 +331,10 @@ class _Command:
 
     def initial_network(self, data: TrainingData) -> tuple[nn.Module, str]:
         """The network both runs start from, and its name in the run folder."""
-        job = self.job
-        if self.module is not None:
-            check_network(self.module, data.row_shape, len(data.classes))
-            return self.module, f"module:{type(self.module).__qualname__}"
-        seed_torch("initial weights", job.seed)
-        network = build(
-            job.network,
-            shape=data.row_shape,
-            num_classes=len(data.classes),
-            pretrained=job.pretrained,
-            weights_file=job.weights_file or None,
-        )
-        return network, job.network
+        if self.module is None:
+            return initial_network(self.job, data), self.job.network
+        check_network(self.module, data.row_shape, len(data.classes))
+        return self.module, f"module:{type(self.module).__qualname__}"
 
     def first_budget(self, budget: Budget, compare: bool) -> Budget:
         """What the baseline may spend: half of what is left of a timed budget, or as many steps as the method."""
@@ -490,10 +480,22 @@ def as_training_data(collection: Collection, splits: Splits, domain: str) -> Tra
     )
 
 
+def initial_network(job: Job, data: TrainingData) -> nn.Module:
+    """The network that the job names, with weights that depend on its seed alone."""
+    seed_torch("initial weights", job.seed)
+    return build(
+        job.network,
+        shape=data.row_shape,
+        num_classes=len(data.classes),
+        pretrained=job.pretrained,
+        weights_file=job.weights_file or None,
+    )
+
+
 def _domain_of(collection: Collection, named: str) -> str:
     if not collection.is_images:
         return "vector"
-    if named == "digits" or named.lower().startswith("torchvision:") and named.lower().endswith(("mnist", "svhn")):
+    if named == "digits" or (named.lower().startswith("torchvision:") and named.lower().endswith(("mnist", "svhn"))):
         return "digits"
     return "gray" if collection.shape[0] == 1 else "natural"
 
@@ -516,7 +518,8 @@ def _opening(data: TrainingData, job: Job, network: str, budget: Budget, compare
 def _quarantine_note(collection: Collection) -> str:
     count = len(collection.quarantine)
     name, reason = collection.quarantine[0]
-    return f"{count} file{'s' * (count > 1)} could not be used and {'were' if count > 1 else 'was'} skipped, such as {name}: {reason}."
+    skipped = f"{count} files could not be used and were skipped" if count > 1 else "1 file could not be used"
+    return f"{skipped}, such as {name}: {reason}."
 
 
 def _identity(job: Job, collection: Collection, module: nn.Module | None) -> dict[str, str]:

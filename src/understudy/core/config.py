@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.registry import Registry
@@ -177,7 +177,8 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _config_class(hint: Any) -> type[Config] | None:
-    for candidate in (hint, *getattr(hint, "__args__", ())):
+    """The class of settings that a type hint such as `Optimizer`, `Method[Any]` or `Optimizer | None` names."""
+    for candidate in (hint, get_origin(hint), *get_args(hint)):
         if isinstance(candidate, type) and issubclass(candidate, Config):
             return candidate
     return None

@@ -56,7 +56,7 @@ def predict(
 
 
 def _averaged_logits(network: nn.Module, x: Float[Tensor, "n c h w"], data: TrainingData) -> Float[Tensor, "n k"]:
-    """Logits averaged over the image, two diagonal shifts of a sixteenth of its side, and their mirrors where allowed."""
+    """Logits averaged over the image, two diagonal shifts of it, and the mirrors of these where allowed."""
     if x.ndim != 4:
         return network(x).float()  # type: ignore[no-any-return]
     shift = max(1, x.shape[-1] // 16)

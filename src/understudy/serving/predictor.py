@@ -104,7 +104,7 @@ class Predictor:
         if network is None:
             if about["network"].startswith("module:"):
                 raise UserError(
-                    f"{folder} was trained on your own network {about['network'][7:]}, whose code is not in the folder; "
+                    f"{folder} was trained on your own {about['network'][7:]}, whose code is not in the folder; "
                     "load it in Python with Predictor.load(folder, network=...)"
                 )
             network = build(about["network"], shape=shape, num_classes=len(classes))

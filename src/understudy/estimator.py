@@ -1,0 +1,128 @@
+"""A scikit-learn estimator over the same engine: arrays in, no folder written, unlabeled rows marked by -1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from understudy.api import as_training_data, initial_network, make_job
+from understudy.core.budget import Budget
+from understudy.core.errors import ConfigError, DataError
+from understudy.data.load import load
+from understudy.data.split import Splits
+from understudy.engine.fit import fit
+from understudy.engine.stage import Stage
+from understudy.methods.base import METHODS, Method
+from understudy.methods.supervised import Supervised
+from understudy.serving.predictor import Predictor
+
+_NOBODY = np.zeros(0, dtype=np.int64)
+
+
+class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classifier of images or vectors that learns from labeled and unlabeled rows.
+
+    Rows are vectors (n, d), gray images (n, h, w) or color images (n, h, w, c) or (n, c, h, w). A row is unlabeled
+    where y is -1, or None, "" or "-1" among labels that are no numbers. With every row labeled it is supervised.
+
+    Args:
+        method: Name of a method, or a method object.
+        num_steps: Optimizer steps.
+        batch_size: Labeled rows per step.
+        network: Name of a network; "auto" chooses by the rows.
+        random_state: Seed, as in scikit-learn; equal seeds give equal results on the same machine.
+        options: Further fields of `Job`, by name, such as {"domain": "digits"}.
+    """
+
+    def __init__(
+        self,
+        method: str | Method[Any] = "softmatch",
+        *,
+        num_steps: int = 300,
+        batch_size: int = 32,
+        network: str = "auto",
+        random_state: Any = 0,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.method = method
+        self.num_steps = num_steps
+        self.batch_size = batch_size
+        self.network = network
+        self.random_state = random_state
+        self.options = options
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> SemiSupervisedClassifier:  # noqa: N803 - scikit-learn's name
+        """Train on the rows; those with a label -1 lend their looks alone.
+
+        Raises:
+            UserError: A setting or the arrays cannot be used, or fewer than two classes are labeled.
+        """
+        X, y = validate_data(self, X, y, allow_nd=True, dtype=None, ensure_min_samples=2, y_numeric=False)  # noqa: N806
+        labeled = _is_labeled(y)
+        check_classification_targets(y[labeled])
+        self.classes_, codes = np.unique(_plain(y[labeled]), return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(
+                f"a classifier needs labeled rows of at least two classes, and there is {len(self.classes_)} class "
+                f"among {int(labeled.sum())} labeled rows; label rows of another class"
+            )
+        targets = np.full(len(y), -1, dtype=np.int64)
+        targets[labeled] = codes
+        collection = load((_numbers(X), targets))
+        roles = Splits(np.flatnonzero(labeled), np.flatnonzero(~labeled), _NOBODY, _NOBODY, "nothing", "")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        table = {"seed": seed, "batch_size": self.batch_size, "network": self.network} | dict(self.options or {})
+        method = METHODS.get(self.method)() if isinstance(self.method, str) else self.method
+        if labeled.all():
+            method = Supervised(ema_decay=method.ema_decay, label_smoothing=method.label_smoothing)
+        job = make_job(table | {"method": method}, collection, None)
+        data = as_training_data(collection, roles, job.domain)
+        if self.num_steps < 1:
+            raise ConfigError(f"num_steps is {self.num_steps}; it must be at least 1")
+        stage = Stage(
+            settings=job.settings(),
+            data=data,
+            network=initial_network(job, data),
+            budget=Budget(steps=int(self.num_steps)),
+            name=method.name,
+            network_name=job.network,
+        )
+        self.trained_ = fit(stage)
+        self.model_ = self.trained_.model
+        names = tuple(str(value) for value in range(len(self.classes_)))
+        self.predictor_ = Predictor(self.model_, job.network, names, data.row_shape, job.domain)
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
+        """Class probabilities (n, k), in the order of `classes_`."""
+        check_is_fitted(self)
+        X = validate_data(self, X, allow_nd=True, dtype=None, reset=False)  # noqa: N806
+        return self.predictor_.predict(_numbers(X)).probabilities
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+        """The most probable class of each row, as it was written in y."""
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[probabilities.argmax(-1)])
+
+
+def _numbers(X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
+    """The rows as numbers that the engine knows."""
+    return X if X.dtype.kind in "uif" and X.dtype.itemsize <= 4 else X.astype(np.float32)
+
+
+def _is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
+    if y.dtype.kind in "iufb":
+        return np.asarray(y != -1)
+    return np.array([value is not None and str(value) not in ("", "-1") for value in y], dtype=bool)
+
+
+def _plain(y: NDArray[Any]) -> NDArray[Any]:
+    """Labels without the object type that mixing them with -1 or None gave them."""
+    return np.array(y.tolist()) if y.dtype.kind == "O" else y
