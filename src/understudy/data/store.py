@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -233,7 +234,7 @@ def _cannot_store(error: OSError, root: Path, need: int) -> UserError:
     advice = "name another folder with cache= or UNDERSTUDY_CACHE"
     if error.errno in _NO_ROOM:
         return UserError(
-            f"the disk of {root} is full: the decoded images need {need / 2**20:,.0f} MB there; "
+            f"the disk of {root} is full: the decoded images need {math.ceil(need / 2**20):,} MB there; "
             f"free some room or {advice}"
         )
     return UserError(f"decoded images cannot be written to {root} ({error.strerror or error}); {advice}")

@@ -50,7 +50,7 @@ def read_arrays(
     )
 
 
-def conform(rows: UInt8[Tensor, "n c h w"], form: Form) -> UInt8[Tensor, "n c h w"]:
+def conform(rows: UInt8[Tensor, "n c h w"], form: Form) -> UInt8[Tensor, "n d s s"]:
     """The images on the form's canvas and with its channels; the same tensor when they are so already."""
     shape = (form.channels, form.canvas, form.canvas)
     if rows.shape[1:] == shape:
@@ -150,6 +150,8 @@ def _labels(labels: Any, count: int) -> tuple[NDArray[np.int64], tuple[object, .
     if labels is None:
         return np.full(count, UNLABELED, np.int64), ()
     given = to_numpy(labels)
+    if given.dtype.kind in "US" and not hasattr(labels, "dtype"):
+        given = np.asarray(labels, dtype=object)  # NumPy would turn a list's numbers into text without a word
     if given.shape != (count,):
         raise DataError(f"labels have the shape {given.shape} for {count} rows; give one label a row, -1 for unlabeled")
     if given.dtype.kind == "f":
@@ -174,13 +176,13 @@ def _number_labels(given: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[o
 
 
 def object_labels(given: Sequence[Any]) -> tuple[NDArray[np.int64], tuple[object, ...]]:
-    """Codes and distinct labels of a list of labels, where None, NaN, -1 and the empty text mean unlabeled.
+    """Codes and distinct labels of a list, where -1 as number or text, None, NaN and the empty text mean unlabeled.
 
     Raises:
         DataError: Numbers and texts are mixed, or a label is neither.
     """
     plain = [label.item() if isinstance(label, (np.generic, Tensor)) else label for label in given]
-    plain = [None if label == UNLABELED or label != label else label for label in plain]
+    plain = [None if label in (UNLABELED, str(UNLABELED)) or label != label else label for label in plain]
     kinds = {type(label) for label in plain if label is not None and label != ""}
     if len(kinds) > 1 or not kinds <= {str, int, bool}:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ _IMAGE_KEYS = ("image", "img", "pixel_values")
 _LABEL_KEYS = ("label", "labels", "fine_label", "target")
 _NUM_SAMPLES, _NUM_REPEATS = 64, 24
 _RANDOM = ("Random", "Jitter", "AutoAugment", "TrivialAugment", "AugMix", "Shuffle", "Noise")
+
+_DAMAGED = (OSError, SyntaxError, UnreadableImageError)  # what a loader raises for a damaged file
 
 Observe = Callable[[int, int], None]
 
@@ -48,11 +51,11 @@ def read_dataset(
     if not count:
         raise DataError(f"{_name(dataset)} is empty; give at least one item")
     _refuse_random(dataset, count)
-    samples = [_split_item(dataset[int(at)])[0] for at in np.linspace(0, count - 1, min(count, _NUM_SAMPLES))]
-    if not isinstance(samples[0], (Image.Image, bytes)) and to_numpy(samples[0]).ndim == 1:
+    samples = _samples(dataset, count)
+    if samples and not isinstance(samples[0], (Image.Image, bytes)) and to_numpy(samples[0]).ndim == 1:
         return _read_vectors(dataset, count)
-    pictures = [_picture(sample) for sample in samples]
     if form is None:
+        pictures = [_picture(sample) for sample in samples] or [Image.new("L", (8, 8))]
         gray = all(is_gray(to_canvas(picture, 32, 3)) for picture in pictures[:32])
         form = choose([picture.size for picture in pictures], gray, size, channels)
     rows = torch.empty((count, form.channels, form.canvas, form.canvas), dtype=torch.uint8)
@@ -61,7 +64,7 @@ def read_dataset(
         try:
             image, label = _split_item(dataset[position])
             rows[position] = torch.from_numpy(_fit(image, form))
-        except (OSError, SyntaxError, UnreadableImageError) as error:  # what a damaged file raises in a loader
+        except _DAMAGED as error:
             quarantine.append((str(position), f"cannot be read: {' '.join(str(error).split())[:120]}"))
             kept[position], label = False, None
         labels.append(label)
@@ -80,6 +83,15 @@ def read_dataset(
         quarantine=tuple(quarantine),
     )
     return table.take(kept)
+
+
+def _samples(dataset: Any, count: int) -> list[Any]:
+    """Some of the images, those that can be read."""
+    samples = []
+    for position in np.linspace(0, count - 1, min(count, _NUM_SAMPLES)).astype(int).tolist():
+        with suppress(*_DAMAGED):
+            samples.append(_split_item(dataset[position])[0])
+    return samples
 
 
 def _read_vectors(dataset: Any, count: int) -> Table:
@@ -133,7 +145,7 @@ def _refuse_random(dataset: Any, count: int) -> None:
     for position in np.linspace(0, count - 1, min(count, _NUM_REPEATS)).astype(int).tolist():
         try:
             first, second = (_split_item(dataset[position])[0] for _ in range(2))
-        except (OSError, SyntaxError):
+        except _DAMAGED:
             continue
         if isinstance(first, bytes):
             same = bool(first == second)
