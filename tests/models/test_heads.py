@@ -76,12 +76,29 @@ def test_check_network__leaves_the_network_as_it_was() -> None:
     network = Custom()
     network.norm.eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    random_state = torch.get_rng_state()
     check_network(network, (3, 8, 8), 5)
     assert [network.training, network.norm.training, network.drop.training] == [True, False, True]
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), random_state)
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+class Restless(nn.Module):
+    """Draws noise and counts its calls even in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.randn(len(x), 5)
+
+
+def test_check_network__puts_back_buffers_and_generator() -> None:
+    network, random_state = Restless(), torch.get_rng_state()
+    check_network(network, (3,), 5)
+    assert network.calls.item() == 0
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
 def test_check_network__restores_modes_after_a_failure() -> None:

