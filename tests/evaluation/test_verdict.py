@@ -95,6 +95,11 @@ def test_verdict__costs_are_compared_by_the_named_clock() -> None:
     assert "did not cost the same, so part of any difference may be due to that: supervised 50 s on the" in str(by_wall)
 
 
+def test_verdict__cheaper_method_is_not_matched_either() -> None:
+    found = judge(None, baseline=BASELINE, method=Candidate("softmatch", Cost(wall_s=50, cpu_s=94), 900))
+    assert not found.is_cost_matched
+
+
 def test_verdict__free_baseline_is_not_matched() -> None:
     found = judge(None, baseline=Candidate("supervised", Cost(), 0), method=METHOD)
     assert not found.is_cost_matched
