@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -50,7 +51,7 @@ _ROUNDS = 2
 _WEAK_DRAWS = 7  # top, left, area, aspect, mirror, upside down, transposed
 _STRONG_DRAWS = _WEAK_DRAWS + 2 * _ROUNDS + 3  # (operation, magnitude) per round; cutout's side, row and column
 _WIDE_VECTOR = 8
-_PIECE = 2**19  # values an operation works on at a time on a processor, so that its temporaries stay in the cache
+_PIECE = 2**20  # values an operation works on at a time on a processor, so that its temporaries stay in the cache
 
 
 def num_draws(view: View, domain: Domain) -> int:
@@ -159,7 +160,11 @@ def _cut(images: UInt8[Tensor, "n c s s"], domain: Domain, draws: Float[Tensor, 
 
 
 def _to_unit(images: UInt8[Tensor, "n c s s"]) -> Float[Tensor, "n c s s"]:
-    return torch.empty(images.shape, device=images.device).copy_(images).div_(255)
+    unit = torch.empty(images.shape, device=images.device)
+    count = _piece(images)
+    for target, source in zip(torch.split(unit, count), torch.split(images, count), strict=True):
+        target.copy_(source).div_(255)
+    return unit
 
 
 def _in_pieces(apply: Callable[[Tensor, Tensor], Tensor], images: Tensor, numbers: Tensor) -> Tensor:
@@ -168,11 +173,16 @@ def _in_pieces(apply: Callable[[Tensor, Tensor], Tensor], images: Tensor, number
     Args:
         numbers: What the operation takes beside the images; its last axis counts them.
     """
-    count = max(1, _PIECE // max(1, images[0].numel()))
-    if images.device.type != "cpu" or len(images) <= count:
+    count = _piece(images)
+    if len(images) <= count:
         return apply(images, numbers)
     parts = zip(torch.split(images, count), torch.split(numbers, count, dim=-1), strict=True)
     return torch.cat([apply(part, of) for part, of in parts])
+
+
+def _piece(images: Tensor) -> int:
+    """How many images to work on at a time."""
+    return max(1, _PIECE // math.prod(images.shape[1:])) if images.device.type == "cpu" else max(1, len(images))
 
 
 def _upload(array: NDArray[np.generic], device: torch.device) -> Tensor:
