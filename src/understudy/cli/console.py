@@ -1,0 +1,30 @@
+"""Where the command line prints: a rich terminal, or plain lines for files, pipes and dumb terminals."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def open_console() -> Console:
+    """The console of standard output; a plain one never emits a control character."""
+    from rich.console import Console
+
+    plain = not sys.stdout.isatty() or os.environ.get("TERM", "") in ("", "dumb") or bool(os.environ.get("NO_COLOR"))
+    if plain:
+        return Console(force_terminal=False, color_system=None, highlight=False, markup=False, emoji=False)
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def say(console: Console, text: str = "") -> None:
+    """Print a line as it is: wrapped between words by a terminal, never by a file."""
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def print_error(text: str) -> None:
+    """Print a sentence as one line of standard error."""
+    print(" ".join(text.split()), file=sys.stderr)

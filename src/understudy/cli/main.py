@@ -1,0 +1,98 @@
+"""The `understudy` command: its subcommands, and how errors and interrupts end it."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from understudy.cli.console import print_error
+from understudy.cli.demo import demo
+from understudy.cli.evaluate import evaluate
+from understudy.cli.methods import methods
+from understudy.cli.predict import predict
+from understudy.cli.train import train
+from understudy.core.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """The subcommands in the order they are used, with one line and an exit code for whatever the user caused."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """The names in the order they were added."""
+        return list(self.commands)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand; a user's error exits with 2, Ctrl-C with 130."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            print_error(f"error: {error}")
+            raise typer.Exit(EXIT_USER_ERROR) from None
+        except KeyboardInterrupt as stop:
+            print_error(str(stop) or "interrupted")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _help(command: Callable[..., None]) -> str:
+    """The docstring with each paragraph on one line, so that it wraps with the terminal; indented lines stay."""
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(command) or "")
+
+
+for command in (demo, train, evaluate, predict, methods):
+    app.command(help=_help(command))(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"understudy {version('understudy')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    ctx: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train an image classifier from a few labeled images and a pile of unlabeled ones, and learn whether they helped.
+
+    [bold]Start with:[/bold]
+      understudy demo [dim](embedded images, under a minute)[/dim]
+      understudy train PHOTOS --unlabeled PILE --budget 10m [dim](yours)[/dim]
+
+    Every command explains itself: understudy train --help
+    """
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main() -> None:
+    """The entry point of the `understudy` script."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is imported; spinning starves others
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
+    app()

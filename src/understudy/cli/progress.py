@@ -1,0 +1,186 @@
+"""Watching a run: moving bars in a terminal, plain lines elsewhere, and one lasting line per evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from understudy.cli.console import say
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from understudy.engine.observers import Report
+
+_REFRESH_S = 0.25
+_LINE_S = 10.0
+_HIDDEN = ("step", "progress", "cpu_s", "wall_s", "validation_accuracy")
+
+
+class Watch(Protocol):
+    """Shows messages, counts of files and training steps."""
+
+    def message(self, text: str) -> None:
+        """A sentence that stays."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Images decoded so far."""
+
+    def predicting(self, done: int, total: int) -> None:
+        """Images predicted so far."""
+
+    def step(self, report: Report) -> None:
+        """A finished training step."""
+
+
+@contextmanager
+def watching(console: Console) -> Iterator[Watch]:
+    """While it lasts, a watcher that suits the console."""
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    bars = Bars(console)
+    with bars.display:
+        yield bars
+
+
+class Lines:
+    """Plain lines: sentences, a line per evaluation, and a count of files every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._printed_at = time.monotonic()
+
+    def message(self, text: str) -> None:
+        """A sentence that stays."""
+        say(self._console, text)
+
+    def decoding(self, done: int, total: int) -> None:
+        """A line now and then."""
+        self._count("decoded", done, total)
+
+    def predicting(self, done: int, total: int) -> None:
+        """A line now and then."""
+        self._count("predicted", done, total)
+
+    def step(self, report: Report) -> None:
+        """A line at each evaluation."""
+        if report.evaluation is not None:
+            say(self._console, evaluation_line(report))
+
+    def _count(self, what: str, done: int, total: int) -> None:
+        if done == total or time.monotonic() - self._printed_at >= _LINE_S:
+            self._printed_at = time.monotonic()
+            say(self._console, f"{what} {done:,} of {total:,} images")
+
+
+class Bars:
+    """One bar for reading, one for predicting and one per training run, above lines that stay."""
+
+    def __init__(self, console: Console) -> None:
+        self.display = _Display(console)
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._shown_at = 0.0
+        self._mark = (0, 0.0)
+
+    def message(self, text: str) -> None:
+        """A sentence that stays."""
+        say(self._console, text)
+
+    def decoding(self, done: int, total: int) -> None:
+        """Move the bar of reading."""
+        self._count("reading images", done, total)
+
+    def predicting(self, done: int, total: int) -> None:
+        """Move the bar of predicting."""
+        self._count("predicting", done, total)
+
+    def step(self, report: Report) -> None:
+        """Move the bar of the run at most a few times a second, since looking at a loss holds up a device."""
+        if report.run not in self._tasks:
+            self._mark = (report.step.index, report.spent.wall_s)
+        if report.evaluation is not None:
+            say(self._console, evaluation_line(report))
+        elif time.monotonic() - self._shown_at < _REFRESH_S:
+            return
+        self._shown_at = time.monotonic()
+        self.display.detail = "" if report.progress >= 1 else self._detail(report)
+        done = 1.0 if report.progress >= 1 else share_done(report)
+        self._move(report.run, done, f"{_clock(seconds_left(report, done))} left")
+        if report.evaluation is not None:
+            self._mark = (report.step.index, report.spent.wall_s)
+
+    def _detail(self, report: Report) -> str:
+        steps, seconds = report.step.index - self._mark[0], report.spent.wall_s - self._mark[1]
+        rate = [f"{steps / seconds:.3g} steps/s"] if steps and seconds > 0 else []
+        phase = "labels only" if report.phase == 1 else "with unlabeled"
+        loss, metrics = 0.0, dict[str, float]()
+        for one in report.losses:
+            loss += float(one.total.detach())
+            metrics |= {name: float(value.detach()) for name, value in one.metrics.items()}
+        values = [f"loss {loss:.3f}", *(f"{name} {value:.2f}" for name, value in metrics.items())]
+        what = [] if report.run == "supervised" else [phase]
+        return "   " + ", ".join([f"step {report.step.index + 1:,}", *rate, *what, *values])
+
+    def _count(self, what: str, done: int, total: int) -> None:
+        if done == total or time.monotonic() - self._shown_at >= _REFRESH_S:
+            self._shown_at = time.monotonic()
+            self._move(what, done / max(1, total), f"{done:,} of {total:,}")
+
+    def _move(self, name: str, done: float, note: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self.display.add_task(name, total=1.0, note="")
+        self.display.update(self._tasks[name], completed=done, note="" if done >= 1 else note)
+
+
+class _Display(Progress):
+    """Bars, and below them what the present step is like."""
+
+    def __init__(self, console: Console) -> None:
+        self.detail = ""
+        name, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+        columns = (name, BarColumn(), TaskProgressColumn(), note)
+        super().__init__(*columns, console=console, refresh_per_second=1 / _REFRESH_S)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bars, then the detail."""
+        yield from super().get_renderables()
+        if self.detail:
+            yield Text(self.detail, style="dim", overflow="ellipsis", no_wrap=True)
+
+
+def evaluation_line(report: Report) -> str:
+    """The line of an evaluation: where the run stands, its mean loss and metrics, and the accuracy if one was taken."""
+    assert report.evaluation is not None
+    line: dict[str, Any] = dict(report.evaluation)
+    terms = [name for loss in report.losses for name in loss.terms if name in line]
+    parts = [f"{report.run:<12}{100 * line['progress']:4.0f} %", f"step {line['step']:<6,}"]
+    parts += [f"loss {sum(line[name] for name in terms):<6.3f}"]
+    parts += [f"{name} {value:.2f}" for name, value in line.items() if name not in _HIDDEN and name not in terms]
+    if "validation_accuracy" in line:
+        parts.append(f"validation {100 * line['validation_accuracy']:.1f} %")
+    return "  ".join(parts).rstrip()
+
+
+def share_done(report: Report) -> float:
+    """The part of the run's budget that is used, 1 at its end."""
+    return min(1.0, report.spent.share_of(report.budget) if report.budget.is_timed else report.progress)
+
+
+def seconds_left(report: Report, done: float) -> float:
+    """Wall seconds until the run ends, if it goes on as it did so far."""
+    return report.spent.wall_s * (1 - done) / done if done > 0 else float("inf")
+
+
+def _clock(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,139 @@
+"""What a training command was asked to do, kept in its run folder so that `--resume RUN` needs nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from understudy.core.config import override, read_toml
+from understudy.core.errors import UserError
+
+FILE = "command.json"
+RUNS = Path("runs")
+_MARKS = (FILE, "identity.json", "model.json")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Sources, and options as a table of `Job`; relative paths were made absolute."""
+
+    source: str
+    unlabeled: str | None = None
+    test: str | None = None
+    cache: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Nothing, when the options are legal; better said before images are read than after.
+
+        Raises:
+            ConfigError: An option is unknown, has the wrong type, or is outside its range.
+        """
+        from understudy.api import Job
+        from understudy.core.budget import Budget
+        from understudy.core.config import from_table
+
+        known = {key: value for key, value in self.options.items() if key != "optimizer" or "name" in value}
+        Budget.parse(from_table(Job, known).budget)
+
+    def save(self, folder: Path) -> None:
+        """Write it into a run folder."""
+        from understudy.engine.rundir import FORMAT, write_json
+
+        write_json(folder / FILE, {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Request:
+        """The request that began the run in a folder.
+
+        Raises:
+            UserError: The folder is not there, holds no run of this command, or was written by a newer version.
+        """
+        from understudy.engine.rundir import check_format, read_json
+
+        if not (folder / FILE).exists():
+            what = "holds no run of the command line" if folder.is_dir() else "is not there"
+            raise UserError(f"{folder} {what}, so there is nothing to resume; name a folder that `train` made")
+        found = read_json(folder / FILE)
+        check_format(found, folder)
+        return cls(**{name: value for name, value in found.items() if name != "format"})
+
+
+def options_table(config: Path | None, given: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """The table of options: the file's, overruled by what the command line gives, overruled by its `--set`.
+
+    Args:
+        given: Options of the command line by the name of their setting; None was not given.
+
+    Raises:
+        ConfigError: The file cannot be read, or an assignment is not KEY=VALUE.
+    """
+    from understudy.api import Job
+
+    default_method = Job().method.name  # whose knobs are meant where no method is named
+    table = {} if config is None else read_toml(config)
+    for key in ("method", "optimizer"):
+        if isinstance(table.get(key), str):
+            table[key] = {"name": table[key]}
+    for key, value in given.items():
+        if value is None:
+            continue
+        if key != "method":
+            table[key] = value
+        elif not isinstance(table.get(key), dict) or table[key].get("name", default_method) != value:
+            table[key] = {"name": value}  # another method has other knobs
+    table = override(table, [re.sub(r"^(method|optimizer)=", r"\1.name=", text) for text in assignments])
+    if isinstance(table.get("method"), dict):
+        table["method"].setdefault("name", default_method)
+    return table
+
+
+def absolute(source: str | None) -> str | None:
+    """A path that holds from any working directory; the name of a data set stays as it is."""
+    if source is None or not Path(source).expanduser().exists():
+        return source
+    return str(Path(source).expanduser().resolve())
+
+
+def open_folder(out: Path | None, source: str) -> Path:
+    """A folder for a new run: the one asked for, or a fresh one below `runs`.
+
+    Raises:
+        UserError: The folder holds a run or other files already, or cannot be made.
+    """
+    from understudy.engine.rundir import explained
+
+    if out is not None:
+        if any((out / name).exists() for name in _MARKS):
+            raise UserError(
+                f"{out} already holds a run; choose another folder, or go on with it: understudy train --resume {out}"
+            )
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise UserError(f"{out} is not an empty folder; give --out a folder that is new or empty")
+        with explained(out):
+            out.mkdir(parents=True, exist_ok=True)
+        return out
+    name = re.sub(r"[^\w.-]+", "-", Path(source).expanduser().stem).strip("-.") or "run"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    with explained(RUNS):
+        for count in range(1, 1000):
+            folder = RUNS / (f"{name}-{stamp}" if count == 1 else f"{name}-{stamp}-{count}")
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return folder
+    raise UserError(f"{RUNS} holds a thousand runs of this second; name a folder with --out")
+
+
+def discard_unstarted(folder: Path) -> bool:
+    """Whether the folder held no training yet and was removed, so that the corrected command can use its name."""
+    if any(folder.rglob("ledger.jsonl")) or (folder / "model.json").exists():
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True

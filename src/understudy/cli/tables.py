@@ -1,0 +1,64 @@
+"""Tables that read well in a terminal and in a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from understudy.evaluation.intervals import Interval
+    from understudy.evaluation.metrics import Metrics
+
+MOST_CLASSES_IN_MATRIX = 20
+
+
+def new_table() -> Table:
+    """An empty table with a rule under its head and no other lines."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+
+
+def percent(share: float | None) -> str:
+    """A share as people read it; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def interval(found: Interval) -> str:
+    """An interval of shares, in percent."""
+    return f"{100 * found.low:.1f} to {100 * found.high:.1f}"
+
+
+def summary_lines(metrics: Metrics) -> list[str]:
+    """The figures of all classes together."""
+    accuracy, balanced = metrics.accuracy_interval, metrics.balanced_accuracy_interval
+    lines = [
+        f"accuracy           {percent(metrics.accuracy):>7}  (95 % interval {interval(accuracy)})",
+        f"balanced accuracy  {percent(metrics.balanced_accuracy):>7}  (95 % interval {interval(balanced)})",
+        f"macro F1           {percent(metrics.macro_f1):>7}",
+    ]
+    return lines + [f"top-{k} accuracy     {percent(share):>7}" for k, share in metrics.top_k.items()]
+
+
+def class_table(metrics: Metrics) -> Table:
+    """Precision, recall, F1 and number of images of each class."""
+    table = new_table()
+    table.add_column("class", overflow="fold")
+    for name in ("precision", "recall", "F1", "images"):
+        table.add_column(name, justify="right")
+    for one in metrics.per_class:
+        table.add_row(one.name, percent(one.precision), percent(one.recall), percent(one.f1), f"{one.support:,}")
+    return table
+
+
+def confusion_table(metrics: Metrics) -> Table:
+    """How many images of each true class (row) were given each class (column, by the number of its row)."""
+    table = new_table()
+    table.add_column("", justify="right", style="dim")
+    table.add_column("true class", overflow="ellipsis", max_width=24, no_wrap=True)
+    for number in range(len(metrics.per_class)):
+        table.add_column(str(number), justify="right")
+    for number, (one, row) in enumerate(zip(metrics.per_class, metrics.confusion, strict=True)):
+        cells = [f"{count:,}" if count else "." for count in row]
+        table.add_row(str(number), one.name, *cells)
+    return table

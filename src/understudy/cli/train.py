@@ -1,0 +1,180 @@
+"""`understudy train`: from a folder of images to a proven classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from understudy.core.errors import UserError
+
+_DATA, _BUDGET, _METHOD, _MACHINE, _OUTPUT = "Data", "Budget", "Method", "Machine", "Output"
+
+
+def train(
+    photos: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PHOTOS",
+            help="Labeled images: a folder per class, a .csv or .parquet manifest, or a data set's name.",
+            show_default=False,
+        ),
+    ] = None,
+    unlabeled: Annotated[
+        str | None,
+        typer.Option(metavar="PILE", help="More images, whose labels are unknown or not used.", rich_help_panel=_DATA),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEST", help="Labeled images that only judge; some of PHOTOS if not given.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    labels: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Keep N labels and hide the others, to see what N labels buy.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the images show, so how they may be altered (default: auto).",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX",
+            help="Side at which images are trained (default: by the images).",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(metavar="1|3", help="Gray-scale or color (default: by the images).", rich_help_panel=_DATA),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            help="Length of the whole command: 90s, 10m, 2h, 1200cpu-s, 5000steps (default: 10m).",
+            rich_help_panel=_BUDGET,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How unlabeled images are learned from; `understudy methods` lists them (default: softmatch).",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A network of `understudy methods`, or timm:NAME or torchvision:NAME (default: auto).",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Number that all randomness derives from (default: 0).", rich_help_panel=_METHOD
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Settings, such as the config.toml of a run.", rich_help_panel=_METHOD),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting, such as method.threshold=0.9; may be repeated.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    averaging: Annotated[
+        bool,
+        typer.Option(
+            "--test-time-averaging",
+            help="Average predictions over shifts and mirrors of an image (--no-test-time-averaging overrules a file).",
+            rich_help_panel=_METHOD,
+        ),
+    ] = False,
+    no_averaging: Annotated[bool, typer.Option("--no-test-time-averaging", hidden=True)] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="cpu, cuda, cuda:1 or mps (default: the fastest).",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Where decoded images are kept for later runs.", rich_help_panel=_MACHINE),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="A new folder for the run (default: runs/NAME-DATE-TIME).", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with an interrupted run; needs nothing else.", rich_help_panel=_OUTPUT),
+    ] = None,
+) -> None:
+    """Train with and without the unlabeled images at equal cost, and say which classifier to use.
+
+    Half of the budget goes to the labels alone, half to labels and unlabeled images together. Held-out images then
+    judge both; the better classifier is saved with all figures. Next come [bold]understudy predict[/bold] and
+    [bold]understudy evaluate[/bold].
+
+    [bold]Examples:[/bold]
+      understudy train photos --unlabeled pile --budget 10m
+      understudy train labels.csv --method fixmatch --set method.threshold=0.9
+      understudy train photos --labels 100 [dim](what would 100 labels buy?)[/dim]
+      understudy train --resume runs/photos-20260131-120000 [dim](after Ctrl-C)[/dim]
+    """
+    from understudy.cli.request import Request, absolute, open_folder, options_table
+    from understudy.cli.training import run
+
+    given: dict[str, Any] = {
+        "budget": budget,
+        "method": method,
+        "network": network,
+        "seed": seed,
+        "num_labels": labels,
+        "domain": domain,
+        "size": size,
+        "channels": channels,
+        "device": device,
+        "test_time_averaging": (averaging and not no_averaging) if averaging or no_averaging else None,
+    }
+    if resume is not None:
+        others = (photos, unlabeled, test, config, cache, out, *given.values(), *(assignments or ()))
+        if any(value is not None for value in others):
+            raise UserError(f"--resume takes everything from {resume}; leave out all else, or train into a new folder")
+        run(Request.load(resume), resume, fresh=False)
+        return
+    if photos is None:
+        raise UserError("no images were given; name a folder or manifest: understudy train PHOTOS --unlabeled PILE")
+    request = Request(
+        source=absolute(photos) or photos,
+        unlabeled=absolute(unlabeled),
+        test=absolute(test),
+        cache=None if cache is None else str(Path(cache).expanduser().absolute()),
+        options=options_table(config, given, assignments or ()),
+    )
+    request.check()
+    folder = open_folder(out, request.source)
+    request.save(folder)
+    run(request, folder, fresh=True)

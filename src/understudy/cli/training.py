@@ -1,0 +1,127 @@
+"""Run a training request and print what came of it; shared by `train` and `demo`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from understudy.cli.console import open_console, say
+from understudy.cli.request import Request, discard_unstarted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from understudy.api import Result
+
+_FILES = {
+    "model.safetensors": "the delivered classifier, with model.json",
+    "result.json": "every figure: verdict, metrics, costs, history",
+    "predictions.csv": "what it says of each held-out image",
+    "config.toml": "all settings, for use with --config",
+    "splits.json": "which image was used for what",
+    "quarantine.json": "files that could not be used, with reasons",
+    "log.txt": "the sentences printed here",
+}
+_OUTCOME_STYLE = {"helped": "green", "hurt": "red"}
+
+
+def run(request: Request, folder: Path, *, fresh: bool) -> None:
+    """Train in the folder and print the result.
+
+    Args:
+        fresh: Whether the folder was opened for this command, which may then remove it if training never began.
+
+    Raises:
+        UserError: Something given cannot be used.
+        KeyboardInterrupt: Training was stopped; the text says how to go on.
+    """
+    from understudy.api import train
+    from understudy.cli.progress import watching
+    from understudy.core.errors import Interrupted, UserError
+
+    console = open_console()
+    resume = f"understudy train --resume {shlex.quote(str(folder))}"
+    try:
+        with watching(console) as watch:
+            result = train(
+                request.source,
+                unlabeled=request.unlabeled,
+                test=request.test,
+                cache=request.cache,
+                folder=folder,
+                config=request.options,
+                watch=watch,
+            )
+    except UserError as error:
+        if not fresh or discard_unstarted(folder):
+            raise
+        raise UserError(f"{error}; to go on with what is saved: {resume}") from None
+    except (Interrupted, KeyboardInterrupt):
+        raise KeyboardInterrupt(f"interrupted; everything is saved, go on with: {resume}") from None
+    print_result(console, result, request)
+
+
+def print_result(console: Console, result: Result, request: Request) -> None:
+    """The verdict first, then the two models side by side, the files, and what to type next."""
+    assert result.folder is not None
+    say(console)
+    _print_verdict(console, result)
+    if result.run_metrics:
+        console.print(_comparison(result))
+        say(console)
+    folder = shlex.quote(str(result.folder))
+    say(console, f"Saved in {result.folder}:")
+    for name, what in _FILES.items():
+        if (result.folder / name).exists():
+            say(console, f"  {name:<18} {what}")
+    images = "IMAGES" if request.source != "digits" else "digits"
+    say(console)
+    say(console, "Next:")
+    say(console, f"  understudy predict {folder} {images}")
+    say(console, f"  understudy evaluate {folder} {images}")
+
+
+def _print_verdict(console: Console, result: Result) -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    if result.verdict is None:
+        sentences: tuple[str, ...] = ("No verdict: only the labels were trained on, so there is nothing to compare.",)
+        style = "yellow"
+    else:
+        sentences = result.verdict.sentences()
+        style = _OUTCOME_STYLE.get(result.verdict.outcome, "yellow")
+    if not console.is_terminal:
+        for line in ("VERDICT", *sentences, ""):
+            say(console, line)
+        return
+    text = Text(sentences[0], style="bold")
+    for sentence in sentences[1:]:
+        text.append(f"\n{sentence}", style="not bold")
+    console.print(Panel(text, title="Verdict", title_align="left", border_style=style, padding=(1, 2)))
+
+
+def _comparison(result: Result) -> Table:
+    from understudy.cli.tables import interval, new_table, percent
+
+    on_device = result.verdict is not None and result.verdict.cost_clock == "wall_s"
+    delivered = "supervised"
+    if result.verdict is not None and result.verdict.delivered == "method":
+        delivered = result.verdict.method.name
+    table = new_table()
+    table.add_column("model")
+    for name in ("accuracy", "95 % interval", "balanced", "device s" if on_device else "CPU-s", "steps"):
+        table.add_column(name, justify="right")
+    for name, trained in result.runs.items():
+        metrics = result.run_metrics[name]
+        table.add_row(
+            f"{name} (delivered)" if name == delivered else name,
+            percent(metrics.accuracy),
+            interval(metrics.accuracy_interval),
+            percent(metrics.balanced_accuracy),
+            f"{trained.cost.wall_s if on_device else trained.cost.cpu_s:,.1f}",
+            f"{trained.steps:,}",
+        )
+    return table
