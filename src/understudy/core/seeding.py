@@ -37,14 +37,14 @@ class Shuffle:
     stored permutation and position p costs the same whether or not the positions before it were read.
     """
 
-    _ROUNDS = 4
+    _ROUNDS = 6  # four leave neighbours in pools of a dozen twice as likely as others
     _BLOCK = 8192
 
     def __init__(self, size: int, *parts: str | int) -> None:
         """Order `range(size)`; `size` is at least 1."""
         assert size >= 1
         self.size = size
-        self._parts = parts
+        self._keys = generator("shuffle", *parts).integers(0, 2**63, (self._ROUNDS, 1), dtype=np.uint64)
         self._low_bits = max(1, (size - 1).bit_length() // 2)
         self._high_bits = max(1, (size - 1).bit_length() - self._low_bits)
         self._cached: tuple[int, NDArray[np.int64]] | None = None
@@ -59,19 +59,14 @@ class Shuffle:
         return self._cached[1][offset : offset + count]
 
     def _compute(self, start: int, count: int) -> NDArray[np.int64]:
-        position = np.arange(start, start + count, dtype=np.int64)
-        epoch, index = position // self.size, position % self.size
-        items = np.empty(count, dtype=np.int64)
-        for number in np.unique(epoch):
-            here = epoch == number
-            items[here] = self._permute(index[here].astype(np.uint64), int(number))
-        return items
-
-    def _permute(self, index: NDArray[np.uint64], epoch: int) -> NDArray[np.int64]:
-        round_keys = generator("shuffle", *self._parts, epoch).integers(0, 2**63, self._ROUNDS, dtype=np.uint64)
-        value = self._encipher(index, round_keys)
-        while (outside := value >= self.size).any():
-            value[outside] = self._encipher(value[outside], round_keys)
+        position = np.arange(start, start + count, dtype=np.uint64)
+        epoch = _mix(position // np.uint64(self.size))
+        round_keys = _mix(epoch ^ self._keys)  # (rounds, positions): a small pool has many epochs in one call
+        value = self._encipher(position % np.uint64(self.size), round_keys)
+        outside = np.flatnonzero(value >= self.size)
+        while len(outside):
+            value[outside] = self._encipher(value[outside], round_keys[:, outside])
+            outside = outside[value[outside] >= self.size]
         return value.astype(np.int64)
 
     def _encipher(self, value: NDArray[np.uint64], round_keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
