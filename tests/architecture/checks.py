@@ -20,6 +20,7 @@ LAYERS = (
     ("planning",),
     ("reports", "serving", "cluster"),
     ("api",),
+    ("estimator",),
     ("cli",),
 )
 RANK = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
