@@ -23,7 +23,7 @@ from understudy.core.budget import Budget
 from understudy.core.config import Knob, from_table, to_table
 from understudy.core.errors import ConfigError, UserError, nearest
 from understudy.core.seeding import seed_torch
-from understudy.data.collection import Collection
+from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.data.simulate import simulate
 from understudy.data.split import Splits, split
@@ -415,7 +415,7 @@ class _Command:
 def evaluate(
     folder: str | Path, source: Any, *, cache: str | Path | None = None, watch: Watcher | None = None
 ) -> Metrics:
-    """The metrics of a run folder's classifier on labeled images.
+    """The metrics of a run folder's classifier on labeled images; of a source with a test part, on that part.
 
     Raises:
         UserError: The folder or the images cannot be used, no image is labeled, or a class is unknown to the model.
@@ -426,6 +426,8 @@ def evaluate(
     observe = watch.decoding if watch else None
     collection = load(source, size=size, channels=channels, cache=cache, observe=observe).in_classes(predictor.classes)
     known = np.flatnonzero(collection.labels >= 0)
+    tests = known[collection.parts[known] == Part.TEST]
+    known = tests if len(tests) else known  # a source that names its test images has others that were trained on
     if not len(known):
         raise UserError("none of the images is labeled; evaluation needs a folder per class or a label column")
     found = predict(predictor.network, predictor.as_data(collection), known)
