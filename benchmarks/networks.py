@@ -1,6 +1,6 @@
 """What each network costs to train: images per CPU second forward and backward, multiplications and parameters.
 
-    python benchmarks/networks.py [--seconds 6] [--batch-size 64] [--px 32]
+    python benchmarks/networks.py [--seconds 6] [--batch-size 32] [--px 32]
 
 One thread, random images, train mode, no optimizer step. `bfloat16` is automatic mixed precision on channels-last
 tensors; on a processor without bfloat16 instructions it is emulated, and the record shows how slow that is.
@@ -29,7 +29,7 @@ LAYOUTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=6.0, help="CPU seconds per network and layout")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--px", type=int, default=32)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -60,7 +60,7 @@ def images_per_cpu_s(network: nn.Module, layout: str, batch_size: int, px: int, 
     x = torch.rand(batch_size, 3, px, px).contiguous(memory_format=memory_format)
     targets = torch.arange(batch_size) % 10
     costs: list[float] = []
-    while len(costs) < 3 or (sum(costs) < seconds and len(costs) < 50):
+    while len(costs) < 2 or (sum(costs) < seconds and len(costs) < 50):
         before = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
             logits = network(x)

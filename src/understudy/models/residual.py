@@ -46,8 +46,8 @@ class ResNetSmall(nn.Module):
 
     A frozen whitening of 4x4 patches halves a 32 px image before the first trained convolution, because at 32 px one
     3x3 convolution costs as much as a whole stage at 16 px; larger images are brought down to 24 px or less first.
-    Widths are small because under a CPU budget the images seen decide: at 100 CPU seconds on CIFAR-10 with 5,000
-    labels half the width beat twice the width by seven points.
+    The widths are small because under a CPU budget the number of images seen decides: supervised on 5,000 CIFAR-10
+    labels for 240 CPU seconds, widths from 32 reached 70.7 % of held-out training images and widths from 48 68.1 %.
     """
 
     def __init__(self, shape: tuple[int, int, int], num_classes: int, widths: tuple[int, ...] | None = None) -> None:
