@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from understudy.models.batch_norm import frozen_statistics
 from understudy.models.heads import feature_width, logits_and_features
 
 
@@ -97,7 +97,7 @@ class Networks(nn.Module):
         return torch.cat(parts)
 
     def _recompute_quietly(self) -> tuple[contextlib.AbstractContextManager[None], Any]:
-        return contextlib.nullcontext(), frozen_statistics(self.model)
+        return contextlib.nullcontext(), _unmoved_statistics(self.model)
 
     def _run_plain(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with running(self.execution, x) as x:
@@ -114,6 +114,23 @@ def running(execution: Execution, x: Tensor) -> Iterator[Tensor]:
     else:
         with torch.autocast(x.device.type, getattr(torch, execution.dtype)):
             yield x
+
+
+@contextlib.contextmanager
+def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
+    """While it lasts, batch norm in training mode moves its running statistics by nothing.
+
+    A recomputation must save the very tensors the first pass saved, so the layers keep their buffers.
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _join(views: tuple[Tensor, ...]) -> Tensor:
