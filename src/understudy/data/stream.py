@@ -93,14 +93,16 @@ class Stream:
         def render(view: str, rows: Tensor | None, draw: int) -> Tensor:
             local = _share(ids)
             if view == "mixed":
-                half = len(local) // 2
-                parts = [(local[:half], "weak", slice(half)), (local[half:], "strong", slice(half, None))]
-                return torch.cat(
-                    [
-                        self.data.render(part, name, draws_of(name, draw)[where], device=self.device)
-                        for part, name, where in parts
-                    ]
-                )
+                # Every other row of the global batch, so that each process gets the same images in a like mix.
+                first = int(_share(np.arange(len(ids)))[0]) % 2
+                weak, strong = slice(first, None, 2), slice(1 - first, None, 2)
+                parts = {
+                    name: self.data.render(local[where], name, draws_of(name, draw)[where], device=self.device)
+                    for name, where in (("weak", weak), ("strong", strong))
+                }
+                result = parts["weak"].new_empty((len(local), *parts["weak"].shape[1:]))
+                result[weak], result[strong] = parts["weak"], parts["strong"]
+                return result
             draws = draws_of(view, draw)
             if rows is None:
                 return self.data.render(local, view, draws, device=self.device)
