@@ -26,8 +26,16 @@ def uniforms(shape: tuple[int, ...], *parts: str | int) -> NDArray[np.float32]:
 
 
 def seed_torch(*parts: str | int) -> None:
-    """Seed torch's own generators, which dropout and weight initialization draw from."""
-    torch.manual_seed(key(*parts) & 0x7FFF_FFFF_FFFF_FFFF)
+    """Seed torch's own generators, which dropout and weight initialization draw from.
+
+    `torch.manual_seed` would also queue a call for every kind of device that is not in use, with a stack trace each.
+    """
+    seed = key(*parts) & 0x7FFF_FFFF_FFFF_FFFF
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 class Shuffle:

@@ -22,7 +22,7 @@ from understudy.core.budget import Cost
 from understudy.core.errors import Interrupted, UserError
 from understudy.core.seeding import seed_torch
 from understudy.core.types import Loss, Step
-from understudy.engine.execution import is_out_of_memory, pick_device, resolve
+from understudy.engine.execution import is_out_of_memory, keep_freed_memory, pick_device, resolve
 from understudy.engine.ledger import Ledger
 from understudy.engine.observers import Observer, Report
 from understudy.engine.pace import Pace
@@ -37,6 +37,7 @@ _SNAPSHOT_STEPS = 20
 _CHECK_STEPS_ON_DEVICE = 20
 _MOST_ATTEMPTS = 6
 _CHECKPOINT_S = 20.0
+_CLOCK_S = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,8 @@ def fit(
     """
     distributed.start()
     device = pick_device(stage.settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     if folder is None:
         return _Run(stage, None, device, observe, checkpoint_s).train(lambda: False)
     run_folder = RunFolder(folder)
@@ -113,6 +116,7 @@ class _Run:
         self.good = self.state.snapshot()
         self.candidate: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.begun = Cost.now() - self.state.now.spent
+        self.looked_at = 0.0
         self.saved_at = time.monotonic()
         self.sums: dict[str, Tensor] = {}
         self.num_summed = 0
@@ -142,7 +146,7 @@ class _Run:
                 self.survive_divergence(step)
                 continue
             now.next_step += 1
-            now.spent = Cost.now() - self.begun
+            self.look_at_clock()
             evaluation = self.evaluate_when_due()
             if self.observe:
                 done = now.pace.progress(now.next_step)
@@ -153,6 +157,12 @@ class _Run:
                     observer(report)
             self.keep_snapshot()
         return self.finish()
+
+    def look_at_clock(self) -> None:
+        """Update the time spent, at most every few hundredths of a second: the processor's clock is dear to read."""
+        if time.perf_counter() - self.looked_at >= _CLOCK_S:
+            self.state.now.spent = Cost.now() - self.begun
+            self.looked_at = time.perf_counter()
 
     def run_step(self, step: Step) -> tuple[Loss, ...]:
         """One step of every objective; in the first phase, of the supervised loss alone."""
@@ -188,7 +198,7 @@ class _Run:
             return  # still repeating what an earlier process decided
         if now.ledger_position == 0:
             execution = resolve(state, self.device, self.stage.budget)
-            self.carry_out(self.ledger.append("execution", now.next_step, **asdict(execution)))
+            self.note("execution", now.next_step, **asdict(execution))
         if not timed:
             return
         share = distributed.broadcast_object(now.spent.share_of(self.stage.budget))
@@ -198,7 +208,12 @@ class _Run:
         else:
             proposal, phase = state.pacer.propose(now.pace, now.next_step, share), now.phase
         if proposal is not None:
-            self.carry_out(self.ledger.append("pace", now.next_step, share=share, phase=phase, **asdict(proposal)))
+            self.note("pace", now.next_step, share=share, phase=phase, **asdict(proposal))
+
+    def note(self, kind: str, step: int, **details: Any) -> None:
+        """Write a decision into the ledger, then make it take effect."""
+        position = self.state.now.ledger_position
+        self.carry_out(self.ledger.append(kind, step, position=position, **details))
 
     def carry_out(self, entry: dict[str, Any]) -> None:
         """Make one decision of the ledger take effect."""
@@ -224,7 +239,7 @@ class _Run:
                 state.set_execution(chunks=chunks)
             case "interrupted":
                 state.now.ledger_position = position
-                self.good = state.snapshot()
+                self.good, self.candidate = state.snapshot(), None
         state.now.ledger_position = position
 
     def roll_back(self) -> None:
@@ -250,7 +265,7 @@ class _Run:
                 f"the loss was not finite at step {step.index}, {_MOST_ATTEMPTS} times at ever lower learning rates; "
                 "check the images and labels, or set optimizer.lr much lower"
             )
-        self.carry_out(self.ledger.append("diverged", step.index))
+        self.note("diverged", step.index)
         self.checkpoint()
 
     def survive_memory(self, step: Step, error: BaseException) -> None:
@@ -261,12 +276,12 @@ class _Run:
                 f"memory ran out even one row at a time (batch_size {self.state.stream.batch_size}); "
                 "choose a smaller network or smaller images"
             ) from error
-        self.carry_out(self.ledger.append("out of memory", step.index))
+        self.note("out of memory", step.index)
         self.checkpoint()
 
     def interrupt(self) -> None:
         """Save the present step and leave."""
-        self.carry_out(self.ledger.append("interrupted", self.state.now.next_step))
+        self.note("interrupted", self.state.now.next_step)
         self.checkpoint()
         assert self.folder is not None
         raise Interrupted(f"stopped at step {self.state.now.next_step}; everything is saved in {self.folder.path}")
@@ -319,14 +334,17 @@ class _Run:
             probabilities = predict(
                 state.nets.ema, data, data.choose, device=self.device, execution=state.nets.execution
             )
-            accuracy = float(np.mean(probabilities.argmax(-1) == data.choose_targets))
+            # Batch-norm statistics differ between processes, and with them what each would decide.
+            accuracy = distributed.broadcast_object(float(np.mean(probabilities.argmax(-1) == data.choose_targets)))
             line["validation_accuracy"] = accuracy
             if accuracy >= now.best_accuracy:  # of equals the later: it has been averaged for longer
-                now.best_accuracy, now.best_step, now.evaluations_since_best = accuracy, now.next_step, 0
+                gained = accuracy > now.best_accuracy
+                now.best_accuracy, now.best_step = accuracy, now.next_step
+                now.evaluations_since_best = 0 if gained else now.evaluations_since_best + 1
                 state.keep_best()
             else:
                 now.evaluations_since_best += 1
-                self.lose_patience(progress)
+            self.lose_patience(progress)
         now.history.append(line)
         return line
 
@@ -345,6 +363,7 @@ class _Run:
     def finish(self) -> Trained:
         """The averaged weights, or the best of them, checked in evaluation mode."""
         state, now = self.state, self.state.now
+        now.spent = Cost.now() - self.begun
         model = copy.deepcopy(state.nets.ema)
         if state.best:
             model.load_state_dict(state.best)

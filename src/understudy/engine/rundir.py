@@ -97,7 +97,8 @@ def save_weights(path: Path, tensors: dict[str, Tensor], meta: dict[str, str] | 
     """Write tensors as safetensors, whole or not at all."""
     temporary = path.with_suffix(".tmp")
     with explained(path.parent):
-        _save_tensors(temporary, tensors, meta or {})
+        # Copies, because the format refuses tensors that share memory, as tied weights do.
+        _save_tensors(temporary, {name: tensor.detach().clone() for name, tensor in tensors.items()}, meta or {})
         os.replace(temporary, path)
 
 
@@ -167,7 +168,7 @@ def explained(folder: Path) -> Iterator[None]:
                 f"the disk that holds {folder} is full ({free / 1e6:.0f} MB free); make room and repeat the command, "
                 "it goes on from the last checkpoint"
             ) from None
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+        if error.errno == errno.EROFS or isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
             raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder") from None
         raise
 

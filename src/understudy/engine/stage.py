@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from understudy.core.budget import Budget
@@ -79,10 +80,11 @@ class Stage:
         split = hashlib.blake2b(digest_size=16)
         for ids in (self.data.labeled, self.data.unlabeled, self.data.choose):
             split.update(np.int64(len(ids)).tobytes() + ids.astype(np.int64).tobytes())
-        split.update(self.data.targets.cpu().numpy().tobytes())
+        for values in (self.data.targets, self.data.weight, torch.from_numpy(self.data.choose_targets)):
+            split.update(b"-" if values is None else values.cpu().numpy().tobytes())
         return {
             "settings": repr(sorted(to_table(self.settings).items())),
-            "budget": str(self.budget),
+            "budget": repr(self.budget),
             "data": self.data.content,
             "split": split.hexdigest(),
             "initial weights": f"{self.network_name} {weights.hexdigest()}",

@@ -147,9 +147,7 @@ class TrainState:
             for name, value in part(f"optimizer.{index}.").items():
                 number, _, key = name.partition(".")
                 parameter = parameters[int(number)]
-                # Step counters of torch's optimizers stay where torch wants them; all else lives with its parameter.
-                place = parameter.device if value.ndim else value.device
-                optimizer.state[parameter][key] = value.clone().to(place)
+                optimizer.state[parameter][key] = value.clone().to(parameter.device)
         meta = copy.deepcopy(meta)
         self.stream.load_state(meta.pop("stream"))
         self.pacer.load_state(meta.pop("pacer"))
