@@ -52,7 +52,9 @@ def evaluate(
     if len(metrics.per_class) <= tables.MOST_CLASSES_IN_MATRIX:
         say(console)
         say(console, "How many images of each class (row) were taken for which (column):")
-        console.print(tables.confusion_table(metrics))
+        matrix = tables.confusion_table(metrics)
+        widest = console.measure(matrix).maximum
+        console.print(matrix, width=max(console.width, widest), crop=False)  # a cut number would be a wrong one
     if json is not None:
         write_json(json, metrics.to_json())
         say(console)

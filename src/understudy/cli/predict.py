@@ -74,7 +74,9 @@ def predict(
         console.print(_histogram(found))
     if found.quarantine:
         say(console)
-        say(console, f"{len(found.quarantine):,} files could not be used:")
+        say(
+            console, f"{len(found.quarantine):,} {'file' if len(found.quarantine) == 1 else 'files'} could not be used:"
+        )
         for name, reason in found.quarantine[:_MOST_LINES]:
             say(console, f"  {name}: {reason}")
         if len(found.quarantine) > _MOST_LINES:

@@ -55,9 +55,9 @@ def confusion_table(metrics: Metrics) -> Table:
     """How many images of each true class (row) were given each class (column, by the number of its row)."""
     table = new_table()
     table.add_column("", justify="right", style="dim")
-    table.add_column("true class", overflow="ellipsis", max_width=24, no_wrap=True)
+    table.add_column("true class", overflow="ellipsis", max_width=16, no_wrap=True)
     for number in range(len(metrics.per_class)):
-        table.add_column(str(number), justify="right")
+        table.add_column(str(number), justify="right", no_wrap=True)
     for number, (one, row) in enumerate(zip(metrics.per_class, metrics.confusion, strict=True)):
         cells = [f"{count:,}" if count else "." for count in row]
         table.add_row(str(number), one.name, *cells)

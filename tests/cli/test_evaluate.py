@@ -1,0 +1,61 @@
+"""`evaluate`: every figure on the screen and in the file, and the folders and images it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, draw, draw_folder
+
+
+def test_evaluate__prints_and_writes_the_figures(understudy: Run, finished: Path, test_photos: Path) -> None:
+    output = understudy("evaluate", finished, test_photos, "--json", "figures.json")
+    assert (output.code, output.err) == (0, "")
+    figures = json.loads(Path("figures.json").read_text(encoding="utf-8"))
+    trained = json.loads((finished / "result.json").read_text(encoding="utf-8"))
+    delivered = trained["verdict"]["delivered"].replace("method", "softmatch")
+    assert figures == trained["metrics"][delivered]
+    assert f"accuracy           {100 * figures['accuracy']:>5.1f} %  (95 % interval " in output.out
+    for text in ("20 images, 2 classes", "balanced accuracy", "precision", "recall", "F1", "true class"):
+        assert text in output.out
+    row = " +".join(str(count) if count else r"\." for count in figures["confusion"][0])
+    assert re.search(rf"0 +ring +{row}", output.out)
+
+
+def test_evaluate__many_classes_have_no_matrix(
+    understudy: Run, monkeypatch: pytest.MonkeyPatch, finished: Path, test_photos: Path
+) -> None:
+    monkeypatch.setattr("understudy.cli.tables.MOST_CLASSES_IN_MATRIX", 1)
+    output = understudy("evaluate", finished, test_photos)
+    assert "true class" not in output.out
+
+
+def test_evaluate__unknown_class(understudy: Run, finished: Path) -> None:
+    draw_folder(Path("test"), 2)
+    draw(Path("test/squares/1.png"), "square", 7)
+    error = understudy("evaluate", finished, "test").error()
+    assert "class 'squares' is unknown to the model; did you mean 'square'?" in error
+
+
+def test_evaluate__no_labels(understudy: Run, finished: Path, pile: Path) -> None:
+    assert "label" in understudy("evaluate", finished, pile).error()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_commands__refuse_what_is_no_run(understudy: Run, command: str, photos: Path, finished: Path) -> None:
+    assert "gone is not there" in understudy(command, "gone", photos).error()
+    Path("plain").mkdir()
+    assert "plain holds no finished run" in understudy(command, "plain", photos).error()
+    shutil.copytree(finished, "newer")
+    about = json.loads(Path("newer/model.json").read_text(encoding="utf-8"))
+    Path("newer/model.json").write_text(json.dumps({**about, "format": 99}))
+    assert "newer was written by a newer version" in understudy(command, "newer", photos).error()
+    shutil.copytree(finished, "cut")
+    weights = Path("cut/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "model.safetensors is missing or damaged" in understudy(command, "cut", photos).error()
+    assert "is not there" in understudy(command, finished, "gone").error()

@@ -1,0 +1,89 @@
+"""The command as a whole: help, version, lists of names, the demonstration, and errors of use."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from understudy.core.config import knobs
+from understudy.methods.base import METHODS
+
+COMMANDS = ("demo", "train", "evaluate", "predict", "methods")
+
+
+def test_main__no_arguments_is_help(understudy: Run) -> None:
+    bare, asked = understudy(), understudy("--help")
+    assert bare.code == asked.code == 0
+    assert bare.out.split() == asked.out.split()
+    places = [bare.out.index(f"│ {name} ") for name in COMMANDS]
+    assert places == sorted(places)
+
+
+def test_main__version(understudy: Run) -> None:
+    assert understudy("--version").out == f"understudy {importlib.metadata.version('understudy')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_main__help_has_an_example(understudy: Run, command: str) -> None:
+    output = understudy(command, "--help")
+    assert output.code == 0
+    assert f"\n   understudy {command}" in output.out
+    assert "[bold]" not in output.out
+
+
+def test_main__train_help_is_grouped(understudy: Run) -> None:
+    out = understudy("train", "--help").out
+    places = [out.index(f"─ {name} ─") for name in ("Data", "Budget", "Method", "Machine", "Output")]
+    assert places == sorted(places)
+
+
+def test_main__wrong_use(understudy: Run) -> None:
+    for arguments in (("trian",), ("train", "--budgte", "5m"), ("evaluate",), ("train", "x", "--seed", "one")):
+        output = understudy(*arguments)
+        assert output.code == 2
+        assert output.err
+        assert "Traceback" not in output.err
+
+
+def test_methods__lists_all_names(understudy: Run) -> None:
+    output = understudy("methods")
+    assert output.code == 0
+    for name in (*METHODS.names(), "wrn_28_2", "timm:NAME", "aerial", "muon"):
+        assert name in output.out
+    for name in METHODS.names():
+        assert METHODS.get(name).use_when in output.out
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_methods__shows_every_knob(understudy: Run, name: str) -> None:
+    out = understudy("methods", name).out
+    for knob_name, knob in knobs(METHODS.get(name)).items():
+        line = next(line for line in out.splitlines() if line.startswith(f"{knob_name} "))
+        assert knob.allowed in line
+
+
+def test_methods__unknown(understudy: Run) -> None:
+    assert "did you mean 'fixmatch'?" in understudy("methods", "fixmacth").error()
+
+
+def test_demo__runs_and_says_what_is_next(understudy: Run) -> None:
+    output = understudy("demo", "--budget", "3steps")
+    assert (output.code, output.err) == (0, "")
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("demo-")
+    for text in ("40 keep their label", "500", "VERDICT", f"understudy predict {folder} digits"):
+        assert text in output.out
+    assert understudy("evaluate", folder, "digits", "--json", "e.json").code == 0
+    evaluated = json.loads(Path("e.json").read_text(encoding="utf-8"))
+    trained = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert evaluated["n"] == 500, "images that were trained on do not count"
+    assert evaluated in trained["metrics"].values()
+
+
+def test_demo__bad_budget(understudy: Run) -> None:
+    assert "budget 'now' is not a length of time" in understudy("demo", "--budget", "now").error()
+    assert not Path("runs").exists()
