@@ -16,10 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import common
 from understudy.data.sizing import choose_for_files
 from understudy.data.sources.folder import read_folder
 from understudy.data.store import store
+from understudy.data.table import to_names
 from understudy.data.workers import num_workers
 
 # Each process takes every n-th file; nothing is stored, hashed or reported: the least that decoding can cost.
@@ -45,16 +48,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of image files")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--copies", type=int, default=4, help="times each file is decoded, so that starting up fades")
     settings = parser.parse_args()
     files = read_folder(settings.data, labeled=False)
     form = choose_for_files(files.images, None, 3)
-    paths = [str(path) for path in files.images]
+    images = np.tile(files.images, settings.copies)
+    names = to_names(f"{copy}/{name}" for copy in range(settings.copies) for name in files.names)
+    paths = [str(path) for path in images]
     ours, alone = [], []
     for _ in range(settings.repeats):
         alone.append(_cost(lambda: _decode_alone(paths, form.canvas)))
         with tempfile.TemporaryDirectory() as cache:
-            ours.append(_cost(lambda cache=cache: store(files.names, files.images, form, cache=cache)))
-    result: dict[str, Any] = {"canvas_px": form.canvas, "processes": num_workers()}
+            ours.append(_cost(lambda cache=cache: store(names, images, form, cache=cache)))
+    result: dict[str, Any] = {"canvas_px": form.canvas, "copies": settings.copies, "processes": num_workers()}
     for name, costs in (("ours", ours), ("pillow_alone", alone)):
         result[name] = {
             "images_per_cpu_s": round(len(paths) / statistics.median(cost["cpu_s"] for cost in costs), 1),

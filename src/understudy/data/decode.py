@@ -6,6 +6,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import signal
 import struct
 import sys
@@ -50,7 +51,9 @@ def decode_file(path: str, canvas: int, channels: int) -> tuple[Pixels, bytes]:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                raise UnreadableImageError(f"the file is over the limit of {MAX_FILE_BYTES >> 20} MB")
+            data = file.read()
     except OSError as error:
         raise UnreadableImageError(f"cannot be read: {error.strerror or error}") from None
     return decode_bytes(data, canvas, channels), hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
@@ -66,8 +69,6 @@ def decode_bytes(data: bytes, canvas: int, channels: int) -> Pixels:
     """
     if not data:
         raise UnreadableImageError("the file is empty")
-    if len(data) > MAX_FILE_BYTES:
-        raise UnreadableImageError(f"the file is over the limit of {MAX_FILE_BYTES >> 20} MB")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large sizes; both are handled here
@@ -96,7 +97,10 @@ def to_canvas(image: Image.Image, canvas: int, channels: int) -> Pixels:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         box = (left, top, left + side, top + side)
-        image = image.resize((canvas, canvas), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+        if side == canvas:
+            image = image.crop(box)
+        else:
+            image = image.resize((canvas, canvas), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
     if orientation in _TRANSPOSE:
         image = image.transpose(_TRANSPOSE[orientation])
     pixels = np.asarray(image)
@@ -175,18 +179,24 @@ def _reason(error: Exception) -> str:
     return f"damaged: {text or type(error).__name__}"
 
 
-def decode_rows(paths: list[str], canvas: int, channels: int) -> tuple[Pixels, list[tuple[int, str]], bytes]:
-    """The files' canvases one after another, (position, reason) of those left black, and every file's digest."""
-    rows = np.zeros((len(paths), channels, canvas, canvas), np.uint8)
+def decode_into(
+    store: str | Path, start: int, paths: list[str], canvas: int, channels: int
+) -> tuple[list[tuple[int, str]], bytes]:
+    """(position, reason) of unreadable files, and every file's digest, once the rows from `start` on are written."""
     bad, digests = [], []
-    for position, path in enumerate(paths):
-        try:
-            rows[position], digest = decode_file(path, canvas, channels)
-        except UnreadableImageError as error:
-            bad.append((position, str(error)))
-            digest = bytes(DIGEST_BYTES)
-        digests.append(digest)
-    return rows, bad, b"".join(digests)
+    row_bytes = channels * canvas * canvas
+    with Path(store).open("r+b") as file:
+        file.seek(start * row_bytes)
+        for position, path in enumerate(paths):
+            try:
+                pixels, digest = decode_file(path, canvas, channels)
+                file.write(pixels.data)
+            except UnreadableImageError as error:
+                bad.append((position, str(error)))
+                digest = bytes(DIGEST_BYTES)
+                file.seek((start + position + 1) * row_bytes)
+            digests.append(digest)
+    return bad, b"".join(digests)
 
 
 def serve(requests: IO[str], replies: IO[str]) -> None:
@@ -196,12 +206,9 @@ def serve(requests: IO[str], replies: IO[str]) -> None:
     _answer(replies, "ready")
     for line in requests:
         job: dict[str, Any] = json.loads(line)
-        rows, bad, digests = decode_rows(job["paths"], job["canvas"], job["channels"])
-        reply: dict[str, Any] = {"bad": bad, "digests": digests.hex()}
         try:
-            with Path(job["store"]).open("r+b") as file:
-                file.seek(job["start"] * rows[0].nbytes)
-                file.write(rows.data)
+            bad, digests = decode_into(**job)
+            reply: dict[str, Any] = {"bad": bad, "digests": digests.hex()}
         except OSError as error:
             reply = {"errno": error.errno, "error": str(error)}
         _answer(replies, json.dumps(reply))

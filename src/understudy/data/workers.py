@@ -93,11 +93,7 @@ def decode_all(paths: list[str], form: Form, store: Path, workers: int | None = 
 
 
 def _decode_here(chunk: Chunk, form: Form, store: Path) -> Decoded:
-    rows, bad, digests = decode.decode_rows(chunk.paths, form.canvas, form.channels)
-    with store.open("r+b") as file:
-        file.seek(chunk.start * rows[0].nbytes)
-        file.write(rows.data)
-    return Decoded(chunk, bad, digests)
+    return Decoded(chunk, *decode.decode_into(store, chunk.start, chunk.paths, form.canvas, form.channels))
 
 
 class _Worker:
