@@ -28,12 +28,13 @@ format: $(DEV) ## Lay the code out and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV) ## The slow scripts behind published figures; run one with NAME=... ARGS="..."
+bench: $(DEV) ## List the scripts behind published figures; run one with NAME=... ARGS="..."
 ifdef NAME
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 else
-	@grep '^|' benchmarks/README.md
-	@echo 'Run one: make bench NAME=digits_reference'
+	@for script in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do \
+		printf '%-22s%s\n' "$$(basename $$script .py)" "$$(head -1 $$script | tr -d '"')"; done
+	@echo 'Run one: make bench NAME=digits_reference ARGS="..."'
 endif
 
 clean: ## Remove the environment and every cache
