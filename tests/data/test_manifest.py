@@ -60,6 +60,13 @@ def test_load__manifest_with_a_missing_file(make: Make) -> None:
     assert data.labels.tolist() == [0, 1]
 
 
+def test_load__manifest_with_a_class_that_only_judges(make: Make) -> None:
+    root = make("set", "1.png", "2.png", "3.png")
+    path = manifest(root, "path,label,split\n1.png,a,train\n2.png,b,train\n3.png,c,test\n")
+    with pytest.raises(DataError, match="labels that no training image has: 'c'; training has: 'a', 'b'"):
+        load(path)
+
+
 def test_load__manifest_whose_files_are_all_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none of the 1 image files could be used; the first, '1.png': no such file"):
         load(manifest(tmp_path / "set", "path,label\n1.png,a\n"))
