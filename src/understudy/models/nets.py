@@ -72,13 +72,13 @@ class Networks(nn.Module):
     def predict(self, x: Float[Tensor, "n ..."], *, by: str = "ema") -> Float[Tensor, "n k"]:
         """Logits of the averaged classifier (`ema`) or the present one (`model`): evaluation mode, no gradient."""
         network = self.get_submodule(by)
-        if not network.training:
-            return self._run_plain(self._callable(by), x)
+        training = network.training
         network.eval()
         try:
-            return self._run_plain(self._callable(by), x)
+            parts = [self._run_plain(self._callable(by), part) for part in x.chunk(self.execution.chunks)]
         finally:
-            network.train()
+            network.train(training)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _callable(self, name: str) -> Callable[[Tensor], Tensor]:
         if not self.execution.compiled:
