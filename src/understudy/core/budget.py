@@ -85,9 +85,9 @@ class Cost:
     def __sub__(self, other: Cost) -> Cost:
         return Cost(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
 
-    def share_of(self, budget: Budget) -> float:
-        """The part of the budget's time that is spent, 1 at its end; 0 for a budget of steps alone."""
-        shares = [0.0]
+    def share_of(self, budget: Budget, step: int = 0) -> float:
+        """The part of the budget that is spent after this time and so many steps, 1 at its end."""
+        shares = [step / budget.steps if budget.steps is not None else 0.0]
         if budget.wall_s is not None:
             shares.append(self.wall_s / budget.wall_s)
         if budget.cpu_s is not None:

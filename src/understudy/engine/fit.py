@@ -201,7 +201,7 @@ class _Run:
             self.note("execution", now.next_step, **asdict(execution))
         if not timed:
             return
-        share = distributed.broadcast_object(now.spent.share_of(self.stage.budget))
+        share = distributed.broadcast_object(now.spent.share_of(self.stage.budget, now.next_step))
         proposal: Pace | None
         if first_phase_ends:
             proposal, phase = state.pacer.enter_second_phase(now.pace, now.next_step, share), 2
@@ -381,17 +381,16 @@ class _Run:
 
     def mend_statistics(self, model: nn.Module) -> None:
         """Measure batch-norm statistics anew when evaluation mode does not agree with training mode."""
-        data = self.stage.data
-        ids = data.labeled[:256]
+        data, parts = self.stage.data, self.state.nets.execution.chunks
+        ids = data.labeled[: max(2, 256 // parts)]
         if len(ids) < 2:
             return
         x = data.render(ids, "plain", device=self.device)
-        if not evaluation_check(model, x, data.targets[:256].to(self.device)):
+        if not evaluation_check(model, x, data.targets[: len(ids)].to(self.device)):
             pool = data.pool[: 16 * 128]
-            recompute_statistics(
-                model,
-                (data.render(pool[at : at + 128], "plain", device=self.device) for at in range(0, len(pool), 128)),
-            )
+            # Even parts, because batch norm cannot measure a single row.
+            at_once = np.array_split(pool, max(1, min(parts * len(pool) // 128, len(pool) // 2)))
+            recompute_statistics(model, (data.render(part, "plain", device=self.device) for part in at_once))
 
 
 def _save_finished(trained: Trained, folder: RunFolder) -> None:
