@@ -1,0 +1,144 @@
+"""Methods that are wrong on purpose, each in the way that one demand of the battery is about."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tests.contract import battery
+from understudy.core.config import Knob
+from understudy.core.types import Batch, DataSpec, Loss, Step
+from understudy.functional.losses import cross_entropy
+from understudy.methods.fixmatch import FixMatch
+from understudy.methods.softmatch import ConfidenceStatistics, SoftMatch
+from understudy.models.nets import Networks
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroUnlabeled(FixMatch):
+    """Its unlabeled term is a number that no gradient flows from."""
+
+    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+        loss = super().loss(nets, batch, memory, step)
+        return replace(loss, terms={**loss.terms, "unsupervised": loss.terms["unsupervised"].detach()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadKnob(FixMatch):
+    """Nothing reads its temperature."""
+
+    temperature: Annotated[float, Knob("sharpening of the target", 0.0, probe=0.5)] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntestableKnob(FixMatch):
+    """Its temperature names no value that must change a run."""
+
+    temperature: Annotated[float, Knob("sharpening of the target", 0.0)] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelLeak(FixMatch):
+    """It looks up the classes of unlabeled rows."""
+
+    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+        (logits,) = nets.logits(batch.unlabeled.view("strong"))
+        truth = torch.from_numpy(battery.VAULT)[batch.unlabeled.ids]
+        return Loss({"supervised": cross_entropy(logits, truth, torch.ones(len(truth)))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationLeak(FixMatch):
+    """It reaches through the renderer of the batch for the labels of the images that choose."""
+
+    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+        cells: Any = inspect.unwrap(batch.unlabeled.render).__closure__
+        stream = next(cell.cell_contents for cell in cells if hasattr(cell.cell_contents, "pool"))
+        loss = super().loss(nets, batch, memory, step)
+        share = float(np.mean(stream.data.choose_targets[:4]))
+        return replace(loss, terms={name: (1 + share) * term for name, term in loss.terms.items()})
+
+
+class Counting(nn.Module):
+    """Memory with a number that no checkpoint holds."""
+
+    calls = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeDrift(FixMatch):
+    """Its unlabeled weight depends on Python state that a resume starts anew."""
+
+    def memory(self, spec: DataSpec) -> nn.Module:
+        return Counting()
+
+    def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
+        memory.calls += 1
+        loss = super().loss(nets, batch, memory, step)
+        return replace(loss, terms={name: term * (1 + 0.01 * memory.calls) for name, term in loss.terms.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSync(FixMatch):
+    """It reads a number back to the host in every step."""
+
+    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+        loss = super().loss(nets, batch, memory, step)
+        assert loss.terms["supervised"].item() >= 0
+        return loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class BooleanIndexing(FixMatch):
+    """It picks rows by a mask, whose count the host must wait for."""
+
+    def judge(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        label, weight = super().judge(logits)
+        assert len(label[weight > 0]) >= 0
+        return label, weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovesAverage(FixMatch):
+    """It runs the averaged network in training mode, which moves its batch-norm statistics."""
+
+    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+        nets.ema.train()
+        nets.ema(batch.unlabeled.view("weak"))
+        nets.ema.eval()
+        return super().loss(nets, batch, memory, step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainsNothing(FixMatch):
+    """It names a network to train that its loss never uses."""
+
+    def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
+        return Networks(model=classifier, projection=nn.Linear(2, 2))
+
+    def objectives(self) -> Any:
+        return tuple(replace(objective, trains=("model", "projection")) for objective in super().objectives())
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightInLoop(FixMatch):
+    """Its loss is a mean over the parts a forward was cut into, as plain accumulation gives, and no mean over rows."""
+
+    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+        loss = super().loss(nets, batch, memory, step)
+        return replace(loss, terms={name: term / nets.execution.chunks for name, term in loss.terms.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalMemory(SoftMatch):
+    """Each process remembers what it alone saw."""
+
+    def judge(self, logits: Tensor, memory: ConfidenceStatistics) -> tuple[Tensor, Tensor]:
+        label, weight = super().judge(logits, memory)
+        memory.marginal.lerp_(logits.softmax(-1).mean(0), 0.1)
+        return label, weight

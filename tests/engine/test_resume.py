@@ -1,0 +1,222 @@
+"""However a run ends, the same command goes on from there, and arrives where an undisturbed run does."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.contract.tiny import Run, different, network, run, stage, tiny
+from tests.engine import victim
+from understudy.core.budget import Budget, Cost
+from understudy.core.errors import Interrupted, RunFolderError
+from understudy.engine.ledger import Ledger
+from understudy.engine.observers import Report
+from understudy.engine.optim import SGD, AdamW, Muon, Optimizer
+from understudy.engine.rundir import RunFolder, read_json, write_json
+from understudy.engine.stage import Stage
+from understudy.methods.fixmatch import FixMatch
+from understudy.methods.softmatch import SoftMatch
+from understudy.methods.supervised import Supervised
+
+ROOT = Path(__file__).parents[2]
+
+
+class CrashError(Exception):
+    """What stands for the end of the process."""
+
+
+def crash_at(step: int) -> Callable[[Report], None]:
+    """An observer that ends training at a step."""
+
+    def observe(report: Report) -> None:
+        if report.step.index == step:
+            raise CrashError
+
+    return observe
+
+
+def stop_at(step: int) -> Callable[[Report], None]:
+    """An observer that presses Ctrl-C at a step."""
+
+    def observe(report: Report) -> None:
+        if report.step.index == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return observe
+
+
+def crashed(training: Stage, folder: Path, step: int = 25, **options: Any) -> None:
+    with pytest.raises(CrashError):
+        run(training, folder, observe=[crash_at(step)], **options)
+
+
+def assert_same(one: Run, other: Run) -> None:
+    assert not different(one.tensors, other.tensors)
+    assert not different(one.trained.model.state_dict(), other.trained.model.state_dict())
+
+
+def start_victim(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "tests.engine.victim", str(folder)], cwd=ROOT)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline, "the other process did nothing"
+        time.sleep(0.01)
+
+
+def test_fit__killed_and_terminated_processes_resume_to_the_bit(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    checkpoint = folder / "checkpoint.safetensors"
+    written = 0
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        process = start_victim(folder)
+        wait_until(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns > written)  # noqa: B023
+        time.sleep(random.uniform(0.0, 0.3))
+        process.send_signal(number)
+        assert process.wait(60) != 0
+        written = checkpoint.stat().st_mtime_ns
+        assert not (folder / "finished.json").exists()
+    assert [entry["kind"] for entry in Ledger(folder / "ledger.jsonl").entries] == ["execution", "interrupted"]
+    assert_same(run(victim.training()), run(victim.training(), folder))
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), AdamW(), Muon()], ids=lambda settings: settings.name)
+def test_fit__every_optimizer_resumes_to_the_bit(optimizer: Optimizer, tmp_path: Path) -> None:
+    training = stage(FixMatch(mu=2), steps=30, optimizer=optimizer, net=network(dropout=0.5))
+    with pytest.raises(Interrupted, match=rf"stopped at step 14; everything is saved in {tmp_path}"):
+        run(training, tmp_path, observe=[stop_at(13)])
+    crashed(training, tmp_path, 17)
+    assert_same(run(training), run(training, tmp_path))
+
+
+@pytest.mark.parametrize("broken", [("checkpoint",), ("checkpoint", "checkpoint-previous")], ids=["newest", "both"])
+def test_fit__truncated_checkpoints_fall_back(broken: tuple[str, ...], tmp_path: Path) -> None:
+    training = stage(SoftMatch(mu=2), steps=50, net=network(dropout=0.5))
+    crashed(training, tmp_path, 45)
+    for name in broken:
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(path.read_bytes()[:1000])
+    assert_same(run(training), run(training, tmp_path))
+
+
+def test_fit__a_timed_run_repeats_its_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr(Cost, "now", classmethod(lambda cls: cls(float(now := next(clock)), float(now))))
+    monkeypatch.setattr("understudy.engine.fit._CLOCK_S", 0.0)
+    training = stage(FixMatch(mu=2), budget=Budget(wall_s=70))
+    whole = run(training, tmp_path / "whole")
+    decided = Ledger(tmp_path / "whole" / "ledger.jsonl").entries
+    assert {entry["kind"] for entry in decided} == {"execution", "pace"}
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "ledger.jsonl").write_text((tmp_path / "whole" / "ledger.jsonl").read_text())
+    clock = iter(range(0, 10**7, 7))  # another machine, seven times slower
+    assert_same(whole, run(training, again))
+    assert Ledger(again / "ledger.jsonl").entries == decided
+
+
+def test_fit__stopped_while_repeating_its_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr(Cost, "now", classmethod(lambda cls: cls(float(now := next(clock)), float(now))))
+    monkeypatch.setattr("understudy.engine.fit._CLOCK_S", 0.0)
+    training = stage(FixMatch(mu=2), budget=Budget(wall_s=70))
+    whole = run(training, tmp_path / "whole")
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "ledger.jsonl").write_text((tmp_path / "whole" / "ledger.jsonl").read_text())
+    with pytest.raises(Interrupted):
+        run(training, again, observe=[stop_at(11)])
+    assert_same(whole, run(training, again))
+
+
+def test_fit__a_finished_run_is_loaded(tmp_path: Path) -> None:
+    training = stage(FixMatch(mu=2), data=tiny(choose=9).data)
+    first = run(training, tmp_path).trained
+    second = run(training, tmp_path, observe=[crash_at(0)]).trained
+    assert not different(first.model.state_dict(), second.model.state_dict())
+    assert (first.steps, first.best_step, first.history) == (second.steps, second.best_step, second.history)
+    assert not second.model.training
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_fit__a_finished_run_without_its_weights(tmp_path: Path) -> None:
+    training = stage(Supervised())
+    run(training, tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"model.safetensors is missing or damaged; delete .* and train again"):
+        run(training, tmp_path)
+
+
+def test_fit__tied_weights_are_saved(tmp_path: Path) -> None:
+    net = network()
+    net[4].weight = torch.nn.Parameter(torch.randn(8, 8, 3, 3))
+    net.add_module("twin", torch.nn.Identity())
+    net.twin.weight = net[4].weight
+    trained = run(stage(Supervised(), net=net), tmp_path).trained
+    assert not different(
+        trained.model.state_dict(), run(stage(Supervised(), net=net), tmp_path).trained.model.state_dict()
+    )
+
+
+def test_claim__two_runs_into_one_folder(tmp_path: Path) -> None:
+    with (
+        RunFolder(tmp_path).claim(),
+        pytest.raises(RunFolderError, match=r"another run is writing to .*; wait for it, or choose another folder"),
+    ):
+        run(stage(Supervised()), tmp_path)
+
+
+def test_recognize__a_folder_of_a_newer_version(tmp_path: Path) -> None:
+    training = stage(Supervised())
+    run(training, tmp_path)
+    write_json(tmp_path / "identity.json", read_json(tmp_path / "identity.json") | {"format": 99})
+    with pytest.raises(
+        RunFolderError, match=r"newer version \(format 99, this one reads up to 1\); upgrade understudy"
+    ):
+        run(training, tmp_path)
+
+
+def test_recognize__names_what_differs(tmp_path: Path) -> None:
+    data = tiny(choose=9).data
+    training = stage(Supervised(), data=data)
+    run(training, tmp_path)
+    others = {
+        "settings": stage(Supervised(label_smoothing=0.1), data=data),
+        "budget": replace(training, budget=Budget(steps=17)),
+        "data": replace(training, data=replace(data, content="other")),
+        "split": replace(training, data=replace(data, choose_targets=data.choose_targets[::-1].copy())),
+        "initial weights": replace(training, network=network(seed=1)),
+    }
+    for name, other in others.items():
+        with pytest.raises(RunFolderError, match=f"holds a run that differs in {name}; choose another folder"):
+            run(other, tmp_path)
+    weighted = replace(data, weight=torch.arange(1.0, 13.0), unlabeled=np.arange(12, 20))
+    with pytest.raises(RunFolderError, match="differs in settings and split;"):
+        run(stage(Supervised(), data=weighted, seed=1), tmp_path)
+
+
+def test_identity__near_budgets_differ() -> None:
+    one, other = (stage(Supervised(), budget=Budget(wall_s=seconds)).identity() for seconds in (600.0, 610.0))
+    assert one["budget"] != other["budget"]
+
+
+def test_read_json__missing_and_damaged(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"does not exist; .* is no run folder, or its run never began"):
+        read_json(tmp_path / "identity.json")
+    (tmp_path / "identity.json").write_text("{")
+    with pytest.raises(RunFolderError, match=r"is damaged \(.*\); delete the run folder and start again"):
+        read_json(tmp_path / "identity.json")
