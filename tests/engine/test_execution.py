@@ -1,0 +1,63 @@
+"""What the machine is found to be good at."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from tests.contract.tiny import fresh_state, network, stage
+from understudy.core.budget import Budget
+from understudy.core.errors import ConfigError
+from understudy.engine import execution
+from understudy.engine.execution import free_cores, pick_device, resolve
+from understudy.methods.supervised import Supervised
+
+CPU = torch.device("cpu")
+
+
+def test_free_cores__between_one_and_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert 1 <= free_cores(0.02) <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(("idle", "expected"), [(0.0, 1), (0.5, 4), (1.0, 8)])
+def test_free_cores__leaves_busy_cores_alone(idle: float, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([(0, 0), (round(100 * (1 - idle)), round(100 * idle))])
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(execution, "_busy_and_idle_ticks", lambda: next(ticks))
+    monkeypatch.setattr(execution, "_cores_of_container", lambda: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert free_cores(0.0) == expected
+
+
+def test_free_cores__heeds_a_container_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert free_cores() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(execution, "_busy_and_idle_ticks", lambda: None)
+    monkeypatch.setattr(execution, "_cores_of_container", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert free_cores() == 2
+
+
+def test_pick_device__names() -> None:
+    assert pick_device("cpu") == CPU
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(ConfigError, match=r"device 'abacus' is not here; available: .*cpu"):
+        pick_device("abacus")
+
+
+def test_resolve__takes_what_settings_fix_and_leaves_the_state_alone() -> None:
+    state = fresh_state(stage(Supervised(), net=network()))
+    before = {name: tensor.clone() for name, tensor in state.nets.state_dict().items()}
+    found = resolve(state, CPU, Budget(steps=10))
+    assert (found.dtype, found.chunks, found.compiled, found.threads) == ("float32", 1, False, 1)
+    assert all(torch.equal(before[name], tensor) for name, tensor in state.nets.state_dict().items())
+
+
+def test_resolve__compiles_where_it_was_asked_to() -> None:
+    state = fresh_state(stage(Supervised(), compile="on"))
+    assert resolve(state, CPU, Budget(steps=10)).compiled
