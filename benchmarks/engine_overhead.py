@@ -15,9 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import summary, write
 from torch import nn
 
+from common import summary, write
 from understudy import Budget, Settings, Stage, fit
 from understudy.augment import DOMAINS, num_draws
 from understudy.data.training import TrainingData

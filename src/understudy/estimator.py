@@ -26,7 +26,7 @@ from understudy.serving.predictor import Predictor
 _NOBODY = np.zeros(0, dtype=np.int64)
 
 
-class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
     """Classifier of images or vectors that learns from labeled and unlabeled rows.
 
     Rows are vectors (n, d), gray images (n, h, w) or color images (n, h, w, c) or (n, c, h, w). A row is unlabeled
@@ -64,7 +64,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         Raises:
             UserError: A setting or the arrays cannot be used, or fewer than two classes are labeled.
         """
-        X, y = validate_data(self, X, y, allow_nd=True, dtype=None, ensure_min_samples=2, y_numeric=False)  # noqa: N806
+        checked: Any = validate_data(self, X, y, allow_nd=True, dtype=None, ensure_min_samples=2, y_numeric=False)
+        rows, y = checked[0], np.asarray(checked[1])
         labeled = _is_labeled(y)
         check_classification_targets(y[labeled])
         self.classes_, codes = np.unique(_plain(y[labeled]), return_inverse=True)
@@ -75,7 +76,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
             )
         targets = np.full(len(y), -1, dtype=np.int64)
         targets[labeled] = codes
-        collection = load((_numbers(X), targets))
+        collection = load((_numbers(rows), targets))
         roles = Splits(np.flatnonzero(labeled), np.flatnonzero(~labeled), _NOBODY, _NOBODY, "nothing", "")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         table = {"seed": seed, "batch_size": self.batch_size, "network": self.network} | dict(self.options or {})
@@ -103,8 +104,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         """Class probabilities (n, k), in the order of `classes_`."""
         check_is_fitted(self)
-        X = validate_data(self, X, allow_nd=True, dtype=None, reset=False)  # noqa: N806
-        return self.predictor_.predict(_numbers(X)).probabilities
+        rows: Any = validate_data(self, X, allow_nd=True, dtype=None, reset=False)
+        return self.predictor_.predict(_numbers(rows)).probabilities
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
         """The most probable class of each row, as it was written in y."""

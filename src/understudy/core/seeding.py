@@ -32,7 +32,7 @@ def seed_torch(*parts: str | int) -> None:
     """
     seed = key(*parts) & 0x7FFF_FFFF_FFFF_FFFF
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(seed)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from understudy.augment import num_draws
+from understudy.augment import View, num_draws
 from understudy.core import distributed
-from understudy.core.errors import ConfigError
+from understudy.core.errors import ConfigError, nearest
 from understudy.core.seeding import Shuffle, uniforms
 from understudy.core.types import Batch, Labeled, Render, Step, Unlabeled
 from understudy.data.training import TrainingData
 
+VIEWS: tuple[View, ...] = get_args(View)
 _NOTHING = np.zeros(0, dtype=np.int64)
 A = TypeVar("A", bound=np.generic)
 
@@ -86,31 +87,31 @@ class Stream:
         )
 
     def _renderer(self, purpose: str, step: Step, ids: NDArray[np.int64]) -> Render:
-        def draws_of(view: str, draw: int) -> NDArray[np.float32]:
+        def rendered(view: View, draw: int, rows: NDArray[np.int64] | slice) -> Tensor:
             shape = (len(ids), num_draws(view, self.data.domain))
-            return _share(uniforms(shape, purpose, view, self.seed, step.attempt, step.index, draw))
+            draws = uniforms(shape, purpose, view, self.seed, step.attempt, step.index, draw)
+            return self.data.render(_share(ids)[rows], view, _share(draws)[rows], device=self.device)
+
+        def mixed(draw: int) -> Tensor:
+            # Every other row of the global batch, so that each process gets the same images in a like mix.
+            first = int(_share(np.arange(len(ids)))[0]) % 2
+            weak, strong = slice(first, None, 2), slice(1 - first, None, 2)
+            weak_rows = rendered("weak", draw, weak)
+            result = weak_rows.new_empty((len(_share(ids)), *weak_rows.shape[1:]))
+            result[weak], result[strong] = weak_rows, rendered("strong", draw, strong)
+            return result
 
         def render(view: str, rows: Tensor | None, draw: int) -> Tensor:
-            local = _share(ids)
             if view == "mixed":
-                # Every other row of the global batch, so that each process gets the same images in a like mix.
-                first = int(_share(np.arange(len(ids)))[0]) % 2
-                weak, strong = slice(first, None, 2), slice(1 - first, None, 2)
-                parts = {
-                    name: self.data.render(local[where], name, draws_of(name, draw)[where], device=self.device)
-                    for name, where in (("weak", weak), ("strong", strong))
-                }
-                result = parts["weak"].new_empty((len(local), *parts["weak"].shape[1:]))
-                result[weak], result[strong] = parts["weak"], parts["strong"]
-                return result
-            draws = draws_of(view, draw)
+                return mixed(draw)
+            if view not in VIEWS:
+                raise ConfigError(f"there is no view {view!r}; {nearest(view, VIEWS)}")
             if rows is None:
-                return self.data.render(local, view, draws, device=self.device)
+                return rendered(view, draw, slice(None))
             if rows.device.type == "cpu":
-                chosen = rows.numpy()
-                return self.data.render(local[chosen], view, draws[chosen], device=self.device)
+                return rendered(view, draw, rows.numpy())
             # Reading the chosen rows here would make the host wait for the device; rendering all of them costs less.
-            return self.data.render(local, view, draws, device=self.device)[rows]
+            return rendered(view, draw, slice(None))[rows]
 
         return render
 
@@ -162,7 +163,7 @@ class Selector:
             return
         host = torch.empty((), dtype=count.dtype, pin_memory=True)
         host.copy_(count, non_blocking=True)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self._pending.append((host, event))
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from understudy.augment import Domain, num_draws, render
+from understudy.augment import Domain, View, num_draws, render
 from understudy.core.types import DataSpec
 
 _NOBODY = np.zeros(0, dtype=np.int64)
@@ -73,12 +73,12 @@ class TrainingData:
         )
 
     def render(
-        self, ids: NDArray[np.int64], view: str, draws: NDArray[np.float32] | None = None, *, device: torch.device
+        self, ids: NDArray[np.int64], view: View, draws: NDArray[np.float32] | None = None, *, device: torch.device
     ) -> Float[Tensor, "n ..."]:
         """The rows with these numbers as a view, on the device; the plain view needs no draws."""
         rows = self.rows[torch.from_numpy(ids).to(self.rows.device)]
         if rows.device != device:
             rows = rows.to(device, non_blocking=True)
         if draws is None:
-            draws = np.zeros((len(ids), num_draws(view, self.domain)), dtype=np.float32)
+            draws = np.zeros((len(ids), num_draws(view, self.domain)), np.float32)
         return render(rows, view, self.domain, draws, size=self.size, scale=self.scale)

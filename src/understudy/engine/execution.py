@@ -78,8 +78,10 @@ def resolve(state: TrainState, device: torch.device, budget: Budget) -> Executio
     if device.type == "cuda":
         dtype = "bfloat16" if settings.dtype == "auto" and torch.cuda.is_bf16_supported() else base.dtype
         base = replace(base, dtype=dtype, channels_last=images)
-    elif device.type == "cpu" and images:
+    elif device.type == "cpu" and images and budget.is_timed:
         base = _fastest_on_processor(state, base, fixed_dtype=settings.dtype != "auto")
+    else:  # a budget of steps promises the same result again, so that no clock may choose
+        base = replace(base, channels_last=images)
     return replace(base, compiled=_compiles(settings.compile, device, budget))
 
 

@@ -58,7 +58,7 @@ class Networks(nn.Module):
     def logits(self, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ k"], ...]:
         """The classifier's float32 logits for each view, from one training forward over all views together."""
         result = self._run(self._callable("model"), _join(views))
-        return torch.split(result, [len(view) for view in views])  # type: ignore[no-untyped-call,no-any-return]
+        return torch.split(result, [len(view) for view in views])
 
     def logits_and_features(
         self, *views: Float[Tensor, "_ ..."]

@@ -19,6 +19,7 @@ LARGEST_FIRST_STAGE_PX = 24
 
 
 def conv3x3(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution without bias that keeps the side at stride 1."""
     return nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False)
 
 
