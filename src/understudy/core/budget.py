@@ -28,7 +28,7 @@ class Budget:
     def __post_init__(self) -> None:
         limits = [value for value in (self.wall_s, self.cpu_s, self.steps) if value is not None]
         if not limits or any(not 0 < value < float("inf") for value in limits):
-            raise ConfigError(f"a budget must be above zero, got {self}; give for example 90s, 10m, 2h or 5000steps")
+            raise ConfigError(f"a budget must be above zero, got {self!r}; give for example 90s, 10m, 2h or 5000steps")
 
     @classmethod
     def parse(cls, text: str | Budget) -> Budget:
