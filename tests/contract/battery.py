@@ -97,7 +97,7 @@ def check_hidden_labels_unread(kind: type[Method[Any]]) -> None:
     assert not different(one, other), f"{kind.__name__} read labels it must not see: {different(one, other)}"
 
 
-def _holds(value: Any, labels: np.ndarray[Any, Any], depth: int = 6) -> bool:
+def _holds(value: Any, labels: np.ndarray[Any, Any], depth: int = 8) -> bool:
     """Whether an array with these labels can be reached from the value through attributes, items and closures."""
     if isinstance(value, Tensor):
         value = value.numpy(force=True)

@@ -57,11 +57,21 @@ class ValidationLeak(FixMatch):
     """It reaches through the renderer of the batch for the labels of the images that choose."""
 
     def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
-        cells: Any = inspect.unwrap(batch.unlabeled.render).__closure__
-        stream = next(cell.cell_contents for cell in cells if hasattr(cell.cell_contents, "pool"))
+        stream = _captured_stream(batch.unlabeled.render)
         loss = super().loss(nets, batch, memory, step)
         share = float(np.mean(stream.data.choose_targets[:4]))
         return replace(loss, terms={name: (1 + share) * term for name, term in loss.terms.items()})
+
+
+def _captured_stream(function: Any) -> Any:
+    """The stream that a function, or one it calls, holds on to."""
+    for cell in inspect.unwrap(function).__closure__ or ():
+        found = cell.cell_contents
+        if hasattr(found, "pool"):
+            return found
+        if inspect.isfunction(found) and (stream := _captured_stream(found)) is not None:
+            return stream
+    return None
 
 
 class Counting(nn.Module):

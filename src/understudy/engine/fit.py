@@ -118,8 +118,7 @@ class _Run:
         self.begun = Cost.now() - self.state.now.spent
         self.looked_at = 0.0
         self.saved_at = time.monotonic()
-        self.sums: dict[str, Tensor] = {}
-        self.num_summed = 0
+        self.saved = self.good
 
     def train(self, stop_requested: Callable[[], bool]) -> Trained:
         """Step until the budget is used, then hand out the averaged weights."""
@@ -256,7 +255,6 @@ class _Run:
         for name, value in kept.items():
             setattr(self.state.now, name, value)
         self.candidate = None
-        self.sums, self.num_summed = {}, 0
 
     def survive_divergence(self, step: Step) -> None:
         """Repeat from the last good snapshot with other draws and half the learning rate."""
@@ -290,26 +288,27 @@ class _Run:
 
     def add_up(self, losses: list[Loss]) -> None:
         """Add the step's terms and metrics to the sums of this interval, on the device."""
-        self.num_summed += 1
+        sums = self.state.sums
+        self.state.now.num_summed += 1
         for loss in losses:
             for name, value in (*loss.terms.items(), *loss.metrics.items()):
-                if name in self.sums:
-                    self.sums[name] += value.detach()
+                if name in sums:
+                    sums[name] += value.detach()
                 else:
-                    self.sums[name] = value.detach().clone()
+                    sums[name] = value.detach().clone()
 
     def losses_are_finite(self, step: Step) -> bool:
         """Whether all losses of this interval are; looked at now and then where looking would hold up a device."""
         if self.device.type != "cpu" and step.index % _CHECK_STEPS_ON_DEVICE != _CHECK_STEPS_ON_DEVICE - 1:
             return True
-        finite = distributed.all_true(all(math.isfinite(float(value)) for value in self.sums.values()))
+        finite = distributed.all_true(all(math.isfinite(float(value)) for value in self.state.sums.values()))
         if finite and self.candidate is not None:
             self.good, self.candidate = self.candidate, None
         return finite
 
     def keep_snapshot(self) -> None:
-        """Write the last good snapshot to disk when the last checkpoint is old enough."""
-        if self.folder is not None and time.monotonic() - self.saved_at >= self.every_s:
+        """Write the last good snapshot to disk when it is new and the last checkpoint is old enough."""
+        if self.good is not self.saved and time.monotonic() - self.saved_at >= self.every_s:
             self.checkpoint()
 
     def checkpoint(self) -> None:
@@ -317,7 +316,7 @@ class _Run:
         if self.folder is not None and distributed.rank() == 0:
             tensors, meta = self.good
             self.folder.save_checkpoint(tensors, meta)
-            self.saved_at = time.monotonic()
+            self.saved_at, self.saved = time.monotonic(), self.good
 
     def evaluate_when_due(self) -> dict[str, float] | None:
         """At each interval's end, a line of history: mean losses, and the accuracy of the averaged weights."""
@@ -327,8 +326,8 @@ class _Run:
             return None
         now.evaluations = int(progress * settings.num_evaluations + 1e-9)
         line = {"step": now.next_step, "progress": progress, "cpu_s": now.spent.cpu_s, "wall_s": now.spent.wall_s}
-        line |= {name: float(value) / self.num_summed for name, value in self.sums.items()}
-        self.sums, self.num_summed = {}, 0
+        line |= {name: float(value) / now.num_summed for name, value in state.sums.items()}
+        state.sums, now.num_summed = {}, 0
         data = self.stage.data
         if len(data.choose):
             probabilities = predict(

@@ -35,6 +35,7 @@ class Progress:
     rate_scale: float = 1.0
     pace: Pace = field(default_factory=Pace)
     phase: int = 1
+    num_summed: int = 0
     evaluations: int = 0
     best_accuracy: float = -1.0
     best_step: int = -1
@@ -51,6 +52,7 @@ class TrainState:
         """Copy the stage's network, fit its input layer on training rows, and build what the method needs."""
         settings, method = stage.settings, stage.settings.method
         self.settings = settings
+        self.device = device
         seed_torch("networks", settings.seed)
         classifier = copy.deepcopy(stage.network)
         fit_input(classifier, _input_sample(stage))
@@ -82,6 +84,7 @@ class TrainState:
             device=device,
         )
         self.best: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor] = {}  # of losses and metrics since the last evaluation
         two_phases = stage.data.unlabeled.size > 0 and method.unlabeled_batch_size(1) > 0
         self.pacer = Pacer(stage.budget, settings.warmup if two_phases else 0.0)
         self.now = Progress(pace=self.pacer.start(), phase=1 if self.pacer.warmup > 0 else 2)
@@ -122,6 +125,7 @@ class TrainState:
         tensors = {f"nets.{name}": tensor for name, tensor in self.nets.state_dict().items()}
         tensors |= {f"memory.{name}": tensor for name, tensor in self.memory.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"sums.{name}": tensor for name, tensor in self.sums.items()}
         for index, (optimizer, parameters) in enumerate(zip(self.optimizers, self.parameters, strict=True)):
             for number, parameter in enumerate(parameters):
                 for name, value in optimizer.state.get(parameter, {}).items():
@@ -142,6 +146,7 @@ class TrainState:
         self.nets.load_state_dict(part("nets."))
         self.memory.load_state_dict(part("memory."))
         self.best = {name: tensor.clone() for name, tensor in part("best.").items()}
+        self.sums = {name: tensor.to(self.device, copy=True) for name, tensor in part("sums.").items()}
         for index, (optimizer, parameters) in enumerate(zip(self.optimizers, self.parameters, strict=True)):
             optimizer.state.clear()
             for name, value in part(f"optimizer.{index}.").items():
