@@ -20,7 +20,7 @@ from torch import nn
 
 from understudy.augment import DOMAINS
 from understudy.core.budget import Budget
-from understudy.core.config import Knob, from_table, to_table
+from understudy.core.config import Knob, from_table, knobs, to_table
 from understudy.core.errors import ConfigError, UserError, nearest
 from understudy.core.seeding import seed_torch
 from understudy.data.collection import Collection, Part
@@ -37,13 +37,16 @@ from understudy.engine.rundir import FORMAT, RunFolder, read_json, write_json
 from understudy.engine.stage import Settings, Stage
 from understudy.evaluation.metrics import Metrics, measure
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
-from understudy.methods.base import METHODS
+from understudy.methods.base import METHODS, Method
 from understudy.methods.supervised import Supervised
 from understudy.models import build, check_network
 from understudy.serving.predictor import Predictions, Predictor
 
 _RESERVE = 0.03
 _LEAST_SHARE_TO_TRAIN = 0.2
+# On a processor steps are few, and more small ones teach more than fewer large ones: digits with 40 labels reached 96 %
+# in 20 CPU seconds with 32 + 96 rows a step, and 92 % with 64 + 448.
+_FEW_LABELS, _SMALL_BATCH, _MU_ON_PROCESSOR = 1000, 32, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -441,9 +444,14 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
         ConfigError: An option is unknown, has the wrong type, or is outside its range.
     """
     table = dict(table)
-    for key, registry in (("method", METHODS), ("optimizer", OPTIMIZERS)):
+    for key in ("method", "optimizer"):
         if isinstance(table.get(key), str):
-            table[key] = registry.get(table[key])()
+            table[key] = {"name": table[key]}
+    on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
+    table["method"] = _sized_for(table.get("method", {}), on_processor)
+    if "batch_size" not in table and on_processor:
+        few = int((collection.labels >= 0).sum()) < _FEW_LABELS
+        table["batch_size"] = _SMALL_BATCH if few else Job().batch_size
     if table.get("network", "auto") == "auto":
         table["network"] = "resnet_small" if collection.is_images else "mlp"
     if table.get("domain", "auto") == "auto":
@@ -480,6 +488,15 @@ def as_training_data(collection: Collection, splits: Splits, domain: str) -> Tra
         scale=scale,
         content=collection.content,
     )
+
+
+def _sized_for(method: Any, on_processor: bool) -> Any:
+    """The method with fewer unlabeled rows a step than its paper's, on a processor and unless told otherwise."""
+    if isinstance(method, Method):
+        return method
+    method = {"name": Job().method.name} | dict(method)
+    kind = METHODS.get(str(method["name"]))
+    return ({"mu": _MU_ON_PROCESSOR} if on_processor and "mu" in knobs(kind) else {}) | method
 
 
 def initial_network(job: Job, data: TrainingData) -> nn.Module:
