@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.contract.tiny import different, network, run, stage, tiny
+from tests.contract.tiny import Run, different, network, run, stage, tiny
 from tests.engine.test_resume import assert_same, crashed
 from understudy.core.errors import UserError
 from understudy.engine import rundir
@@ -58,6 +59,22 @@ def test_fit__repeats_a_recovery_on_resume(monkeypatch: pytest.MonkeyPatch, tmp_
     training = faulty(monkeypatch, {25})
     crashed(training, tmp_path, 33, checkpoint_s=1e9)
     assert_same(whole, run(training, tmp_path))  # the fault does not come again; the ledger says what it led to
+
+
+class Hungry(nn.Module):
+    """Runs out of memory once, at a training forward counted by the module beside it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and Faulty.calls == 30:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x
+
+
+def test_fit__keeps_its_other_draws_when_memory_runs_out_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = faulty(monkeypatch, {25})
+    finished = run(replace(training, network=nn.Sequential(Faulty(), Hungry(), network())))
+    assert finished.trained.execution.chunks == 2
+    assert (finished.meta["attempt"], finished.meta["rate_scale"]) == (1, 0.5)
 
 
 def test_fit__gives_up_on_lasting_faults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,15 +156,26 @@ def failing(function: Any, at: set[int]) -> Any:
 FULL = r"the disk that holds .* is full \(\d+ MB free\); make room and repeat the command, it goes on from the last"
 
 
-@pytest.mark.parametrize("name", ["fsync", "replace"])
-@pytest.mark.parametrize("at", [0, 1, 3, 6])
-def test_fit__a_full_disk_loses_nothing(name: str, at: int, tmp_path: Path) -> None:
-    training = stage(SoftMatch(mu=2), steps=30, data=tiny(choose=9).data)
+def disk_filler() -> Stage:
+    """A run that writes an identity, a ledger, one checkpoint, and a result."""
+    return stage(SoftMatch(mu=2), steps=22, data=tiny(choose=9).data)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Run:
+    """Where that run ends."""
+    return run(disk_filler())
+
+
+@pytest.mark.parametrize(
+    ("name", "at"), [("fsync", 0), ("fsync", 1), ("fsync", 2), ("fsync", 5), ("replace", 1), ("replace", 3)]
+)
+def test_fit__a_full_disk_loses_nothing(name: str, at: int, undisturbed: Run, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, name, failing(getattr(os, name), {at}))
         with pytest.raises(UserError, match=FULL):
-            run(training, tmp_path)
-    assert_same(run(training), run(training, tmp_path))
+            run(disk_filler(), tmp_path)
+    assert_same(undisturbed, run(disk_filler(), tmp_path))
     assert not list(tmp_path.glob("*.tmp"))
 
 

@@ -65,6 +65,15 @@ def crashed(training: Stage, folder: Path, step: int = 25, **options: Any) -> No
 def assert_same(one: Run, other: Run) -> None:
     assert not different(one.tensors, other.tensors)
     assert not different(one.trained.model.state_dict(), other.trained.model.state_dict())
+    assert untimed(one) == untimed(other)
+
+
+def untimed(finished: Run) -> list[dict[str, Any]]:
+    """The history without what a clock says."""
+    return [
+        {name: value for name, value in line.items() if name not in ("cpu_s", "wall_s")}
+        for line in finished.trained.history
+    ]
 
 
 def start_victim(folder: Path) -> subprocess.Popen[bytes]:
@@ -99,6 +108,9 @@ def test_fit__every_optimizer_resumes_to_the_bit(optimizer: Optimizer, tmp_path:
     training = stage(FixMatch(mu=2), steps=30, optimizer=optimizer, net=network(dropout=0.5))
     with pytest.raises(Interrupted, match=rf"stopped at step 14; everything is saved in {tmp_path}"):
         run(training, tmp_path, observe=[stop_at(13)])
+    saved = RunFolder(tmp_path).load_checkpoint()
+    assert saved is not None
+    assert saved[1]["next_step"] == 14  # nothing is trained twice
     crashed(training, tmp_path, 17)
     assert_same(run(training), run(training, tmp_path))
 
@@ -204,9 +216,10 @@ def test_recognize__names_what_differs(tmp_path: Path) -> None:
     for name, other in others.items():
         with pytest.raises(RunFolderError, match=f"holds a run that differs in {name}; choose another folder"):
             run(other, tmp_path)
-    weighted = replace(data, weight=torch.arange(1.0, 13.0), unlabeled=np.arange(12, 20))
-    with pytest.raises(RunFolderError, match="differs in settings and split;"):
-        run(stage(Supervised(), data=weighted, seed=1), tmp_path)
+    weighted, fewer = replace(data, weight=torch.arange(1.0, 13.0)), replace(data, unlabeled=np.arange(12, 20))
+    for changed in (weighted, fewer):
+        with pytest.raises(RunFolderError, match="differs in settings and split;"):
+            run(stage(Supervised(), data=changed, seed=1), tmp_path)
 
 
 def test_identity__near_budgets_differ() -> None:

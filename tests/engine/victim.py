@@ -12,8 +12,8 @@ from understudy.methods.softmatch import SoftMatch
 
 
 def training() -> Stage:
-    """A hundred and fifty steps in two phases, with memory and with weights chosen by validation."""
-    return stage(SoftMatch(mu=2), steps=150, data=tiny(choose=9).data)
+    """A hundred steps in two phases, with memory and with weights chosen by validation."""
+    return stage(SoftMatch(mu=2), steps=100, data=tiny(choose=9).data)
 
 
 if __name__ == "__main__":
