@@ -32,6 +32,7 @@ from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import Observer, PseudoLabelQuality, Report
 from understudy.engine.optim import OPTIMIZERS
+from understudy.engine.pace import LEAST_WARMUP_STEPS, LONGEST_WARMUP
 from understudy.engine.predict import predict
 from understudy.engine.rundir import FORMAT, RunFolder, read_json, write_json
 from understudy.engine.stage import Settings, Stage
@@ -452,6 +453,9 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     if "batch_size" not in table and on_processor:
         few = int((collection.labels >= 0).sum()) < _FEW_LABELS
         table["batch_size"] = _SMALL_BATCH if few else Job().batch_size
+    steps = Budget.parse(str(table.get("budget", Job().budget))).steps
+    if steps and "warmup" not in table:
+        table["warmup"] = min(LONGEST_WARMUP, max(Job().warmup, LEAST_WARMUP_STEPS / steps))
     if table.get("network", "auto") == "auto":
         table["network"] = "resnet_small" if collection.is_images else "mlp"
     if table.get("domain", "auto") == "auto":

@@ -80,18 +80,19 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         roles = Splits(np.flatnonzero(labeled), np.flatnonzero(~labeled), _NOBODY, _NOBODY, "nothing", "")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         table = {"seed": seed, "batch_size": self.batch_size, "network": self.network} | dict(self.options or {})
+        if self.num_steps < 1:
+            raise ConfigError(f"num_steps is {self.num_steps}; it must be at least 1")
+        table["budget"] = f"{int(self.num_steps)}steps"
         method = METHODS.get(self.method)() if isinstance(self.method, str) else self.method
         if labeled.all():
             method = Supervised(ema_decay=method.ema_decay, label_smoothing=method.label_smoothing)
         job = make_job(table | {"method": method}, collection, None)
         data = as_training_data(collection, roles, job.domain)
-        if self.num_steps < 1:
-            raise ConfigError(f"num_steps is {self.num_steps}; it must be at least 1")
         stage = Stage(
             settings=job.settings(),
             data=data,
             network=initial_network(job, data),
-            budget=Budget(steps=int(self.num_steps)),
+            budget=Budget.parse(job.budget),
             name=method.name,
             network_name=job.network,
         )

@@ -202,12 +202,15 @@ class _Run:
             return
         share = distributed.broadcast_object(now.spent.share_of(self.stage.budget, now.next_step))
         proposal: Pace | None
-        if first_phase_ends:
+        warmup = state.pacer.warmup
+        if first_phase_ends and (longer := state.pacer.longer_warmup(now.next_step, share)) is not None:
+            proposal, phase, warmup = Pace(now.next_step, warmup, to_progress=longer), 1, longer
+        elif first_phase_ends:
             proposal, phase = state.pacer.enter_second_phase(now.pace, now.next_step, share), 2
         else:
             proposal, phase = state.pacer.propose(now.pace, now.next_step, share), now.phase
         if proposal is not None:
-            self.note("pace", now.next_step, share=share, phase=phase, **asdict(proposal))
+            self.note("pace", now.next_step, share=share, phase=phase, warmup=warmup, **asdict(proposal))
 
     def note(self, kind: str, step: int, **details: Any) -> None:
         """Write a decision into the ledger, then make it take effect."""
@@ -225,9 +228,9 @@ class _Run:
                 torch.set_num_threads(state.nets.execution.threads)
             case "pace":
                 state.now.phase = details.pop("phase")
-                share = details.pop("share")
+                share, warmup = details.pop("share"), details.pop("warmup")
                 state.now.pace = Pace(**details)
-                state.pacer.load_state({"seen": [entry["step"], share]})
+                state.pacer.load_state({"seen": [entry["step"], share], "warmup": warmup})
             case "diverged":
                 attempt, scale = state.now.attempt + 1, state.now.rate_scale * 0.5
                 self.roll_back()

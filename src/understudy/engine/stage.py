@@ -31,7 +31,10 @@ class Settings(Config):
         str,
         Knob("augmentation of labeled rows; mixed is half weak, half strong", choices=("weak", "strong", "mixed")),
     ] = "mixed"
-    warmup: Annotated[float, Knob("share of training that is supervised alone", 0, 1, probe=0.5)] = 0.1
+    warmup: Annotated[
+        float,
+        Knob("share of training that is supervised alone; timed runs give it 40 steps if they can", 0, 1, probe=0.5),
+    ] = 0.1
     lr_warmup: Annotated[float, Knob("share of training in which the rate rises", 0, 1, probe=0.5)] = 0.05
     lr_decay: Annotated[str, Knob("fall of the rate after it", choices=("cosine", "linear", "constant"))] = "cosine"
     lr_final: Annotated[float, Knob("rate at the end, as a share of the peak", 0, 1, probe=1.0)] = 0.0
