@@ -1,0 +1,106 @@
+"""The scikit-learn estimator: scikit-learn's own checks, labels as people write them, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_moons
+from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from understudy import SemiSupervisedClassifier, UserError
+
+NOT_MEANT_FOR_US = {
+    "check_classifiers_classes": "it takes -1 for a class, which here, as in scikit-learn's own semi-supervised "
+    "estimators, means unlabeled",
+}
+
+
+def _checks() -> list[Any]:
+    found = estimator_checks_generator(SemiSupervisedClassifier(num_steps=60, batch_size=16))
+    return [pytest.param(estimator, check, id=check.func.__name__) for estimator, check in found]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.parametrize(("estimator", "check"), _checks())
+def test_estimator__scikit_learn_check(estimator: Any, check: Any) -> None:
+    if check.func.__name__ in NOT_MEANT_FOR_US:
+        pytest.skip(NOT_MEANT_FOR_US[check.func.__name__])
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def moons() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    return make_moons(200, noise=0.05, random_state=0)  # type: ignore[no-any-return]
+
+
+def test_fit__text_labels_with_unlabeled_rows(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    rows, truth = moons
+    names = np.array(["upper", "lower"])[truth]
+    for nothing in (-1, None, ""):
+        labels = names.astype(object)
+        labels[20:] = nothing
+        model = SemiSupervisedClassifier(num_steps=20).fit(rows, labels)
+        assert list(model.classes_) == ["lower", "upper"]
+        assert set(model.predict(rows)) <= {"lower", "upper"}
+        assert model.predict_proba(rows).shape == (200, 2)
+
+
+def test_fit__unlabeled_rows_train(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    rows, truth = moons
+    labels = np.where(np.arange(200) < 20, truth, -1)
+    model = SemiSupervisedClassifier(num_steps=50)
+    with_pool = clone(model).fit(rows, labels).predict_proba(rows)
+    without = clone(model).fit(rows[:20], labels[:20]).predict_proba(rows)
+    assert not np.allclose(with_pool, without)
+
+
+def test_fit__same_random_state_same_result(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    rows, truth = moons
+    labels = np.where(np.arange(200) < 20, truth, -1)
+    one, two, other = (
+        SemiSupervisedClassifier(num_steps=20, random_state=seed).fit(rows, labels).predict_proba(rows)
+        for seed in (3, 3, 4)
+    )
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_fit__images_and_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    images, truth = load_digits(return_X_y=True)
+    images = (images[:120].reshape(-1, 8, 8) * 15).astype(np.uint8)
+    labels = np.where(np.arange(120) < 60, truth[:120], -1)
+    model = SemiSupervisedClassifier("fixmatch", num_steps=10, options={"domain": "digits"}).fit(images, labels)
+    assert model.predict(images).shape == (120,)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fit__in_cross_validation(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    assert cross_val_score(SemiSupervisedClassifier(num_steps=60), *moons, cv=2).min() > 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"method": "fixmach"}, "unknown method 'fixmach'; did you mean 'fixmatch'?"),
+        ({"num_steps": 0}, "num_steps is 0; it must be at least 1"),
+        ({"network": "resnet_small"}, "resnet_small takes images"),
+        ({"options": {"batchsize": 3}}, "unknown setting batchsize: did you mean 'batch_size'?"),
+    ],
+)
+def test_fit__refuses(
+    options: dict[str, Any], sentence: str, moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+) -> None:
+    with pytest.raises(UserError) as error:
+        SemiSupervisedClassifier(**options).fit(*moons)
+    assert sentence in str(error.value)
+
+
+def test_fit__one_class() -> None:
+    with pytest.raises(UserError, match="labeled rows of at least two classes"):
+        SemiSupervisedClassifier().fit(np.zeros((5, 2)), [0, 0, -1, -1, -1])
