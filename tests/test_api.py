@@ -200,3 +200,30 @@ def test_make_job__short_run_of_steps_keeps_its_supervised_phase() -> None:
     assert make_job({"budget": "100steps"}, collection, None).warmup == pytest.approx(0.4)
     assert make_job({"budget": "10steps"}, collection, None).warmup == pytest.approx(0.5)
     assert make_job({"budget": "100steps", "warmup": 0.0}, collection, None).warmup == 0.0
+
+
+def test_make_job__optimizer_setting_without_a_name() -> None:
+    job = make_job({"optimizer": {"lr": 0.01}}, load(few_labels()), None)
+    assert (job.optimizer.name, job.optimizer.lr) == ("muon", 0.01)  # type: ignore[attr-defined]
+
+
+def test_train__test_time_averaging_stays_with_the_classifier(tmp_path: Path) -> None:
+    result = us.train(few_labels(), test=images(40, 1), folder=tmp_path / "run", test_time_averaging=True, **QUICK)
+    assert result.predictions is not None
+    pixels, _ = images(40, 1)
+    loaded = us.Predictor.load(tmp_path / "run")
+    assert np.allclose(loaded.predict(pixels).probabilities, result.predictions.probabilities, atol=1e-6)
+    plain = loaded.predict(pixels, test_time_averaging=False).probabilities
+    assert not np.allclose(plain, result.predictions.probabilities, atol=1e-6)
+
+
+def test_train__refuses_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(us.UserError, match="call it without torchrun"):
+        us.train(few_labels(), **QUICK)
+
+
+def test_train__both_runs_are_executed_alike() -> None:
+    result = us.train(few_labels(), test=images(40, 1), **QUICK | {"budget": "2cpu-s"})
+    supervised, method = (run.execution for run in result.runs.values())
+    assert supervised == method

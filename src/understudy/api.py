@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import platform
 import sys
 import time
@@ -31,10 +32,10 @@ from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import Observer, PseudoLabelQuality, Report
-from understudy.engine.optim import OPTIMIZERS
+from understudy.engine.optim import Optimizer
 from understudy.engine.pace import LEAST_WARMUP_STEPS, LONGEST_WARMUP
 from understudy.engine.predict import predict
-from understudy.engine.rundir import FORMAT, RunFolder, read_json, write_json
+from understudy.engine.rundir import FORMAT, RunFolder, explained, read_json, write_json
 from understudy.engine.stage import Settings, Stage
 from understudy.evaluation.metrics import Metrics, measure
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
@@ -54,7 +55,9 @@ _FEW_LABELS, _SMALL_BATCH, _MU_ON_PROCESSOR = 1000, 32, 3
 class Job(Settings):
     """All that a training command can be told, beside its images; one TOML file."""
 
-    budget: Annotated[str, Knob("length of the whole command: 90s, 10m, 2h, 1200cpu-s or 5000steps")] = "10m"
+    budget: Annotated[
+        str, Knob("length of the whole command, as 90s, 10m, 2h, 1200cpu-s, or of each run, as 5000steps")
+    ] = "10m"
     network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto chooses")] = "auto"
     pretrained: Annotated[bool, Knob("start from the library's pretrained weights")] = False
     weights_file: Annotated[str, Knob("file of weights to start from")] = ""
@@ -189,6 +192,10 @@ class _Command:
         config: Mapping[str, Any] | None,
         options: Mapping[str, Any],
     ) -> None:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise UserError(
+                "train runs in one process and was started in several; call it without torchrun, or use understudy.fit"
+            )
         self.begun = time.perf_counter()
         self.watch: Watcher = watch or Silent()
         self.module = network if isinstance(network, nn.Module) else None
@@ -252,7 +259,8 @@ class _Command:
             stage = dataclasses.replace(
                 stage, settings=dataclasses.replace(settings, method=method), budget=second, name=method.name
             )
-            runs[method.name] = fit(stage, self.subfolder(method.name), observe=observers)
+            execution = dataclasses.replace(runs["supervised"].execution, chunks=1)
+            runs[method.name] = fit(stage, self.subfolder(method.name), observe=observers, execution=execution)
         return self.conclude(splits, data, runs, method.name, network_name, quality)
 
     def conclude(
@@ -282,7 +290,8 @@ class _Command:
         if self.module is not None:
             self.module.load_state_dict(model.state_dict())
             model = self.module.eval()
-        predictor = Predictor(model, network_name, data.classes, data.row_shape, self.job.domain)
+        averaging = self.job.test_time_averaging
+        predictor = Predictor(model, network_name, data.classes, data.row_shape, self.job.domain, averaging)
         predictions = None
         if len(splits.judge):
             names = tuple(str(name) for name in self.collection.names[splits.judge])
@@ -405,13 +414,14 @@ class _Command:
 
         assert self.folder is not None
         folder = self.folder.path
-        (folder / "config.toml").write_text(tomli_w.dumps(to_table(self.job)), encoding="utf-8")
-        splits.save(folder / "splits.json", self.collection)
+        lines = [*self.log, *(result.verdict.sentences() if result.verdict else ())]
+        with explained(folder):
+            (folder / "config.toml").write_text(tomli_w.dumps(to_table(self.job)), encoding="utf-8")
+            (folder / "log.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            splits.save(folder / "splits.json", self.collection)
         write_json(folder / "quarantine.json", [{"file": f, "reason": r} for f, r in self.collection.quarantine])
         if result.predictions is not None:
             result.predictions.save(folder / "predictions.csv")
-        lines = [*self.log, *(result.verdict.sentences() if result.verdict else ())]
-        (folder / "log.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         write_json(folder / "result.json", {**result.to_json(), "environment": _environment()})
         result.predictor.save(folder)  # last: its presence says that the run is finished
 
@@ -434,7 +444,8 @@ def evaluate(
     known = tests if len(tests) else known  # a source that names its test images has others that were trained on
     if not len(known):
         raise UserError("none of the images is labeled; evaluation needs a folder per class or a label column")
-    found = predict(predictor.network, predictor.as_data(collection), known)
+    data, averaging = predictor.as_data(collection), predictor.test_time_averaging
+    found = predict(predictor.network, data, known, test_time_averaging=averaging)
     return measure(collection.labels[known], found, classes=predictor.classes)
 
 
@@ -463,9 +474,9 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     if (table["domain"] == "vector") == collection.is_images:
         kind = "images" if collection.is_images else "vectors"
         raise ConfigError(f"domain {table['domain']!r} does not go with {kind}; {nearest(table['domain'], DOMAINS)}")
-    if "optimizer" not in table:
+    if not isinstance(table.get("optimizer"), Optimizer):
         network = "module" if module is not None else str(table["network"])
-        table["optimizer"] = OPTIMIZERS.get(_optimizer_of(network))()
+        table["optimizer"] = {"name": _optimizer_of(network)} | dict(table.get("optimizer", {}))
     job = from_table(Job, table)
     Budget.parse(job.budget)
     return job
@@ -535,7 +546,8 @@ def _opening(data: TrainingData, job: Job, network: str, budget: Budget, compare
     how = f"network {network}, {job.optimizer.name}, domain {job.domain}, seed {job.seed}"
     if not compare:
         return f"Training on {what}: {how}; {budget}."
-    return f"Training on {what}: {how}; first the labels alone ({budget}), then {job.method.name} at the same cost."
+    second = "at the same cost" if budget.is_timed else "for as many steps"
+    return f"Training on {what}: {how}; first the labels alone ({budget}), then {job.method.name} {second}."
 
 
 def _quarantine_note(collection: Collection) -> str:

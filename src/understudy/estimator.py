@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from understudy.data.load import load
 from understudy.data.split import Splits
 from understudy.engine.fit import fit
 from understudy.engine.stage import Stage
-from understudy.methods.base import METHODS, Method
+from understudy.methods.base import Method
 from understudy.methods.supervised import Supervised
 from understudy.serving.predictor import Predictor
 
@@ -83,13 +84,13 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         if self.num_steps < 1:
             raise ConfigError(f"num_steps is {self.num_steps}; it must be at least 1")
         table["budget"] = f"{int(self.num_steps)}steps"
-        method = METHODS.get(self.method)() if isinstance(self.method, str) else self.method
+        job = make_job(table | {"method": self.method}, collection, None)
+        method = job.method
         if labeled.all():
             method = Supervised(ema_decay=method.ema_decay, label_smoothing=method.label_smoothing)
-        job = make_job(table | {"method": method}, collection, None)
         data = as_training_data(collection, roles, job.domain)
         stage = Stage(
-            settings=job.settings(),
+            settings=replace(job.settings(), method=method),
             data=data,
             network=initial_network(job, data),
             budget=Budget.parse(job.budget),

@@ -61,6 +61,26 @@ def test_fit__repeats_a_recovery_on_resume(monkeypatch: pytest.MonkeyPatch, tmp_
     assert_same(whole, run(training, tmp_path))  # the fault does not come again; the ledger says what it led to
 
 
+class FaultyGradient(nn.Module):
+    """Gives a finite loss and a gradient that is not, in the very last training forward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            Faulty.calls += 1
+            if Faulty.calls == 50:
+                return x + (0 * x).abs().sqrt()
+        return x
+
+
+def test_fit__a_gradient_that_is_not_finite_in_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = faulty(monkeypatch, set(), norm=False)
+    layers = nn.Sequential(nn.Conv2d(1, 1, 1), FaultyGradient(), network(norm=False))
+    finished = run(replace(training, network=layers))
+    assert finished.trained.steps == 50
+    assert finished.meta["attempt"] == 1
+    assert all(tensor.isfinite().all() for tensor in finished.trained.model.state_dict().values())
+
+
 class Hungry(nn.Module):
     """Runs out of memory once, at a training forward counted by the module beside it."""
 
@@ -79,7 +99,7 @@ def test_fit__keeps_its_other_draws_when_memory_runs_out_later(monkeypatch: pyte
 
 def test_fit__gives_up_on_lasting_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        UserError, match=r"the loss was not finite at step 20, 6 times at ever lower learning rates; check the images"
+        UserError, match=r"the loss was not finite 6 times, last at step 20, at ever lower learning rates; check the images"
     ):
         run(faulty(monkeypatch, set(range(25, 999))))
 

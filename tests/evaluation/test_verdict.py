@@ -31,11 +31,11 @@ def _judge(gains: int, losses: int, *, both: int, choosing: HeldOut | None = Non
     [
         (20, 2, "helped", "method"),
         (2, 20, "hurt", "supervised"),
-        (7, 5, "not proven", "method"),
+        (7, 5, "not proven", "supervised"),
         (5, 7, "not proven", "supervised"),
         (6, 6, "not proven", "supervised"),
         (0, 0, "not proven", "supervised"),
-        (5, 0, "not proven", "method"),
+        (5, 0, "not proven", "supervised"),
         (6, 0, "helped", "method"),
     ],
 )

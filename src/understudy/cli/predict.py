@@ -31,7 +31,7 @@ def predict(
         bool,
         typer.Option(
             "--test-time-averaging",
-            help="Average over shifts and mirrors of an image: slower, often a little better.",
+            help="Average over shifts and mirrors of an image, even if the run did not: slower, often a little better.",
             rich_help_panel="Method",
         ),
     ] = False,
@@ -63,7 +63,7 @@ def predict(
             cache=cache,
             decoding=watch.decoding,
             observe=watch.predicting,
-            test_time_averaging=test_time_averaging,
+            test_time_averaging=test_time_averaging or None,
         )
     found.save(out)
     say(console)

@@ -39,8 +39,8 @@ def pick_device(name: str) -> torch.device:
         available.insert(0, "mps")
     if name == "auto":
         name = available[0]
-        if name == "cuda":
-            name = f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}"
+    if name == "cuda":
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}"
     if name.split(":")[0] not in available:
         raise ConfigError(f"device {name!r} is not here; available: {', '.join(available)}")
     return torch.device(name)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from understudy.core import distributed
 from understudy.core.budget import Cost
 from understudy.core.errors import Interrupted, UserError
-from understudy.core.seeding import seed_torch
+from understudy.core.seeding import generator, seed_torch
 from understudy.core.types import Loss, Step
 from understudy.engine.execution import is_out_of_memory, keep_freed_memory, pick_device, resolve
 from understudy.engine.ledger import Ledger
@@ -66,12 +66,14 @@ def fit(
     *,
     observe: Sequence[Observer] = (),
     checkpoint_s: float = _CHECKPOINT_S,
+    execution: Execution | None = None,
 ) -> Trained:
     """Train one stage to its end: a finished folder is loaded, an interrupted one goes on to the bit.
 
     Args:
         folder: Where ledger, checkpoints and result are kept; without one nothing is written.
         checkpoint_s: Least seconds between two checkpoints on disk.
+        execution: How a run to compare with was executed; measured anew without one.
 
     Raises:
         UserError: The folder cannot be used, memory or the disk ran out, or the loss is not finite again and again.
@@ -82,7 +84,7 @@ def fit(
     if device.type == "cpu":
         keep_freed_memory()
     if folder is None:
-        return _Run(stage, None, device, observe, checkpoint_s).train(lambda: False)
+        return _Run(stage, None, device, observe, checkpoint_s, execution).train(lambda: False)
     run_folder = RunFolder(folder)
     leader = distributed.rank() == 0
     with run_folder.claim() if leader else contextlib.nullcontext(), _stop_requests() as stop_requested:
@@ -90,9 +92,11 @@ def fit(
             run_folder.recognize(stage.identity())
         if (folder / "finished.json").exists():
             return _load_finished(stage, folder, device)
-        trained = _Run(stage, run_folder, device, observe, checkpoint_s).train(stop_requested)
+        trained = _Run(stage, run_folder, device, observe, checkpoint_s, execution).train(stop_requested)
         if leader:
             _save_finished(trained, run_folder)
+        if stop_requested():
+            raise Interrupted(f"stopped after the last step; everything is saved in {folder}")
         return trained
 
 
@@ -100,13 +104,20 @@ class _Run:
     """One call of `fit`: the state, the ledger, the last good snapshot, and the clock."""
 
     def __init__(
-        self, stage: Stage, folder: RunFolder | None, device: torch.device, observe: Sequence[Observer], every_s: float
+        self,
+        stage: Stage,
+        folder: RunFolder | None,
+        device: torch.device,
+        observe: Sequence[Observer],
+        every_s: float,
+        execution: Execution | None,
     ) -> None:
         self.stage = stage
         self.folder = folder
         self.device = device
         self.observe = observe
         self.every_s = every_s
+        self.execution = execution
         self.state = TrainState(stage, device)
         self.ledger = Ledger(folder.path / "ledger.jsonl" if folder else None)
         saved = folder.load_checkpoint() if folder else None
@@ -127,9 +138,14 @@ class _Run:
             self.decide()
             now = state.now
             progress = now.pace.progress(now.next_step)
-            if progress >= 1.0 or now.stopped:
+            ended = progress >= 1.0 or bool(now.stopped)
+            stopping = not ended and not distributed.all_true(not stop_requested())
+            if (ended or stopping) and not self.is_sound():
+                self.survive_divergence(Step(now.next_step, progress, now.attempt))
+                continue
+            if ended:
                 break
-            if not distributed.all_true(not stop_requested()):
+            if stopping:
                 self.interrupt()
             if now.next_step % _SNAPSHOT_STEPS == 0 and self.candidate is None:
                 self.candidate = state.snapshot()
@@ -196,7 +212,7 @@ class _Run:
         if now.ledger_position < len(self.ledger.entries):
             return  # still repeating what an earlier process decided
         if now.ledger_position == 0:
-            execution = resolve(state, self.device, self.stage.budget)
+            execution = self.execution or resolve(state, self.device, self.stage.budget)
             self.note("execution", now.next_step, **asdict(execution))
         if not timed:
             return
@@ -263,8 +279,8 @@ class _Run:
         """Repeat from the last good snapshot with other draws and half the learning rate."""
         if self.state.now.attempt + 1 >= _MOST_ATTEMPTS:
             raise UserError(
-                f"the loss was not finite at step {step.index}, {_MOST_ATTEMPTS} times at ever lower learning rates; "
-                "check the images and labels, or set optimizer.lr much lower"
+                f"the loss was not finite {_MOST_ATTEMPTS} times, last at step {step.index}, at ever lower learning "
+                "rates; check the images and labels, or set optimizer.lr much lower"
             )
         self.note("diverged", step.index)
         self.checkpoint()
@@ -309,6 +325,11 @@ class _Run:
             self.good, self.candidate = self.candidate, None
         return finite
 
+    def is_sound(self) -> bool:
+        """Whether the losses of this interval and the averaged weights are finite; asked before anything is kept."""
+        values = [*self.state.sums.values(), *self.state.nets.ema.state_dict().values()]
+        return distributed.all_true(all(bool(value.isfinite().all()) for value in values))
+
     def keep_snapshot(self) -> None:
         """Write the last good snapshot to disk when it is new and the last checkpoint is old enough."""
         if self.good is not self.saved and time.monotonic() - self.saved_at >= self.every_s:
@@ -322,11 +343,16 @@ class _Run:
             self.saved_at, self.saved = time.monotonic(), self.good
 
     def evaluate_when_due(self) -> dict[str, float] | None:
-        """At each interval's end, a line of history: mean losses, and the accuracy of the averaged weights."""
-        state, now, settings = self.state, self.state.now, self.stage.settings
+        """The line that `evaluate` adds to the history, if an interval of training has ended."""
+        now, settings = self.state.now, self.stage.settings
         progress = now.pace.progress(now.next_step)
         if progress < min(1.0, (now.evaluations + 1) / settings.num_evaluations):
             return None
+        return self.evaluate(progress)
+
+    def evaluate(self, progress: float) -> dict[str, float]:
+        """A line of history: mean losses since the last one, and the accuracy of the averaged weights."""
+        state, now, settings = self.state, self.state.now, self.stage.settings
         now.evaluations = int(progress * settings.num_evaluations + 1e-9)
         line = {"step": now.next_step, "progress": progress, "cpu_s": now.spent.cpu_s, "wall_s": now.spent.wall_s}
         line |= {name: float(value) / now.num_summed for name, value in state.sums.items()}
@@ -366,6 +392,8 @@ class _Run:
         """The averaged weights, or the best of them, checked in evaluation mode."""
         state, now = self.state, self.state.now
         now.spent = Cost.now() - self.begun
+        if now.num_summed:  # the time was over before the step foreseen as the last
+            self.evaluate(1.0)
         model = copy.deepcopy(state.nets.ema)
         if state.best:
             model.load_state_dict(state.best)
@@ -384,15 +412,20 @@ class _Run:
     def mend_statistics(self, model: nn.Module) -> None:
         """Measure batch-norm statistics anew when evaluation mode does not agree with training mode."""
         data, parts = self.stage.data, self.state.nets.execution.chunks
-        ids = data.labeled[: max(2, 256 // parts)]
-        if len(ids) < 2:
+        draw = generator("statistics", self.stage.settings.seed)  # rows come sorted by class
+        chosen = draw.permutation(len(data.labeled))[: max(2, 256 // parts)]
+        if len(chosen) < 2:
             return
-        x = data.render(ids, "plain", device=self.device)
-        if not evaluation_check(model, x, data.targets[: len(ids)].to(self.device)):
-            pool = data.pool[: 16 * 128]
+        x = data.render(data.labeled[chosen], "plain", device=self.device)
+        targets = data.targets[torch.from_numpy(chosen)].to(self.device)
+        if not evaluation_check(model, x, targets):
+            before = copy.deepcopy(model.state_dict())
+            pool = draw.permutation(data.pool)[: 16 * 128]
             # Even parts, because batch norm cannot measure a single row.
             at_once = np.array_split(pool, max(1, min(parts * len(pool) // 128, len(pool) // 2)))
             recompute_statistics(model, (data.render(part, "plain", device=self.device) for part in at_once))
+            if not evaluation_check(model, x, targets):
+                model.load_state_dict(before)
 
 
 def _save_finished(trained: Trained, folder: RunFolder) -> None:

@@ -27,6 +27,8 @@ class Pace:
         """Share of training done before this step, in [0, 1]."""
         if step >= self.to_step:
             return self.to_progress
+        if self.to_step <= self.from_step:
+            return self.from_progress
         done = (step - self.from_step) / (self.to_step - self.from_step)
         return max(0.0, self.from_progress + (self.to_progress - self.from_progress) * done)
 

@@ -41,9 +41,9 @@ class Settings(Config):
     num_evaluations: Annotated[int, Knob("evaluations on the images that may choose", 1)] = 20
     patience: Annotated[int, Knob("evaluations without a gain that end a phase; 0 is never", 0)] = 0
     device: Annotated[str, Knob("auto, cpu, cuda or mps, with a number where there are several")] = "auto"
-    dtype: Annotated[
-        str, Knob("arithmetic of the network; auto measures", choices=("auto", "float32", "bfloat16", "float16"))
-    ] = "auto"
+    dtype: Annotated[str, Knob("arithmetic of the network; auto measures", choices=("auto", "float32", "bfloat16"))] = (
+        "auto"
+    )
     compile: Annotated[str, Knob("torch.compile of the network", choices=("auto", "on", "off"))] = "auto"
 
 

@@ -221,7 +221,8 @@ def _deliver(outcome: Outcome, paired: Paired | None, choosing: HeldOut | None) 
         where = f"on the {chosen.n} other images held out to choose"
         difference = chosen.difference
     elif paired is not None:
-        where, difference = "on these images, though by less than could be proven", paired.difference
+        # The images that judge choose nothing, or their figure for the model they chose would flatter it.
+        return "supervised", f"Delivered: {without}, because nothing else is proven."
     else:
         return (
             "method",

@@ -27,7 +27,8 @@ class PseudoLabel(Method[nn.Module]):
     `lambda_u` in a straight line.
 
     Differs from the paper: a threshold keeps unsure images out (0 is the paper), alpha reaches its end at a share of
-    training and not at an epoch, and the classes come from the averaged weights unless `teacher` is `model`.
+    training, its supervised first phase included, and not at an epoch, and the classes come from the averaged weights
+    unless `teacher` is `model`.
     """
 
     paper: ClassVar[str] = "Lee, 2013, ICML workshop on challenges in representation learning"

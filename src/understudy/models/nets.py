@@ -22,7 +22,7 @@ class Execution:
     """How networks are run on this machine; decided once per run and kept on resume.
 
     Args:
-        dtype: Type of the network's arithmetic: float32, bfloat16 or float16. Weights and results stay float32.
+        dtype: Type of the network's arithmetic: float32 or bfloat16. Weights and results stay float32.
         channels_last: Whether image tensors are laid out channels last.
         chunks: Parts a training forward is cut into to save memory; each is recomputed in the backward pass.
         compiled: Whether `torch.compile` is applied to the network.
@@ -75,7 +75,7 @@ class Networks(nn.Module):
         training = network.training
         network.eval()
         try:
-            parts = [self._run_plain(self._callable(by), part) for part in x.chunk(self.execution.chunks)]
+            parts = [self._run_plain(self._callable(by), part) for part in x.tensor_split(self.execution.chunks)]
         finally:
             network.train(training)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -92,7 +92,7 @@ class Networks(nn.Module):
             return self._run_plain(network, x)
         parts = [
             checkpoint(self._run_plain, network, part, use_reentrant=False, context_fn=self._recompute_quietly)
-            for part in x.chunk(self.execution.chunks)
+            for part in x.tensor_split(self.execution.chunks)
         ]
         return torch.cat(parts)
 

@@ -45,12 +45,13 @@ class Predictions:
         """The most probable class of each image."""
         return tuple(self.classes[index] for index in self.probabilities.argmax(-1))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write a table with file, label, confidence, and one probability column per class, as CSV or Parquet.
 
         Raises:
             UserError: The file name ends in neither .csv nor .parquet, or the file cannot be written.
         """
+        path = Path(path)
         confidence = self.probabilities.max(-1) if len(self.names) else np.zeros(0, np.float32)
         columns: dict[str, Any] = {"file": self.names, "label": self.labels, "confidence": confidence}
         columns |= {f"p_{name}": self.probabilities[:, index] for index, name in enumerate(self.classes)}
@@ -75,13 +76,19 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A classifier in evaluation mode, and how images have to be read for it."""
+    """A classifier in evaluation mode, and how images have to be read for it.
+
+    Args:
+        test_time_averaging: Whether its predictions are averaged over shifts and mirrors of an image; what judged it
+            did so too.
+    """
 
     network: nn.Module
     network_name: str
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     domain: str
+    test_time_averaging: bool = False
 
     @classmethod
     def load(cls, folder: str | Path, network: nn.Module | None = None) -> Predictor:
@@ -117,13 +124,14 @@ class Predictor:
             reason = str(error).split("\n")[-1].strip()
             raise RunFolderError(f"the weights in {folder} do not fit {about['network']}: {reason}") from None
         check_network(network, shape, len(classes))
-        return cls(network.eval(), about["network"], classes, shape, about["domain"])
+        return cls(network.eval(), about["network"], classes, shape, about["domain"], about["test_time_averaging"])
 
     def save(self, folder: Path) -> None:
         """Write weights and description into a folder, from which `load` reads them without running any code."""
         save_weights(folder / "model.safetensors", dict(self.network.state_dict()))
-        about = {"network": self.network_name, "classes": list(self.classes), "shape": list(self.shape)}
-        write_json(folder / "model.json", {"format": FORMAT, **about, "domain": self.domain})
+        about: dict[str, Any] = {"network": self.network_name, "classes": list(self.classes), "shape": list(self.shape)}
+        about |= {"domain": self.domain, "test_time_averaging": self.test_time_averaging}
+        write_json(folder / "model.json", {"format": FORMAT, **about})
 
     def read(self, source: Any, *, cache: str | Path | None = None, observe: Observe | None = None) -> Collection:
         """The images of a source in this classifier's size and channels; labels, if any, are not used."""
@@ -143,7 +151,7 @@ class Predictor:
         cache: str | Path | None = None,
         observe: Observe | None = None,
         decoding: Observe | None = None,
-        test_time_averaging: bool = False,
+        test_time_averaging: bool | None = None,
     ) -> Predictions:
         """Class probabilities of every image of a source.
 
@@ -151,6 +159,7 @@ class Predictor:
             source: A folder of images, a manifest, an array, or anything else that training reads.
             observe: Called with (images predicted, images in all).
             decoding: Called with (images decoded, images in all).
+            test_time_averaging: Overrules the classifier's own setting.
         """
         collection = source if isinstance(source, Collection) else self.read(source, cache=cache, observe=decoding)
         probabilities = predict(
@@ -158,7 +167,7 @@ class Predictor:
             self.as_data(collection),
             np.arange(len(collection)),
             observe=observe,
-            test_time_averaging=test_time_averaging,
+            test_time_averaging=self.test_time_averaging if test_time_averaging is None else test_time_averaging,
         )
         names = tuple(str(name) for name in collection.names)
         return Predictions(names, self.classes, probabilities, collection.quarantine)

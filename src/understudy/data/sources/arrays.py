@@ -80,7 +80,8 @@ def to_bytes(values: NDArray[Any]) -> tuple[Pixels, float]:
     if not np.isfinite([low, high]).all():
         raise DataError("images hold NaN or infinite values; give uint8, or floats from 0 to 1")
     whole = values.dtype.kind in "iu"
-    scale = 255.0 if (whole and high <= 255) or 1 < high <= 255 else 65535.0 if whole and high <= 65535 else 1.0
+    # Of 16-bit images the type decides, or a dark one would be read in another scale than its neighbors.
+    scale = 65535.0 if values.dtype == np.uint16 else 255.0 if whole or high > 1 else 1.0
     if low < 0 or high > scale:
         raise DataError(
             f"images hold values from {low:.4g} to {high:.4g}; give uint8 or floats from 0 to 1, "
