@@ -21,6 +21,7 @@ from common import summary, write
 from understudy import Budget, Settings, Stage, fit
 from understudy.augment import DOMAINS, num_draws
 from understudy.data.training import TrainingData
+from understudy.engine.observers import Report
 from understudy.engine.optim import SGD
 from understudy.methods.supervised import Supervised
 
@@ -46,6 +47,7 @@ def main() -> None:
         bare.append(bare_loop(copy.deepcopy(network), data))
         ours.append(our_loop(network, data))
     overhead = [b - a for a, b in zip(bare, ours, strict=True)]
+    print(f"least of each: bare {min(bare):.1f}, ours {min(ours):.1f} us a step")
     result = {name: summary(values) for name, values in (("bare", bare), ("ours", ours), ("overhead", overhead))}
     for name, line in result.items():
         print(f"{name:>9}: {line['mean']:.1f} us a step (standard deviation {line['std']:.1f})")
@@ -74,9 +76,14 @@ def bare_loop(network: nn.Module, data: TrainingData) -> float:
 def our_loop(network: nn.Module, data: TrainingData) -> float:
     """Microseconds of processor time a step, from the second step to the last."""
     marks: list[float] = []
+
+    def mark(report: Report) -> None:  # reading the processor's clock at every step would cost more than the engine
+        if report.step.index in (0, STEPS):
+            marks.append(time.process_time())
+
     settings = Settings(method=Supervised(), optimizer=SGD(), batch_size=BATCH, labeled_view="weak")
     stage = Stage(settings=settings, data=data, network=network, budget=Budget(steps=STEPS + 1))
-    fit(stage, observe=[lambda _: marks.append(time.process_time())])
+    fit(stage, observe=[mark])
     return (marks[-1] - marks[0]) / STEPS * 1e6
 
 

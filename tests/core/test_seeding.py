@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
-from understudy.core.seeding import Shuffle, key, seed_torch, uniforms
+from understudy.core.seeding import Shuffle, generator, key, seed_torch, uniforms
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 40, 255, 256, 257, 1000, 4097]
 
@@ -72,3 +72,8 @@ def test_shuffle__no_item_has_a_favourite_place(size: int) -> None:
     epochs = Shuffle(size, "x").take(0, 2000 * size).reshape(-1, size)
     for place in (0, size // 2, size - 1):
         assert chisquare(np.bincount(epochs[:, place], minlength=size)).pvalue > 1e-4
+
+
+def test_uniforms__are_what_a_fresh_generator_gives() -> None:
+    for parts in (("weak", 0, 3), ("strong", 7), ("weak", 0, 3)):
+        assert np.array_equal(uniforms((5, 3), *parts), generator(*parts).random((5, 3), np.float32))

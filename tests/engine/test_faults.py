@@ -99,7 +99,8 @@ def test_fit__keeps_its_other_draws_when_memory_runs_out_later(monkeypatch: pyte
 
 def test_fit__gives_up_on_lasting_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        UserError, match=r"the loss was not finite 6 times, last at step 20, at ever lower learning rates; check the images"
+        UserError,
+        match=r"the loss was not finite 6 times, last at step 20, at ever lower learning rates; check the images",
     ):
         run(faulty(monkeypatch, set(range(25, 999))))
 
