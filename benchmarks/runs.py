@@ -15,11 +15,11 @@ import numpy as np
 
 from common import Arrays
 from understudy import Budget, Stage, fit, load
-from understudy.api import as_training_data, initial_network, make_job
 from understudy.data.collection import Part
 from understudy.data.split import Splits
 from understudy.engine.observers import PseudoLabelQuality
 from understudy.engine.predict import predict
+from understudy.recipes.job import as_training_data, initial_network, make_job
 
 
 def run(arrays: Arrays, budget: str, options: Mapping[str, Any]) -> dict[str, Any]:

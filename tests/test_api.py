@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 import understudy as us
-from understudy.api import make_job
 from understudy.data.load import load
 from understudy.methods.fixmatch import FixMatch
+from understudy.recipes.job import make_job
 
 QUICK: dict[str, Any] = {"network": "cnn", "budget": "12steps", "batch_size": 8, "domain": "digits"}
 

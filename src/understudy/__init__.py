@@ -6,19 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from understudy.api import Job, Result, evaluate, train
+    from understudy.api import Result, evaluate, train
     from understudy.core.budget import Budget
     from understudy.core.errors import Interrupted, UserError
     from understudy.data.load import load
     from understudy.engine.fit import Trained, fit
     from understudy.engine.stage import Settings, Stage
     from understudy.estimator import SemiSupervisedClassifier
+    from understudy.recipes.job import Job
     from understudy.serving.predictor import Predictions, Predictor
 
 _HOME = {
     "Budget": "core.budget",
     "Interrupted": "core.errors",
-    "Job": "api",
+    "Job": "recipes.job",
     "Predictions": "serving.predictor",
     "Predictor": "serving.predictor",
     "Result": "api",

@@ -12,18 +12,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from understudy.augment import DOMAINS
 from understudy.core.budget import Budget
-from understudy.core.config import Knob, from_table, knobs, to_table
-from understudy.core.errors import ConfigError, UserError, nearest
-from understudy.core.seeding import seed_torch
+from understudy.core.config import to_table
+from understudy.core.errors import UserError
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.data.simulate import simulate
@@ -32,46 +29,18 @@ from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import Observer, PseudoLabelQuality, Report
-from understudy.engine.optim import Optimizer
-from understudy.engine.pace import LEAST_WARMUP_STEPS, LONGEST_WARMUP
 from understudy.engine.predict import predict
 from understudy.engine.rundir import FORMAT, RunFolder, explained, read_json, write_json
-from understudy.engine.stage import Settings, Stage
+from understudy.engine.stage import Stage
 from understudy.evaluation.metrics import Metrics, measure
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
-from understudy.methods.base import METHODS, Method
 from understudy.methods.supervised import Supervised
-from understudy.models import build, check_network
+from understudy.models import check_network
+from understudy.recipes.job import Job, as_training_data, initial_network, make_job
 from understudy.serving.predictor import Predictions, Predictor
 
 _RESERVE = 0.03
 _LEAST_SHARE_TO_TRAIN = 0.2
-# On a processor steps are few, and more small ones teach more than fewer large ones: digits with 40 labels reached 96 %
-# in 20 CPU seconds with 32 + 96 rows a step, and 92 % with 64 + 448.
-_FEW_LABELS, _SMALL_BATCH, _MU_ON_PROCESSOR = 1000, 32, 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job(Settings):
-    """All that a training command can be told, beside its images; one TOML file."""
-
-    budget: Annotated[
-        str, Knob("length of the whole command, as 90s, 10m, 2h, 1200cpu-s, or of each run, as 5000steps")
-    ] = "10m"
-    network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto chooses")] = "auto"
-    pretrained: Annotated[bool, Knob("start from the library's pretrained weights")] = False
-    weights_file: Annotated[str, Knob("file of weights to start from")] = ""
-    domain: Annotated[str, Knob("what the images show", choices=("auto", *DOMAINS))] = "auto"
-    size: Annotated[int, Knob("side in px at which images are trained; 0 chooses", 0)] = 0
-    channels: Annotated[int, Knob("1 or 3; 0 chooses", 0, 3)] = 0
-    num_labels: Annotated[
-        int, Knob("labels to keep, the others hidden, to see what a label budget buys; 0 keeps all", 0)
-    ] = 0
-    test_time_averaging: Annotated[bool, Knob("average predictions over shifts and mirrors of an image")] = False
-
-    def settings(self) -> Settings:
-        """The part that a training stage takes."""
-        return Settings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)})
 
 
 class Watcher(Protocol):
@@ -447,98 +416,6 @@ def evaluate(
     data, averaging = predictor.as_data(collection), predictor.test_time_averaging
     found = predict(predictor.network, data, known, test_time_averaging=averaging)
     return measure(collection.labels[known], found, classes=predictor.classes)
-
-
-def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module | None, named: str = "") -> Job:
-    """The job a table of options asks for, with everything left to choose chosen for these images.
-
-    Raises:
-        ConfigError: An option is unknown, has the wrong type, or is outside its range.
-    """
-    table = dict(table)
-    for key in ("method", "optimizer"):
-        if isinstance(table.get(key), str):
-            table[key] = {"name": table[key]}
-    on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
-    table["method"] = _sized_for(table.get("method", {}), on_processor)
-    if "batch_size" not in table and on_processor:
-        few = int((collection.labels >= 0).sum()) < _FEW_LABELS
-        table["batch_size"] = _SMALL_BATCH if few else Job().batch_size
-    steps = Budget.parse(str(table.get("budget", Job().budget))).steps
-    if steps and "warmup" not in table:
-        table["warmup"] = min(LONGEST_WARMUP, max(Job().warmup, LEAST_WARMUP_STEPS / steps))
-    if table.get("network", "auto") == "auto":
-        table["network"] = "resnet_small" if collection.is_images else "mlp"
-    if table.get("domain", "auto") == "auto":
-        table["domain"] = _domain_of(collection, named)
-    if (table["domain"] == "vector") == collection.is_images:
-        kind = "images" if collection.is_images else "vectors"
-        raise ConfigError(f"domain {table['domain']!r} does not go with {kind}; {nearest(table['domain'], DOMAINS)}")
-    if not isinstance(table.get("optimizer"), Optimizer):
-        network = "module" if module is not None else str(table["network"])
-        table["optimizer"] = {"name": _optimizer_of(network)} | dict(table.get("optimizer", {}))
-    job = from_table(Job, table)
-    Budget.parse(job.budget)
-    return job
-
-
-def as_training_data(collection: Collection, splits: Splits, domain: str) -> TrainingData:
-    """What a training run may see of a collection: no label of a held-out or unlabeled image."""
-    rows = collection.rows
-    scale = None
-    if not collection.is_images:
-        training = torch.from_numpy(np.concatenate([splits.labeled, splits.unlabeled]))
-        scale = rows[training].float().std(0).clamp(min=1e-6)
-    return TrainingData(
-        rows=rows,
-        labeled=splits.labeled,
-        targets=torch.from_numpy(collection.labels[splits.labeled]),
-        unlabeled=splits.unlabeled,
-        classes=collection.classes,
-        domain=DOMAINS[domain],
-        size=collection.size or 0,
-        choose=splits.choose,
-        choose_targets=collection.labels[splits.choose],
-        weight=torch.from_numpy(collection.weights[splits.labeled]),
-        scale=scale,
-        content=collection.content,
-    )
-
-
-def _sized_for(method: Any, on_processor: bool) -> Any:
-    """The method with fewer unlabeled rows a step than its paper's, on a processor and unless told otherwise."""
-    if isinstance(method, Method):
-        return method
-    method = {"name": Job().method.name} | dict(method)
-    kind = METHODS.get(str(method["name"]))
-    return ({"mu": _MU_ON_PROCESSOR} if on_processor and "mu" in knobs(kind) else {}) | method
-
-
-def initial_network(job: Job, data: TrainingData) -> nn.Module:
-    """The network that the job names, with weights that depend on its seed alone."""
-    seed_torch("initial weights", job.seed)
-    return build(
-        job.network,
-        shape=data.row_shape,
-        num_classes=len(data.classes),
-        pretrained=job.pretrained,
-        weights_file=job.weights_file or None,
-    )
-
-
-def _domain_of(collection: Collection, named: str) -> str:
-    if not collection.is_images:
-        return "vector"
-    if named == "digits" or (named.lower().startswith("torchvision:") and named.lower().endswith(("mnist", "svhn"))):
-        return "digits"
-    return "gray" if collection.shape[0] == 1 else "natural"
-
-
-def _optimizer_of(network: str) -> str:
-    """Muon for networks of dense convolutions, SGD for separable ones, AdamW for vectors and unknown networks."""
-    return {"mlp": "adamw", "mobilenet_v1": "sgd", "module": "adamw"}.get(
-        network, "adamw" if ":" in network else "muon"
-    )
 
 
 def _opening(data: TrainingData, job: Job, network: str, budget: Budget, compare: bool) -> str:

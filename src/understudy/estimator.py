@@ -13,7 +13,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from understudy.api import as_training_data, initial_network, make_job
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, DataError
 from understudy.data.load import load
@@ -22,6 +21,7 @@ from understudy.engine.fit import fit
 from understudy.engine.stage import Stage
 from understudy.methods.base import Method
 from understudy.methods.supervised import Supervised
+from understudy.recipes.job import as_training_data, initial_network, make_job
 from understudy.serving.predictor import Predictor
 
 _NOBODY = np.zeros(0, dtype=np.int64)

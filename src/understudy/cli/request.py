@@ -34,9 +34,9 @@ class Request:
         Raises:
             ConfigError: An option is unknown, has the wrong type, or is outside its range.
         """
-        from understudy.api import Job
         from understudy.core.budget import Budget
         from understudy.core.config import from_table
+        from understudy.recipes.job import Job
 
         known = {key: value for key, value in self.options.items() if key != "optimizer" or "name" in value}
         Budget.parse(from_table(Job, known).budget)
@@ -73,7 +73,7 @@ def options_table(config: Path | None, given: Mapping[str, Any], assignments: Se
     Raises:
         ConfigError: The file cannot be read, or an assignment is not KEY=VALUE.
     """
-    from understudy.api import Job
+    from understudy.recipes.job import Job
 
     default_method = Job().method.name  # whose knobs are meant where no method is named
     table = {} if config is None else read_toml(config)

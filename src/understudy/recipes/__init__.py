@@ -1,0 +1,1 @@
+"""What is built around training runs: the job a command asks for."""
