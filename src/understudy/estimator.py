@@ -33,6 +33,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
     Rows are vectors (n, d), gray images (n, h, w) or color images (n, h, w, c) or (n, c, h, w). A row is unlabeled
     where y is -1, or None, "" or "-1" among labels that are no numbers. With every row labeled it is supervised.
 
+    It passes scikit-learn's estimator checks but one, `check_classifiers_classes`, which takes -1 for a class.
+
     Args:
         method: Name of a method, or a method object.
         num_steps: Optimizer steps.
