@@ -227,3 +227,13 @@ def test_train__both_runs_are_executed_alike() -> None:
     result = us.train(few_labels(), test=images(40, 1), **QUICK | {"budget": "2cpu-s"})
     supervised, method = (run.execution for run in result.runs.values())
     assert supervised == method
+
+
+def test_predictor_load__damaged_description(tmp_path: Path) -> None:
+    us.train(few_labels(), folder=tmp_path / "run", **QUICK)
+    path = tmp_path / "run" / "model.json"
+    about = json.loads(path.read_text())
+    del about["shape"]
+    path.write_text(json.dumps(about))
+    with pytest.raises(us.UserError, match=r"model.json lacks shape; train again"):
+        us.Predictor.load(tmp_path / "run")

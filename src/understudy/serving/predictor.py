@@ -23,6 +23,7 @@ from understudy.engine.rundir import FORMAT, check_format, explained, load_tenso
 from understudy.models import build, check_network
 
 Observe = Callable[[int, int], None]
+_FIELDS = ("network", "classes", "shape", "domain", "test_time_averaging")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,9 @@ class Predictor:
             raise RunFolderError(f"{folder} holds no finished run; name a run folder, or let the training finish first")
         about = read_json(folder / "model.json")
         check_format(about, folder)
+        missing = [name for name in _FIELDS if name not in about]
+        if missing:
+            raise RunFolderError(f"{folder / 'model.json'} lacks {', '.join(missing)}; train again")
         shape, classes = tuple(about["shape"]), tuple(about["classes"])
         if network is None:
             if about["network"].startswith("module:"):
