@@ -48,7 +48,7 @@ def write(name: str, result: Any, *, seeds: Sequence[int], n: int | dict[str, in
     record = {
         "name": name,
         "command": _command(),
-        "commit": _commit(),
+        "commit": _COMMIT_AT_START,
         "versions": {"python": platform.python_version()} | _versions(),
         "machine": _machine(),
         "seeds": list(seeds),
@@ -218,3 +218,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+_COMMIT_AT_START = _commit()  # what was imported, whatever is committed while a long script runs
