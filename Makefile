@@ -32,7 +32,7 @@ bench: $(DEV) ## List the scripts behind published figures; run one with NAME=..
 ifdef NAME
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 else
-	@for script in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do \
+	@for script in $(filter-out benchmarks/common.py benchmarks/runs.py,$(wildcard benchmarks/*.py)); do \
 		printf '%-22s%s\n' "$$(basename $$script .py)" "$$(head -1 $$script | tr -d '"')"; done
 	@echo 'Run one: make bench NAME=digits_reference ARGS="..."'
 endif
