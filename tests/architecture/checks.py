@@ -26,7 +26,7 @@ LAYERS = (
 RANK = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
 PACKAGE = "understudy"
 
-_MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|home|root|farm|Users|mnt)/\w|(?<![\w.])/tmp/\w|(?<!\w)[A-Z]:\\\\\w")
+_MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|root|Users|mnt|srv)/\w|(?<![\w.])/tmp/\w|(?<!\w)[A-Z]:\\\\\w")
 
 
 def imported(source: str, module: str) -> Iterator[tuple[int, str]]:

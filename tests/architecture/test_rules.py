@@ -124,11 +124,11 @@ def test_missing_docstrings__planted_violation() -> None:
     assert checks.missing_docstrings("'''Good.'''\ndef f():\n    '''Good.'''", "m") == []
 
 
-@pytest.mark.parametrize("line", ["x = '/home/me/data'", "see /work/shared/x", "cd /tmp/abc", r"C:\\Users"])
+@pytest.mark.parametrize("line", ["x = '/home/me/data'", "see /mnt/shared/x", "cd /srv/abc", r"C:\\Users"])
 def test_machine_paths__planted_violation(line: str) -> None:
     assert len(checks.machine_paths(line, "a")) == 1
 
 
-@pytest.mark.parametrize("line", ["src/work/x", "https://a.org/home/x", "tests/tmp/x", "a/b", "pip install -e ."])
+@pytest.mark.parametrize("line", ["src/mnt/x", "https://a.org/home/x", "tests/srv/x", "a/b", "pip install -e ."])
 def test_machine_paths__allowed(line: str) -> None:
     assert checks.machine_paths(line, "a") == []
