@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from tests.contract.tiny import network, run, stage
 from understudy.core.budget import Budget, Cost
 from understudy.engine import fit as fit_module
-from understudy.engine.pace import Pace, Pacer
+from understudy.engine.ledger import Ledger
+from understudy.engine.pace import LONGEST_WARMUP, Pace, Pacer
 from understudy.methods.fixmatch import FixMatch
 
 
@@ -113,3 +115,19 @@ def test_fit__ends_with_its_budget(budget: Budget, monkeypatch: pytest.MonkeyPat
     assert ended.trained.cost.wall_s == pytest.approx(20.0, rel=0.1)
     assert ended.meta["phase"] == 2
     assert ended.trained.history[-1]["progress"] == 1.0
+
+
+@pytest.mark.parametrize(("seconds", "least", "most"), [(60.0, 40, 60), (3.0, 5, 30)])
+def test_fit__a_timed_first_phase_has_steps_enough_or_half_of_the_time(
+    seconds: float, least: int, most: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock, costly = Clock(), Costly()
+    costly.clock = clock
+    clock.install(monkeypatch)
+    phases: list[int] = []
+    training = stage(FixMatch(mu=3), budget=Budget(wall_s=seconds), net=nn.Sequential(costly, network()), warmup=0.02)
+    ended = run(training, tmp_path, observe=[lambda report: phases.append(report.phase)])
+    assert least <= phases.count(1) <= most
+    assert 0.02 < ended.meta["pacer"]["warmup"] <= LONGEST_WARMUP
+    assert ended.trained.cost.wall_s == pytest.approx(seconds, rel=0.1, abs=0.5)
+    assert any(entry.get("warmup", 0) > 0.02 for entry in Ledger(tmp_path / "ledger.jsonl").entries)
