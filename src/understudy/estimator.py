@@ -89,7 +89,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         job = make_job(table | {"method": self.method}, collection, None)
         method = job.method
         if labeled.all():
-            method = Supervised(ema_decay=method.ema_decay, label_smoothing=method.label_smoothing)
+            method = Supervised(ema_decay=method.ema_decay, criterion=method.criterion)
         data = as_training_data(collection, roles, job.domain)
         stage = Stage(
             settings=replace(job.settings(), method=method),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import signal
 import tomllib
@@ -20,27 +21,47 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.contract import processes
 from tests.contract.tiny import CLASSES, SIZE, Run, different, fresh_state, network, run, stage, tiny
-from understudy.core.config import from_table, knobs, to_table
+from understudy.core.config import Config, from_table, knobs, to_table
 from understudy.core.errors import ConfigError, Interrupted
+from understudy.core.seeding import generator
 from understudy.core.types import Batch, DataSpec, Labeled, Step, Unlabeled
 from understudy.data.stream import Selector
 from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.state import TrainState
+from understudy.functional.alignment import Alignment
+from understudy.functional.criteria import GeneralizedCrossEntropy
 from understudy.methods.base import Method
 
 HALFWAY = Step(index=30, progress=0.5)
+COMPONENTS: dict[str, Any] = {
+    "criterion": GeneralizedCrossEntropy(class_weights="inverse"),
+    "alignment": Alignment(target="labeled", momentum=0.2),
+}
+"""Another component for each place that methods have; the components' own knobs are turned in test_components.py."""
 VAULT = np.zeros(0, dtype=np.int64)  # where a method that cheats would look up what it must not know
 
 
 def variants(kind: type[Method[Any]]) -> Iterator[tuple[str, Any, Method[Any]]]:
-    """The method with one knob at a time turned: to its probe, and to every choice that is not the default."""
+    """The method with one knob at a time turned, and with one other component in the place of each."""
     default = kind()
-    for name, knob in knobs(kind).items():
+    for name, value in turned(default):
+        yield name, value, replace(default, **{name: value})
+    for field in dataclasses.fields(kind):
+        component = getattr(default, field.name)
+        if field.name in COMPONENTS:
+            yield field.name, COMPONENTS[field.name], replace(default, **{field.name: COMPONENTS[field.name]})
+        else:
+            assert not isinstance(component, Config), f"the battery has no other {field.name} to put in its place"
+
+
+def turned(config: Config) -> Iterator[tuple[str, Any]]:
+    """Each knob of a group of settings with its probe, and with every choice that is not the present one."""
+    for name, knob in knobs(type(config)).items():
         values = list(knob.choices) if knob.choices else [knob.probe]
-        assert values != [None], f"{kind.__name__}.{name} has neither a probe nor choices, so nobody can test it"
-        for value in values:
-            if value != getattr(default, name):
-                yield name, value, replace(default, **{name: value})
+        assert values != [None], (
+            f"{type(config).__name__}.{name} has neither a probe nor choices, so nobody can test it"
+        )
+        yield from ((name, value) for value in values if value != getattr(config, name))
 
 
 def check_every_term_trains(kind: type[Method[Any]], *, norm: bool) -> None:
@@ -185,20 +206,21 @@ def _networks(state: TrainState) -> dict[str, dict[str, Tensor]]:
 
 def check_no_host_sync(kind: type[Method[Any]]) -> None:
     """The loss runs on tensors without values, so it reads none on the host."""
-    b, shape = 4, (1, SIZE, SIZE)
+    b, shape, counts = 4, (1, SIZE, SIZE), torch.tensor([5.0, 3.0, 4.0])
     for method in (kind(), *(method for _, _, method in variants(kind))):
         u = method.unlabeled_batch_size(b)
 
         def rendered(rows: int) -> Any:
             return lambda view, chosen, draw: torch.rand(rows if chosen is None else len(chosen), *shape)
 
-        spec = DataSpec(CLASSES, 12, 36, shape, (4, 4, 4), 8 * 4)
+        spec = DataSpec(CLASSES, 12, 36, shape, (5, 3, 4), 8 * 4)
         real = method.networks(network(), spec), method.memory(spec)
         with FakeTensorMode() as mode:
             nets, memory = (_faked(module, mode) for module in real)
             batch = Batch(
-                Labeled(torch.zeros(b, dtype=torch.long), torch.ones(b), rendered(b), "weak"),
+                Labeled(torch.zeros(b, dtype=torch.long), torch.ones(b), rendered(b), "weak", mode.from_tensor(counts)),
                 Unlabeled(torch.zeros(u, dtype=torch.long), rendered(u), Selector(exact=False).select),
+                generator,
             )
             for objective in method.objectives():
                 objective.loss(nets, batch, memory, HALFWAY).total.backward()

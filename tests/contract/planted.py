@@ -14,6 +14,7 @@ from tests.contract import battery
 from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Step
 from understudy.functional.losses import cross_entropy
+from understudy.methods.base import AlignedMemory
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.softmatch import ConfidenceStatistics, SoftMatch
 from understudy.models.nets import Networks
@@ -23,7 +24,7 @@ from understudy.models.nets import Networks
 class ZeroUnlabeled(FixMatch):
     """Its unlabeled term is a number that no gradient flows from."""
 
-    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+    def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
         loss = super().loss(nets, batch, memory, step)
         return replace(loss, terms={**loss.terms, "unsupervised": loss.terms["unsupervised"].detach()})
 
@@ -46,7 +47,7 @@ class UntestableKnob(FixMatch):
 class LabelLeak(FixMatch):
     """It looks up the classes of unlabeled rows."""
 
-    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+    def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
         (logits,) = nets.logits(batch.unlabeled.view("strong"))
         truth = torch.from_numpy(battery.VAULT)[batch.unlabeled.ids]
         return Loss({"supervised": cross_entropy(logits, truth, torch.ones(len(truth)))})
@@ -56,7 +57,7 @@ class LabelLeak(FixMatch):
 class ValidationLeak(FixMatch):
     """It reaches through the renderer of the batch for the labels of the images that choose."""
 
-    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+    def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
         stream = _captured_stream(batch.unlabeled.render)
         loss = super().loss(nets, batch, memory, step)
         share = float(np.mean(stream.data.choose_targets[:4]))
@@ -74,7 +75,7 @@ def _captured_stream(function: Any) -> Any:
     return None
 
 
-class Counting(nn.Module):
+class Counting(AlignedMemory):
     """Memory with a number that no checkpoint holds."""
 
     calls = 0
@@ -85,7 +86,7 @@ class ResumeDrift(FixMatch):
     """Its unlabeled weight depends on Python state that a resume starts anew."""
 
     def memory(self, spec: DataSpec) -> nn.Module:
-        return Counting()
+        return Counting(spec.num_classes)
 
     def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
         memory.calls += 1
@@ -97,7 +98,7 @@ class ResumeDrift(FixMatch):
 class HostSync(FixMatch):
     """It reads a number back to the host in every step."""
 
-    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+    def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
         loss = super().loss(nets, batch, memory, step)
         assert loss.terms["supervised"].item() >= 0
         return loss
@@ -107,8 +108,8 @@ class HostSync(FixMatch):
 class BooleanIndexing(FixMatch):
     """It picks rows by a mask, whose count the host must wait for."""
 
-    def judge(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        label, weight = super().judge(logits)
+    def judge(self, _: Tensor, aligned: Tensor) -> tuple[Tensor, Tensor]:
+        label, weight = super().judge(_, aligned)
         assert len(label[weight > 0]) >= 0
         return label, weight
 
@@ -117,7 +118,7 @@ class BooleanIndexing(FixMatch):
 class MovesAverage(FixMatch):
     """It runs the averaged network in training mode, which moves its batch-norm statistics."""
 
-    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+    def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
         nets.ema.train()
         nets.ema(batch.unlabeled.view("weak"))
         nets.ema.eval()
@@ -139,7 +140,7 @@ class TrainsNothing(FixMatch):
 class WeightInLoop(FixMatch):
     """Its loss is a mean over the parts a forward was cut into, as plain accumulation gives, and no mean over rows."""
 
-    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+    def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
         loss = super().loss(nets, batch, memory, step)
         return replace(loss, terms={name: term / nets.execution.chunks for name, term in loss.terms.items()})
 
@@ -148,7 +149,7 @@ class WeightInLoop(FixMatch):
 class LocalMemory(SoftMatch):
     """Each process remembers what it alone saw."""
 
-    def judge(self, logits: Tensor, memory: ConfidenceStatistics) -> tuple[Tensor, Tensor]:
-        label, weight = super().judge(logits, memory)
-        memory.marginal.lerp_(logits.softmax(-1).mean(0), 0.1)
+    def judge(self, probs: Tensor, aligned: Tensor, memory: ConfidenceStatistics) -> tuple[Tensor, Tensor]:
+        label, weight = super().judge(probs, aligned, memory)
+        memory.balance.unlabeled.lerp_(probs.mean(0), 0.1)
         return label, weight

@@ -102,7 +102,7 @@ def test_from_table__unknown_settings_name_the_nearest() -> None:
     assert error(lambda: from_table(Drawing, {"shape": {"name": "circel"}})) == (
         "unknown shape 'circel'; did you mean 'circle'? allowed: box, circle"
     )
-    assert error(lambda: from_table(Drawing, {"shape": {"radius": 1.0}})) == "shape needs a name; allowed: box, circle"
+    assert error(lambda: from_table(Shape, {"radius": 1.0})) == "Shape needs a name; allowed: box, circle"
 
 
 def test_from_table__ranges_say_where() -> None:

@@ -26,6 +26,7 @@ from understudy.engine.observers import Report
 from understudy.engine.optim import SGD, AdamW, Muon, Optimizer
 from understudy.engine.rundir import RunFolder, read_json, write_json
 from understudy.engine.stage import Stage
+from understudy.functional.criteria import CrossEntropy
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.softmatch import SoftMatch
 from understudy.methods.supervised import Supervised
@@ -207,7 +208,7 @@ def test_recognize__names_what_differs(tmp_path: Path) -> None:
     training = stage(Supervised(), data=data)
     run(training, tmp_path)
     others = {
-        "settings": stage(Supervised(label_smoothing=0.1), data=data),
+        "settings": stage(Supervised(criterion=CrossEntropy(label_smoothing=0.1)), data=data),
         "budget": replace(training, budget=Budget(steps=17)),
         "data": replace(training, data=replace(data, content="other")),
         "split": replace(training, data=replace(data, choose_targets=data.choose_targets[::-1].copy())),

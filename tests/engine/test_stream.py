@@ -130,5 +130,5 @@ def test_select__nothing_counts(exact: bool) -> None:
 def test_spec__what_a_method_may_know() -> None:
     spec = tiny(soft=True).data.spec(feature_width=32)
     assert (spec.num_classes, spec.num_labeled, spec.num_unlabeled) == (3, 12, 36)
-    assert (spec.shape, spec.class_counts, spec.feature_width) == ((1, 8, 8), (4, 4, 4), 32)
+    assert (spec.shape, spec.class_counts, spec.feature_width) == ((1, 8, 8), (5, 3, 4), 32)
     assert np.array_equal(tiny().data.pool, np.arange(36))

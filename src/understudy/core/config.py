@@ -113,7 +113,8 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
     for key, value in values.items():
         nested = _config_class(hints[key])
         if nested is not None and isinstance(value, Mapping):
-            values[key] = from_table(nested, value, where=f"{prefix}{key}")
+            named = {"name": _default_name(kind, key)} if nested.variants is not None else {}
+            values[key] = from_table(nested, named | dict(value), where=f"{prefix}{key}")
         elif isinstance(value, list):
             values[key] = tuple(value)
     problems = _problems(kind, values)
@@ -173,6 +174,14 @@ def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
 def _hints(kind: type[Config]) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _default_name(kind: type[Config], key: str) -> str:
+    """The name of the class that a nested setting has by default; none if it has no default."""
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == key)
+    if field.default_factory is not dataclasses.MISSING:
+        return str(field.default_factory().name)
+    return str(getattr(field.default, "name", ""))
 
 
 def _config_class(hint: Any) -> type[Config] | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Rows = TypeVar("Rows", Tensor, np.ndarray[Any, Any])
 
 
 def start() -> None:
@@ -36,6 +39,36 @@ def mean(value: Tensor) -> Tensor:
     value = value.clone()
     dist.all_reduce(value)
     return value / world_size()
+
+
+def share(rows: Rows) -> Rows:
+    """This process's part of the rows of a global batch."""
+    count = len(rows) // world_size()
+    return rows if world_size() == 1 else rows[rank() * count : (rank() + 1) * count]
+
+
+def gather(rows: Tensor) -> Tensor:
+    """The rows of the global batch, of which each process has an equal part; gradients flow back to every part."""
+    if world_size() == 1:
+        return rows
+    gathered: Tensor = _Gather.apply(rows)
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenation over processes; a row's gradient is the sum of what all processes' losses say of it."""
+
+    @staticmethod
+    def forward(_: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return share(gradient)
 
 
 def all_true(value: bool) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -46,12 +47,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Labeled:
-    """The labeled rows of one step."""
+    """The labeled rows of one step; `class_counts` are the labeled training rows of each class."""
 
     targets: Int[Tensor, "b"] | Float[Tensor, "b k"]
     weight: Float[Tensor, "b"]
     render: Render
     policy: str
+    class_counts: Float[Tensor, "k"]
 
     def view(self, name: str | None = None, draw: int = 0) -> Float[Tensor, "b ..."]:
         """The rows augmented by the run's labeled policy, or as the named view; `draw` tells repeats apart."""
@@ -81,10 +83,15 @@ class Unlabeled:
 
 @dataclass(frozen=True)
 class Batch:
-    """All rows of one step; a supervised step has no unlabeled rows."""
+    """All rows of one step; a supervised step has no unlabeled rows.
+
+    `random` gives a generator that depends on the purpose named, the seed and the step. All processes get the same:
+    they draw for the global batch and take their part with `distributed.share`.
+    """
 
     labeled: Labeled
     unlabeled: Unlabeled
+    random: Callable[[str], np.random.Generator]
 
 
 @dataclass(frozen=True)

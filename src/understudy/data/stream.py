@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,13 +15,12 @@ from torch import Tensor
 from understudy.augment import View, num_draws
 from understudy.core import distributed
 from understudy.core.errors import ConfigError, nearest
-from understudy.core.seeding import Shuffle, uniforms
+from understudy.core.seeding import Shuffle, generator, uniforms
 from understudy.core.types import Batch, Labeled, Render, Step, Unlabeled
 from understudy.data.training import TrainingData
 
 VIEWS: tuple[View, ...] = get_args(View)
 _NOTHING = np.zeros(0, dtype=np.int64)
-A = TypeVar("A", bound=np.generic)
 
 
 class Stream:
@@ -60,6 +59,7 @@ class Stream:
         self._labeled_order = Shuffle(len(data.labeled), "labeled", seed)
         self._pool_order = Shuffle(len(self.pool), "unlabeled", seed)
         self._targets = data.targets.to(self.device)
+        self._class_counts = data.class_counts.float().to(self.device)
         weight = torch.ones(len(data.labeled)) if data.weight is None else data.weight / data.weight.mean()
         self._weight = weight.to(self.device)
 
@@ -71,33 +71,36 @@ class Stream:
         if with_unlabeled:
             unlabeled = self._pool_order.take(self.consumed["unlabeled"], self.unlabeled_batch_size)
             self.consumed["unlabeled"] += self.unlabeled_batch_size
-        local = torch.from_numpy(_share(labeled)).to(self.device)
+        local = torch.from_numpy(distributed.share(labeled)).to(self.device)
         return Batch(
             labeled=Labeled(
                 targets=self._targets[local],
                 weight=self._weight[local],
                 render=self._renderer("labeled", step, self.data.labeled[labeled]),
                 policy=self.labeled_view,
+                class_counts=self._class_counts,
             ),
             unlabeled=Unlabeled(
-                ids=torch.from_numpy(_share(unlabeled)).to(self.device),
+                ids=torch.from_numpy(distributed.share(unlabeled)).to(self.device),
                 render=self._renderer("unlabeled", step, self.pool[unlabeled]),
                 selector=self.selector.select,
             ),
+            random=lambda purpose: generator(purpose, self.seed, step.attempt, step.index),
         )
 
     def _renderer(self, purpose: str, step: Step, ids: NDArray[np.int64]) -> Render:
         def rendered(view: View, draw: int, rows: NDArray[np.int64] | slice) -> Tensor:
             shape = (len(ids), num_draws(view, self.data.domain))
             draws = uniforms(shape, purpose, view, self.seed, step.attempt, step.index, draw)
-            return self.data.render(_share(ids)[rows], view, _share(draws)[rows], device=self.device)
+            local_ids, local_draws = distributed.share(ids)[rows], distributed.share(draws)[rows]
+            return self.data.render(local_ids, view, local_draws, device=self.device)
 
         def mixed(draw: int) -> Tensor:
             # Every other row of the global batch, so that each process gets the same images in a like mix.
-            first = int(_share(np.arange(len(ids)))[0]) % 2
+            first = int(distributed.share(np.arange(len(ids)))[0]) % 2
             weak, strong = slice(first, None, 2), slice(1 - first, None, 2)
             weak_rows = rendered("weak", draw, weak)
-            result = weak_rows.new_empty((len(_share(ids)), *weak_rows.shape[1:]))
+            result = weak_rows.new_empty((len(distributed.share(ids)), *weak_rows.shape[1:]))
             result[weak], result[strong] = weak_rows, rendered("strong", draw, strong)
             return result
 
@@ -177,13 +180,3 @@ class Selector:
     def load_state(self, counts: list[int]) -> None:
         """Continue with these counts."""
         self._pending = deque((torch.tensor(count), None) for count in counts)
-
-
-def _share(values: NDArray[A]) -> NDArray[A]:
-    """This process's part of the rows of a global batch."""
-    world = distributed.world_size()
-    if world == 1:
-        return values
-    count = len(values) // world
-    start = distributed.rank() * count
-    return values[start : start + count]

@@ -59,16 +59,20 @@ class TrainingData:
         """Row numbers of the unlabeled stream: the labeled training rows, then the unlabeled ones."""
         return np.concatenate([self.labeled, self.unlabeled])
 
+    @property
+    def class_counts(self) -> Int[Tensor, "k"]:
+        """Labeled training rows per class."""
+        classes = self.targets if self.targets.ndim == 1 else self.targets.argmax(-1)
+        return torch.bincount(classes, minlength=len(self.classes))
+
     def spec(self, feature_width: int) -> DataSpec:
         """What a method may know of the data."""
-        classes = self.targets if self.targets.ndim == 1 else self.targets.argmax(-1)
-        counts = torch.bincount(classes, minlength=len(self.classes))
         return DataSpec(
             num_classes=len(self.classes),
             num_labeled=len(self.labeled),
             num_unlabeled=len(self.labeled) + len(self.unlabeled),
             shape=self.row_shape,
-            class_counts=tuple(counts.tolist()),
+            class_counts=tuple(self.class_counts.tolist()),
             feature_width=feature_width,
         )
 

@@ -180,18 +180,15 @@ class _Run:
             self.looked_at = time.perf_counter()
 
     def run_step(self, step: Step) -> tuple[Loss, ...]:
-        """One step of every objective; in the first phase, of the supervised loss alone."""
+        """One step of every objective; in the first phase, of the supervised losses alone."""
         state, method = self.state, self.state.settings.method
         seed_torch("step", state.settings.seed, step.attempt, step.index)
         second_phase = state.now.phase == 2
         batch = state.stream.batch(step, with_unlabeled=second_phase and state.stream.unlabeled_batch_size > 0)
         state.set_rates(step.progress)
         losses = []
-        for index, objective in enumerate(state.objectives if second_phase else state.objectives[:1]):
-            if second_phase:
-                loss = objective.loss(state.nets, batch, state.memory, step)
-            else:
-                loss = method.supervised_loss(state.nets, batch)
+        for index, objective in enumerate(state.objectives if second_phase else method.first_phase()):
+            loss = objective.loss(state.nets, batch, state.memory, step)
             state.update(index, loss)
             losses.append(loss)
         state.average_weights()

@@ -74,6 +74,12 @@ class Stage:
                 "give some, or choose the method supervised"
             )
 
+        if method.needs_images and len(data.row_shape) != 3:
+            raise ConfigError(
+                f"method {method.name} turns images, and these rows of shape {data.row_shape} are none; "
+                "choose another method, such as softmatch"
+            )
+
     def identity(self) -> dict[str, str]:
         """What makes two runs the same: settings and budget as asked, data, split and initial weights."""
         weights = hashlib.blake2b(digest_size=16)

@@ -42,3 +42,10 @@ def align(probs: Float[Tensor, "n k"], target: Float[Tensor, "k"], current: Floa
 def entropy(probs: Float[Tensor, "... k"]) -> Float[Tensor, "..."]:
     """Shannon entropy as a share of its largest value, in [0, 1]."""
     return -(probs * probs.clamp(min=1e-12).log()).sum(-1) / math.log(probs.shape[-1])
+
+
+def sharpen(probs: Float[Tensor, "n k"], temperature: float) -> Float[Tensor, "n k"]:
+    """Probabilities raised to 1 / temperature and renormalized (MixMatch, equation 7); one-hot at temperature 0."""
+    if temperature == 0:
+        return torch.nn.functional.one_hot(probs.argmax(-1), probs.shape[-1]).to(probs.dtype)
+    return (probs.clamp(min=1e-12).log() / temperature).softmax(-1)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from jaxtyping import Float
+from torch import Tensor
+
 
 def ramp_up(progress: float, end: float) -> float:
     """From 0 to 1 in a straight line, reached at progress `end`; 1 from the start when `end` is 0."""
@@ -23,3 +26,8 @@ def linear_decay(progress: float, final: float) -> float:
 def averaging_decay(decay: float, num_updates: int) -> float:
     """The decay of a running average that forgets its start: min(decay, (1 + t) / (10 + t))."""
     return min(decay, (1 + num_updates) / (10 + num_updates))
+
+
+def averaging_decay_of(num_updates: Float[Tensor, ""], decay: float) -> Float[Tensor, ""]:
+    """As `averaging_decay`, of a count that lives on the device."""
+    return ((1 + num_updates) / (10 + num_updates)).clamp(max=decay)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from understudy.core.config import Config, Knob
 from understudy.core.registry import Registry
 from understudy.core.types import Batch, DataSpec, Loss, Objective, PseudoLabels, Step
+from understudy.functional.alignment import Alignment, ClassBalance
+from understudy.functional.criteria import Criterion, CrossEntropy
 from understudy.functional.losses import cross_entropy
 from understudy.models.nets import Networks
 
 Memory = TypeVar("Memory", bound=nn.Module)
-Judge = Callable[[Float[Tensor, "u k"]], tuple[Tensor, Float[Tensor, "u"]]]
+Judge = Callable[[Float[Tensor, "u k"], Float[Tensor, "u k"]], tuple[Tensor, Float[Tensor, "u"]]]
 
 METHODS: Registry[Any] = Registry("method", "understudy.methods")
 
@@ -33,7 +35,7 @@ class Method(Config, Generic[Memory]):
     """A learning algorithm: immutable hyperparameters and the losses they define.
 
     Class attributes: `paper` (citation and address), `summary` (idea in a sentence), `use_when`, `views` (names of the
-    views it renders of unlabeled rows).
+    views it renders of unlabeled rows), `needs_images` (whether it turns images or otherwise needs their shape).
     """
 
     variants: ClassVar[Registry[Any] | None] = METHODS
@@ -41,9 +43,10 @@ class Method(Config, Generic[Memory]):
     summary: ClassVar[str]
     use_when: ClassVar[str]
     views: ClassVar[tuple[str, ...]] = ()
+    needs_images: ClassVar[bool] = False
 
     ema_decay: Annotated[float, Knob("decay of the running average of the weights", 0, 1, probe=0.5)] = 0.999
-    label_smoothing: Annotated[float, Knob("share of each true label spread over all classes", 0, 1, probe=0.3)] = 0.0
+    criterion: Criterion = field(default_factory=CrossEntropy)
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step beside `batch_size` labeled ones."""
@@ -61,6 +64,10 @@ class Method(Config, Generic[Memory]):
         """The losses of one step in turn, each with the networks it trains."""
         return (Objective(self.loss),)
 
+    def first_phase(self) -> tuple[Objective, ...]:
+        """The losses of a supervised step of the first phase; each moves what the objective in its place trains."""
+        return (Objective(lambda nets, batch, *_: self.supervised_loss(nets, batch)),)
+
     def loss(self, nets: Networks, batch: Batch, memory: Memory, step: Step) -> Loss:
         """The loss of one step; it may run networks and update memory, and touches nothing else."""
         raise NotImplementedError
@@ -70,14 +77,55 @@ class Method(Config, Generic[Memory]):
         (logits,) = nets.logits(batch.labeled.view())
         return Loss({"supervised": self.labeled_term(logits, batch)})
 
-    def labeled_term(self, logits: Float[Tensor, "b k"], batch: Batch) -> Float[Tensor, ""]:
-        """Weighted cross-entropy of the labeled rows."""
+    def labeled_term(
+        self, logits: Float[Tensor, "b k"], batch: Batch, scale: Float[Tensor, "b"] | float = 1.0
+    ) -> Float[Tensor, ""]:
+        """The weighted criterion of the labeled rows; `scale` weighs them once more."""
         labeled = batch.labeled
-        return cross_entropy(logits, labeled.targets, labeled.weight, label_smoothing=self.label_smoothing)
+        return self.criterion(logits, labeled.targets, labeled.weight * scale, labeled.class_counts)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A batch whose weak views were judged and whose strong views were trained on where that pays.
+
+    Args:
+        labeled: Logits of the labeled rows.
+        probs: The teacher's predictions of the weak views, before any alignment.
+        targets: Class or probabilities that each unlabeled row is trained towards.
+        weight: Weight of each unlabeled row.
+        rows: The unlabeled rows that were trained on.
+        scale: Their weights in the loss.
+        strong: Logits of their strong views.
+    """
+
+    labeled: Float[Tensor, "b k"]
+    probs: Float[Tensor, "u k"]
+    targets: Int[Tensor, "u"] | Float[Tensor, "u k"]
+    weight: Float[Tensor, "u"]
+    rows: Int[Tensor, "s"]
+    scale: Float[Tensor, "s"]
+    strong: Float[Tensor, "s k"]
+
+    @property
+    def unlabeled_loss(self) -> Float[Tensor, ""]:
+        """Weighted cross-entropy of the strong views, over all unlabeled rows."""
+        return cross_entropy(self.strong, self.targets[self.rows], self.scale, count=len(self.weight))
+
+
+class AlignedMemory(nn.Module):
+    """Memory of a method that may align its predictions; methods that remember more derive from it."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.balance = ClassBalance(num_classes)
+
+
+Aligned = TypeVar("Aligned", bound=AlignedMemory)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeakToStrong(Method[Memory]):
+class WeakToStrong(Method[Aligned]):
     """Shared shape of the methods in which a prediction on the weak view labels the strong view.
 
     Differs from the papers: by default the weak view is predicted by the averaged weights in evaluation mode, without
@@ -93,35 +141,54 @@ class WeakToStrong(Method[Memory]):
         str,
         Knob("network that predicts the weak view", choices=("ema", "model", "concat"), probe="model"),
     ] = "ema"
+    alignment: Alignment = field(default_factory=Alignment)
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step: `mu` times the labeled ones."""
         return self.mu * batch_size
 
-    def consistency(self, nets: Networks, batch: Batch, judge: Judge, factor: float = 1.0) -> Loss:
-        """The labeled loss plus `factor * lambda_u` times the loss of strong views against judged weak predictions.
+    def memory(self, spec: DataSpec) -> Any:
+        """Running class balances, for alignment."""
+        return AlignedMemory(spec.num_classes)
+
+    def judged(self, nets: Networks, batch: Batch, memory: Aligned, judge: Judge) -> Judged:
+        """The batch after its forward passes.
 
         Args:
-            judge: From the logits of the weak views, the target of each row (class or probabilities) and its weight.
+            judge: From the teacher's predictions of the weak views, as they are and aligned, the target of each row
+                (class or probabilities) and its weight. It is called without gradient.
         """
         labeled, unlabeled = batch.labeled, batch.unlabeled
-        count = len(unlabeled.ids)
         if self.teacher == "concat":
             logits, weak, strong = nets.logits(labeled.view(), unlabeled.view("weak"), unlabeled.view("strong"))
-            with torch.no_grad():
-                targets, weight = judge(weak.detach())
-            unlabeled_loss = cross_entropy(strong, targets, weight)
+            probs, targets, weight = self._judge(weak.detach(), batch, memory, judge)
+            rows, scale = torch.arange(len(weight), device=weight.device), weight
         else:
-            with torch.no_grad():
-                targets, weight = judge(nets.predict(unlabeled.view("weak"), by=self.teacher))
+            predicted = nets.predict(unlabeled.view("weak"), by=self.teacher)
+            probs, targets, weight = self._judge(predicted, batch, memory, judge)
             rows, scale = unlabeled.select(weight)
             logits, strong = nets.logits(labeled.view(), unlabeled.view("strong", rows))
-            unlabeled_loss = cross_entropy(strong, targets[rows], scale, count=count)
+        self.alignment.observe_labeled(logits.detach().softmax(-1), memory.balance)
+        return Judged(logits, probs, targets, weight, rows, scale, strong)
+
+    @torch.no_grad()
+    def _judge(self, logits: Tensor, batch: Batch, memory: Aligned, judge: Judge) -> tuple[Tensor, Tensor, Tensor]:
+        probs = logits.softmax(-1)
+        aligned = self.alignment(probs, memory.balance, batch.labeled.class_counts)
+        return probs, *judge(probs, aligned)
+
+    def consistency(self, nets: Networks, batch: Batch, memory: Aligned, judge: Judge) -> Loss:
+        """The labeled loss plus `lambda_u` times the loss of strong views against judged weak predictions."""
+        judged = self.judged(nets, batch, memory, judge)
+        return self.as_loss(batch, judged, {"supervised": self.labeled_term(judged.labeled, batch)})
+
+    def as_loss(self, batch: Batch, judged: Judged, terms: dict[str, Tensor]) -> Loss:
+        """The loss of the given terms and of the strong views, with what is worth watching."""
+        targets, weight = judged.targets, judged.weight
         return Loss(
-            terms={
-                "supervised": self.labeled_term(logits, batch),
-                "unsupervised": factor * self.lambda_u * unlabeled_loss,
-            },
+            terms={**terms, "unsupervised": self.lambda_u * judged.unlabeled_loss},
             metrics={"mask_ratio": (weight > 0).float().mean(), "mean_weight": weight.mean()},
-            pseudo_labels=PseudoLabels(unlabeled.ids, targets if targets.ndim == 1 else targets.argmax(-1), weight),
+            pseudo_labels=PseudoLabels(
+                batch.unlabeled.ids, targets if targets.ndim == 1 else targets.argmax(-1), weight
+            ),
         )

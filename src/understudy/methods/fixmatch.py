@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from understudy.core.config import Knob
 from understudy.core.types import Batch, Loss, Step
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
-from understudy.methods.base import WeakToStrong, register
+from understudy.methods.base import AlignedMemory, WeakToStrong, register
 from understudy.models.nets import Networks
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class FixMatch(WeakToStrong[nn.Module]):
+class FixMatch(WeakToStrong[AlignedMemory]):
     """FixMatch (Sohn et al., 2020), algorithm 1, equations 3 and 4.
 
     L = H(y_b, p(weak(x_b))) + lambda_u mean_u 1(max q_u >= tau) H(argmax q_u, p(strong(u))), with q_u = p(weak(u)).
@@ -29,11 +29,11 @@ class FixMatch(WeakToStrong[nn.Module]):
 
     threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95
 
-    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+    def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
         """Equations 3 and 4 on one step."""
-        return self.consistency(nets, batch, self.judge)
+        return self.consistency(nets, batch, memory, self.judge)
 
-    def judge(self, logits: Float[Tensor, "u k"]) -> tuple[Tensor, Float[Tensor, "u"]]:
+    def judge(self, _: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"]) -> tuple[Tensor, Float[Tensor, "u"]]:
         """The class of each row, and 1 where its confidence reaches the threshold."""
-        confidence, label = confidence_and_label(logits.softmax(-1))
+        confidence, label = confidence_and_label(aligned)
         return label, above_threshold(confidence, self.threshold)

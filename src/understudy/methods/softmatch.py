@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from understudy.core import distributed
 from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Step
-from understudy.functional.pseudo_labels import align, confidence_and_label, truncated_gaussian
-from understudy.methods.base import WeakToStrong, register
+from understudy.functional.alignment import Alignment
+from understudy.functional.pseudo_labels import confidence_and_label, truncated_gaussian
+from understudy.functional.schedules import averaging_decay_of
+from understudy.methods.base import AlignedMemory, WeakToStrong, register
 from understudy.models.nets import Networks
 
 
-class ConfidenceStatistics(nn.Module):
-    """Running mean and variance of the confidence, and running mean of the predicted class distribution."""
+class ConfidenceStatistics(AlignedMemory):
+    """Running mean and variance of the confidence."""
 
     updates: Float[Tensor, ""]
     mean: Float[Tensor, ""]
     variance: Float[Tensor, ""]
-    marginal: Float[Tensor, "k"]
 
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
+        super().__init__(num_classes)
         self.register_buffer("updates", torch.tensor(0.0))
         self.register_buffer("mean", torch.tensor(1.0 / num_classes))
         self.register_buffer("variance", torch.tensor(1.0))
-        self.register_buffer("marginal", torch.full((num_classes,), 1.0 / num_classes))
 
 
 @register
@@ -55,9 +55,7 @@ class SoftMatch(WeakToStrong[ConfidenceStatistics]):
 
     momentum: Annotated[float, Knob("decay of the running statistics", 0, 1, probe=0.5)] = 0.999
     num_deviations: Annotated[float, Knob("n_sigma of the paper: larger falls faster", 0.1, probe=8.0)] = 2.0
-    alignment: Annotated[
-        str, Knob("class balance that predictions are aligned to", choices=("uniform", "none"), probe="none")
-    ] = "uniform"
+    alignment: Alignment = field(default_factory=lambda: Alignment(target="uniform"))
     cut_off: Annotated[float, Knob("weight under which an image is left out", 0, 1, probe=0.6)] = 0.05
 
     def memory(self, spec: DataSpec) -> ConfidenceStatistics:
@@ -66,18 +64,16 @@ class SoftMatch(WeakToStrong[ConfidenceStatistics]):
 
     def loss(self, nets: Networks, batch: Batch, memory: ConfidenceStatistics, step: Step) -> Loss:
         """Equations 5 to 9 on one step."""
-        return self.consistency(nets, batch, lambda logits: self.judge(logits, memory))
+        return self.consistency(nets, batch, memory, lambda probs, aligned: self.judge(probs, aligned, memory))
 
-    def judge(self, logits: Float[Tensor, "u k"], memory: ConfidenceStatistics) -> tuple[Tensor, Float[Tensor, "u"]]:
+    def judge(
+        self, probs: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"], memory: ConfidenceStatistics
+    ) -> tuple[Tensor, Float[Tensor, "u"]]:
         """The class of each row and its weight, after the running statistics took in these rows."""
-        probs = logits.softmax(-1)
         _, label = confidence_and_label(probs)
-        keep = ((1 + memory.updates) / (10 + memory.updates)).clamp(max=self.momentum)
+        confidence, _ = confidence_and_label(aligned)
+        keep = averaging_decay_of(memory.updates, self.momentum)
         memory.updates.add_(1)
-        memory.marginal.lerp_(distributed.mean(probs.mean(0)), 1 - keep)
-        if self.alignment == "uniform":
-            probs = align(probs, torch.full_like(memory.marginal, 1 / probs.shape[-1]), memory.marginal)
-        confidence, _ = confidence_and_label(probs)
         count = len(confidence) * distributed.world_size()
         mean = distributed.mean(confidence.mean())
         variance = distributed.mean((confidence - mean).square().mean()) * (count / max(1, count - 1))

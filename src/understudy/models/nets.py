@@ -57,7 +57,11 @@ class Networks(nn.Module):
 
     def logits(self, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ k"], ...]:
         """The classifier's float32 logits for each view, from one training forward over all views together."""
-        result = self._run(self._callable("model"), _join(views))
+        return self.through("model", *views)
+
+    def through(self, name: str, *views: Float[Tensor, "_ ..."]) -> tuple[Tensor, ...]:
+        """The named network's float32 output for each view, from one training forward over all views together."""
+        result = self._run(self._callable(name), _join(views))
         return torch.split(result, [len(view) for view in views])
 
     def logits_and_features(
@@ -71,11 +75,29 @@ class Networks(nn.Module):
     @torch.no_grad()
     def predict(self, x: Float[Tensor, "n ..."], *, by: str = "ema") -> Float[Tensor, "n k"]:
         """Logits of the averaged classifier (`ema`) or the present one (`model`): evaluation mode, no gradient."""
+        return self._evaluate(self.get_submodule(by), self._callable(by), x)
+
+    @torch.no_grad()
+    def predict_with_features(
+        self, x: Float[Tensor, "n ..."], *, by: str = "ema"
+    ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n d"]]:
+        """As `predict`, with the features the classifier's last linear layer was given."""
         network = self.get_submodule(by)
+        both = self._evaluate(network, lambda x: torch.cat(logits_and_features(network, x), dim=-1), x)
+        width = both.shape[-1] - feature_width(network)
+        return both[:, :width], both[:, width:]
+
+    @contextlib.contextmanager
+    def still_statistics(self) -> Iterator[None]:
+        """While it lasts, training forwards normalize by their batch and leave running statistics where they are."""
+        with _unmoved_statistics(self):
+            yield
+
+    def _evaluate(self, network: nn.Module, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         training = network.training
         network.eval()
         try:
-            parts = [self._run_plain(self._callable(by), part) for part in x.tensor_split(self.execution.chunks)]
+            parts = [self._run_plain(run, part) for part in x.tensor_split(self.execution.chunks)]
         finally:
             network.train(training)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -97,7 +119,7 @@ class Networks(nn.Module):
         return torch.cat(parts)
 
     def _recompute_quietly(self) -> tuple[contextlib.AbstractContextManager[None], Any]:
-        return contextlib.nullcontext(), _unmoved_statistics(self.model)
+        return contextlib.nullcontext(), _unmoved_statistics(self)
 
     def _run_plain(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with running(self.execution, x) as x:

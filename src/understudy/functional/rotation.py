@@ -1,0 +1,15 @@
+"""Quarter turns of images, which a network learns to tell apart without any label."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+NUM_TURNS = 4
+
+
+def quarter_turns(x: Float[Tensor, "n c s s"], turns: Int[Tensor, "n"]) -> Float[Tensor, "n c s s"]:
+    """Each square image turned by so many times 90 degrees, counter-clockwise."""
+    turned = torch.stack([torch.rot90(x, turn, dims=(2, 3)) for turn in range(NUM_TURNS)])
+    return turned[turns, torch.arange(len(x), device=x.device)]
