@@ -132,7 +132,7 @@ def test_fit__mends_statistics_that_do_not_serve() -> None:
             module.momentum = 0.0
             nn.init.constant_(module.running_mean, 50.0)
     data = tiny().data
-    trained = run(stage(Supervised(), data=data, net=net)).trained.model
+    trained = run(stage(Supervised(), steps=60, data=data, net=net)).trained.model
     x = data.render(data.labeled, "plain", device=torch.device("cpu"))
     assert evaluation_check(trained, x, data.targets)
     assert trained[2].running_mean.abs().max() < 10
