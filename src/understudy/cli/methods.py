@@ -43,7 +43,7 @@ def _print_all(console: Console) -> None:
     for name in METHODS.names():
         kind = METHODS.get(name)
         console.print(name, style="bold")
-        for what, text in (("idea", kind.summary), ("use", kind.use_when), ("paper", kind.paper)):
+        for what, text in (("idea", kind.summary), ("use", kind.use_when), ("cost", cost(kind)), ("paper", kind.paper)):
             say(console, f"  {what:<6} {text}")
     say(console)
     say(console, f"networks    {', '.join(names())}, timm:NAME, torchvision:NAME")
@@ -56,13 +56,12 @@ def _print_all(console: Console) -> None:
 def _print_one(console: Console, name: str) -> None:
     from understudy.cli.console import say
     from understudy.cli.tables import new_table
-    from understudy.core.config import knobs
+    from understudy.core.config import lines
     from understudy.methods.base import METHODS
 
     kind = METHODS.get(name)
-    default = kind()
     console.print(name, style="bold")
-    for text in (kind.summary, f"Use {kind.use_when}.", f"Paper: {kind.paper}"):
+    for text in (kind.summary, f"Use {kind.use_when}.", f"A step costs {cost(kind)}.", f"Paper: {kind.paper}"):
         say(console, text)
     say(console)
     table = new_table()
@@ -70,10 +69,13 @@ def _print_one(console: Console, name: str) -> None:
     table.add_column("default", justify="right")
     table.add_column("allowed")
     table.add_column("meaning")
-    for knob_name, knob in knobs(kind).items():
-        table.add_row(knob_name, _plain(getattr(default, knob_name)), knob.allowed, knob.help)
+    for line in lines(kind()):
+        table.add_row(line.key, line.value, line.allowed, line.help)
     console.print(table)
 
 
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def cost(kind: Any) -> str:
+    """What a step of a method costs, in words."""
+    if kind.cost is None:
+        return "not measured"
+    return f"{kind.cost:.1f} supervised steps of as many labeled images, at mu 7 when every image counts"

@@ -81,6 +81,36 @@ def knobs(kind: type[Config]) -> dict[str, Knob]:
     return found
 
 
+@dataclass(frozen=True)
+class Line:
+    """One setting as a person reads it: its dotted key, its value, what else it may be, and what it means."""
+
+    key: str
+    value: str
+    allowed: str
+    help: str
+
+
+def lines(config: Config, prefix: str = "") -> list[Line]:
+    """Every setting of a group, nested ones after the others, for help and documentation."""
+    found = [
+        Line(prefix + name, _plain(getattr(config, name)), knob.allowed, knob.help)
+        for name, knob in knobs(type(config)).items()
+    ]
+    for field in dataclasses.fields(config):
+        nested = getattr(config, field.name)
+        if isinstance(nested, Config):
+            key, variants = prefix + field.name, type(nested).variants
+            if variants is not None:
+                found.append(Line(f"{key}.name", nested.name, " | ".join(variants.names()), f"kind of {field.name}"))
+            found += lines(nested, f"{key}.")
+    return found
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def to_table(config: Config) -> dict[str, Any]:
     """The settings as nested plain values, ready for TOML; unset (None) settings are left out."""
     table: dict[str, Any] = {"name": config.name} if type(config).variants is not None else {}

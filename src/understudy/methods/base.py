@@ -35,7 +35,8 @@ class Method(Config, Generic[Memory]):
     """A learning algorithm: immutable hyperparameters and the losses they define.
 
     Class attributes: `paper` (citation and address), `summary` (idea in a sentence), `use_when`, `views` (names of the
-    views it renders of unlabeled rows), `needs_images` (whether it turns images or otherwise needs their shape).
+    views it renders of unlabeled rows), `needs_images` (whether it turns images), `cost` (of a step, in
+    supervised steps of as many labeled images, with 7 unlabeled rows per labeled one when every image counts).
     """
 
     variants: ClassVar[Registry[Any] | None] = METHODS
@@ -44,6 +45,7 @@ class Method(Config, Generic[Memory]):
     use_when: ClassVar[str]
     views: ClassVar[tuple[str, ...]] = ()
     needs_images: ClassVar[bool] = False
+    cost: ClassVar[float | None] = None
 
     ema_decay: Annotated[float, Knob("decay of the running average of the weights", 0, 1, probe=0.5)] = 0.999
     criterion: Criterion = field(default_factory=CrossEntropy)
