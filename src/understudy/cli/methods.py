@@ -65,11 +65,12 @@ def _print_one(console: Console, name: str) -> None:
         say(console, text)
     say(console)
     table = new_table()
-    table.add_column("--set method.")
+    settings = lines(kind())
+    table.add_column("--set method.", min_width=max(len(line.key) for line in settings))
     table.add_column("default", justify="right")
     table.add_column("allowed")
     table.add_column("meaning")
-    for line in lines(kind()):
+    for line in settings:
         table.add_row(line.key, line.value, line.allowed, line.help)
     console.print(table)
 
