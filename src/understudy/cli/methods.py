@@ -55,7 +55,6 @@ def _print_all(console: Console) -> None:
 
 def _print_one(console: Console, name: str) -> None:
     from understudy.cli.console import say
-    from understudy.cli.tables import new_table
     from understudy.core.config import lines
     from understudy.methods.base import METHODS
 
@@ -64,15 +63,10 @@ def _print_one(console: Console, name: str) -> None:
     for text in (kind.summary, f"Use {kind.use_when}.", f"A step costs {cost(kind)}.", f"Paper: {kind.paper}"):
         say(console, text)
     say(console)
-    table = new_table()
-    settings = lines(kind())
-    table.add_column("--set method.", min_width=max(len(line.key) for line in settings))
-    table.add_column("default", justify="right")
-    table.add_column("allowed")
-    table.add_column("meaning")
-    for line in settings:
-        table.add_row(line.key, line.value, line.allowed, line.help)
-    console.print(table)
+    say(console, "Settings, changed with --set method.KEY=VALUE:")
+    for line in lines(kind()):
+        say(console, f"  {line.key} = {line.value}   ({line.allowed})")
+        say(console, f"      {line.help}")
 
 
 def cost(kind: Any) -> str:
