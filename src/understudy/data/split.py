@@ -122,6 +122,11 @@ def split(collection: Collection, seed: int = 0, *, share: float = 0.2) -> Split
                 f"of {len(labeled)} labeled training images, {len(labeled) - len(kept)} share a group with test or "
                 "validation images, and fewer than two classes are left; keep each group on one side"
             )
+    unjudged = np.setdiff1d(collection.labels[kept], collection.labels[judge])
+    if judged_by == "held out" and len(unjudged):
+        names = ", ".join(collection.classes[number] for number in unjudged[:5])
+        names += ", ..." if len(unjudged) > 5 else ""
+        note += f"; no image judges {len(unjudged)} of the classes, which have too few labels: {names}"
     if not len(pool):
         note += "; there are no unlabeled images"
     return Splits(kept, kept_pool, np.sort(choose), np.sort(judge), judged_by, note + ".")
@@ -142,7 +147,7 @@ def _held_out(collection: Collection, labeled: Ids, share: float, seed: int) -> 
     else:
         enough = len(labeled) >= FEW_PER_CLASS * len(collection.classes)
         held = given if len(given) else hold_out(collection, labeled, share, seed) if enough else nobody
-        choose = hold_out(collection, held, 0.5, seed, keep=0) if len(held) > ALL_JUDGE else nobody
+        choose = hold_out(collection, held, 0.5, seed) if len(held) > ALL_JUDGE else nobody
         judge = np.setdiff1d(held, choose)
         judged_by = "held out" if len(judge) else "nothing"
         origin = "given as validation" if len(given) else f"held out of {len(labeled)} labeled ones"
@@ -155,16 +160,12 @@ def _held_out(collection: Collection, labeled: Ids, share: float, seed: int) -> 
     return choose, judge, judged_by, note
 
 
-def hold_out(collection: Collection, ids: Ids, share: float, seed: int, *, keep: int = 1) -> Ids:
-    """About that share of the rows, in every class at least one, with whole groups only.
-
-    Args:
-        keep: Rows of each class that stay at least.
-    """
+def hold_out(collection: Collection, ids: Ids, share: float, seed: int) -> Ids:
+    """About that share of the rows, in every class at least one held out and one not, with whole groups only."""
     labels = collection.labels[ids]
     counts = np.bincount(labels, minlength=len(collection.classes))
     quota = np.maximum(np.round(share * counts), 1).astype(np.int64)
-    quota = np.clip(quota, 0, np.maximum(counts - keep, 0))
+    quota = np.clip(quota, 0, np.maximum(counts - 1, 0))
     random = generator("hold out", seed)
     if collection.groups is None:
         return np.sort(ids[_rank_in_class(labels, random) < quota[labels]])
@@ -172,7 +173,7 @@ def hold_out(collection: Collection, ids: Ids, share: float, seed: int, *, keep:
     alone = groups < 0
     groups[alone] = collection.groups.max() + 1 + np.arange(alone.sum())
     groups = np.unique(groups, return_inverse=True)[1]
-    return np.sort(ids[np.isin(groups, _choose_groups(groups, labels, quota, counts - keep, random))])
+    return np.sort(ids[np.isin(groups, _choose_groups(groups, labels, quota, counts - 1, random))])
 
 
 def _rank_in_class(labels: Ids, random: np.random.Generator) -> Ids:
