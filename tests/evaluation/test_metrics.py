@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from understudy.core.errors import DataError
-from understudy.evaluation.metrics import Metrics, measure
+from understudy.evaluation.metrics import Metrics, are_imbalanced, balanced_accuracy, measure
 
 
 @pytest.fixture
@@ -111,3 +111,16 @@ def test_metrics__survive_json_and_stay_in_range(pairs: list[tuple[int, int]]) -
 def test_metrics__json_round_trip_with_top_k(labels: np.ndarray, probabilities: np.ndarray) -> None:
     found = measure(labels, probabilities, classes=7)
     assert Metrics.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_balanced_accuracy__is_the_one_measured() -> None:
+    random = np.random.default_rng(0)
+    labels, predictions = random.choice([0, 1, 4], 200, p=[0.7, 0.25, 0.05]), random.integers(0, 5, 200)
+    assert balanced_accuracy(labels, predictions) == pytest.approx(
+        measure(labels, predictions, classes=5).balanced_accuracy
+    )
+
+
+@pytest.mark.parametrize(("counts", "expected"), [([4, 2], False), ([5, 2], True), ([5, 0, 3], False), ([], False)])
+def test_are_imbalanced__beyond_twice(counts: list[int], expected: bool) -> None:
+    assert are_imbalanced(np.repeat(np.arange(len(counts)), counts)) is expected

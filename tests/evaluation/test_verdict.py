@@ -152,3 +152,23 @@ def test_percent__has_one_decimal(share: float, text: str) -> None:
 
 def test_points__drops_the_sign() -> None:
     assert points(-0.0321) == points(0.0321) == "3.2 points"
+
+
+def test_judge__states_balanced_accuracy_of_unequal_classes() -> None:
+    labels = np.repeat([0, 1], [90, 10])
+    baseline, method = np.zeros(100, int), np.repeat([0, 1, 0, 1], [80, 10, 5, 5])
+    held_out = HeldOut(labels, baseline, method)
+    found = judge(held_out, baseline=BASELINE, method=METHOD, imbalanced=True)
+    assert (found.baseline.balanced_accuracy, found.method.balanced_accuracy) == (
+        0.5,
+        pytest.approx((80 / 90 + 0.5) / 2),
+    )
+    assert found.method.balanced_interval is not None
+    assert found.method.balanced_accuracy in found.method.balanced_interval
+    sentence = "Balanced accuracy, in which every class counts the same however large: the labels alone 50.0 % ("
+    assert sentence in str(found)
+    assert "labels and unlabeled images 69.4 % (" in str(found)
+    assert Verdict.from_json(json.loads(json.dumps(found.to_json()))) == found
+    plain = judge(held_out, baseline=BASELINE, method=METHOD)
+    assert "Balanced" not in str(plain)
+    assert plain.method.balanced_accuracy is None

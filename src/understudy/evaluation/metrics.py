@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import DataError
-from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval
+from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
+
+_EVEN = 2
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,18 @@ def measure(
         per_class=per_class,
         confusion=confusion,
     )
+
+
+def balanced_accuracy(labels: NDArray[np.integer], predictions: NDArray[np.integer]) -> float:
+    """The mean over the classes that occur of the share of their images that is found."""
+    group = np.unique(labels, return_inverse=True)[1]
+    return float((np.bincount(group, right_predictions(labels, predictions)) / np.bincount(group)).mean())
+
+
+def are_imbalanced(labels: NDArray[np.integer]) -> bool:
+    """Whether the largest class that occurs has more than twice as many images as the smallest."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return bool(len(counts)) and bool(counts.max() > _EVEN * counts.min())
 
 
 def _per_class(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.budget import Cost, format_seconds
-from understudy.evaluation.intervals import Interval, accuracy_interval, right_predictions
+from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
+from understudy.evaluation.metrics import balanced_accuracy
 from understudy.evaluation.paired import Paired, compare_paired, smallest_detectable_gain
 
 Outcome = Literal["helped", "hurt", "not proven", "unproven"]
@@ -20,13 +21,19 @@ COST_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the two trained models: what it cost, and how it did on the judging images (None without any)."""
+    """One of the two trained models: what it cost, and how it did on the judging images (None without any).
+
+    Args:
+        balanced_accuracy: The mean recall of the classes; None where they are of about the same size.
+    """
 
     name: str
     cost: Cost
     steps: int
     accuracy: float | None = None
     interval: Interval | None = None
+    balanced_accuracy: float | None = None
+    balanced_interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -103,12 +110,14 @@ def judge(
     method: Candidate,
     choosing: HeldOut | None = None,
     cost_clock: Literal["cpu_s", "wall_s"] = "cpu_s",
+    imbalanced: bool = False,
 ) -> Verdict:
     """The verdict that the judging images give.
 
     Args:
         judging: Images no decision was made on; None when nothing was held out.
         choosing: Other held-out images, which pick the model to deliver when the verdict is "not proven".
+        imbalanced: Whether the sizes of the classes differ so much that balanced accuracy is stated too.
 
     Raises:
         DataError: There are no images, or not one prediction of each model per label.
@@ -121,8 +130,8 @@ def judge(
     delivered, reason = _deliver(outcome, paired, choosing)
     return Verdict(
         outcome=outcome,
-        baseline=_judged(baseline, judging.labels, judging.baseline),
-        method=_judged(method, judging.labels, judging.method),
+        baseline=_judged(baseline, judging.labels, judging.baseline, imbalanced),
+        method=_judged(method, judging.labels, judging.method, imbalanced),
         comparison=paired,
         smallest_gain=smallest_detectable_gain(paired.n),
         cost_clock=cost_clock,
@@ -141,9 +150,18 @@ def points(difference: float) -> str:
     return f"{100 * abs(difference):.1f} points"
 
 
-def _judged(run: Candidate, labels: NDArray[np.integer], predictions: NDArray[np.integer]) -> Candidate:
+def _judged(
+    run: Candidate, labels: NDArray[np.integer], predictions: NDArray[np.integer], imbalanced: bool
+) -> Candidate:
     accuracy = float(right_predictions(labels, predictions).mean())
-    return Candidate(run.name, run.cost, run.steps, accuracy, accuracy_interval(labels, predictions))
+    found = replace(run, accuracy=accuracy, interval=accuracy_interval(labels, predictions))
+    if not imbalanced:
+        return found
+    return replace(
+        found,
+        balanced_accuracy=balanced_accuracy(labels, predictions),
+        balanced_interval=balanced_accuracy_interval(labels, predictions),
+    )
 
 
 def _outcome(paired: Paired) -> Outcome:
@@ -169,11 +187,24 @@ def _answer(verdict: Verdict) -> tuple[str, ...]:
     change = "the same" if paired.difference == 0 else f"{points(paired.difference)} {_more(paired.difference)}"
     low, high = (f"{100 * value:+.1f}" for value in (paired.interval.low, paired.interval.high))
     return (
-        f"{opening}: of {paired.n:,} held-out images the labels alone get {_accuracy(baseline)} right, "
-        f"labels and unlabeled images {_accuracy(method)}.",
+        f"{opening}: of {paired.n:,} held-out images the labels alone get "
+        f"{_share(baseline.accuracy, baseline.interval)} right, labels and unlabeled images "
+        f"{_share(method.accuracy, method.interval)}.",
         f"That is {change} (95 % interval of the difference {low} to {high} points): {paired.gains} {images} "
         f"from wrong to right and {paired.losses} from right to wrong (McNemar's test, {_p_value(paired.p_value)}).",
+        *_balanced_sentence(baseline, method),
         _smallest_gain_sentence(paired.n, verdict.smallest_gain),
+    )
+
+
+def _balanced_sentence(baseline: Candidate, method: Candidate) -> tuple[str, ...]:
+    if baseline.balanced_accuracy is None or method.balanced_accuracy is None:
+        return ()
+    alone = _share(baseline.balanced_accuracy, baseline.balanced_interval)
+    both = _share(method.balanced_accuracy, method.balanced_interval)
+    return (
+        "Balanced accuracy, in which every class counts the same however large: "
+        f"the labels alone {alone}, labels and unlabeled images {both}.",
     )
 
 
@@ -195,10 +226,10 @@ def _cost_sentence(verdict: Verdict) -> str:
     return f"The trainings did not cost the same, so part of any difference may be due to that: {spent}."
 
 
-def _accuracy(one: Candidate) -> str:
-    assert one.accuracy is not None
-    assert one.interval is not None
-    return f"{percent(one.accuracy)} ({100 * one.interval.low:.1f} to {100 * one.interval.high:.1f})"
+def _share(value: float | None, interval: Interval | None) -> str:
+    assert value is not None
+    assert interval is not None
+    return f"{percent(value)} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
 def _more(difference: float) -> str:
