@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from understudy.core.errors import ConfigError, DataError, RunFolderError
 from understudy.data.collection import Collection, Part
-from understudy.data.simulate import simulate
 from understudy.data.split import Splits, hold_out, split
 from understudy.data.table import to_names
 
@@ -121,6 +120,16 @@ def test_split__beyond_400_half_choose() -> None:
     assert splits.judged_by == "held out"
 
 
+def test_split__a_class_judges_before_it_chooses() -> None:
+    data = collection([0] * 2_000 + [1] * 300 + [2] * 10 + [3] * 4 + [4])
+    splits = split(data)
+    counts = {role: np.bincount(data.labels[getattr(splits, role)], minlength=5) for role in ("choose", "judge")}
+    assert counts["choose"].tolist() == [200, 30, 1, 0, 0]
+    assert counts["judge"].tolist() == [200, 30, 1, 1, 0]
+    assert "; no image judges 1 of the classes, which have too few labels: 4; there are no" in splits.note
+    assert "too few labels" not in split(collection([0] * 2_000 + [1] * 300)).note
+
+
 def test_split__given_validation() -> None:
     splits = split(collection([0, 1] * 30, [Part.TRAIN] * 40 + [Part.VALIDATION] * 20))
     assert splits.judge.tolist() == list(range(40, 60))
@@ -212,54 +221,6 @@ def test_splits__load_refused(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(RunFolderError, match="cannot be read as saved splits"):
         Splits.load(path, data)
-
-
-@settings(max_examples=200)
-@given(collections(), st.integers(0, 200), st.integers(0, 5))
-def test_simulate__keeps_that_many_and_hides_the_rest(data: Collection, num_labels: int, seed: int) -> None:
-    training = np.isin(data.parts, [Part.FREE, Part.TRAIN])
-    before = training & (data.labels >= 0)
-    try:
-        left, vault = simulate(data, num_labels, seed)
-    except DataError:
-        assert not len(data.classes) <= num_labels <= before.sum()
-        return
-    kept = training & (left.labels >= 0)
-    assert kept.sum() == num_labels
-    assert set(left.labels[kept]) == set(data.labels[before])
-    np.testing.assert_array_equal(left.labels[~training], data.labels[~training])
-    hidden = np.flatnonzero(before & ~kept)
-    assert len(vault) == len(hidden)
-    np.testing.assert_array_equal(vault.of(np.arange(len(data)))[hidden], data.labels[hidden])
-    assert (vault.of(np.flatnonzero(~before | kept)) == -1).all()
-    counts, total = np.bincount(data.labels[before]), before.sum()
-    if (counts * num_labels / total >= 1).all():
-        assert (abs(np.bincount(left.labels[kept]) - counts * num_labels / total) < 1 + 1e-9).all()
-
-
-def test_simulate__seed_and_identity() -> None:
-    data = collection([0, 1] * 50)
-    one, two = simulate(data, 10, 0)[0], simulate(data, 10, 1)[0]
-    assert one.labels.tolist() == simulate(data, 10, 0)[0].labels.tolist() != two.labels.tolist()
-    assert len({data.content, one.content, two.content}) == 3
-
-
-def test_hidden_labels__accuracy() -> None:
-    left, vault = simulate(collection([0, 1] * 50), 10)
-    ids = np.flatnonzero(left.labels < 0)
-    assert vault.accuracy(ids, vault.of(ids)) == 1
-    assert vault.accuracy(ids, np.zeros(len(ids), np.int64)) == 0.5
-    assert np.isnan(vault.accuracy(np.flatnonzero(left.labels >= 0), np.zeros(10, np.int64)))
-    assert "0" not in repr(vault)
-
-
-@pytest.mark.parametrize("number", [1, 101])
-def test_simulate__refused(number: int) -> None:
-    message = (
-        rf"{number} labels cannot be kept: give a number from 2, one per class, to 100, the labels of the training"
-    )
-    with pytest.raises(DataError, match=message):
-        simulate(collection([0, 1] * 50), number)
 
 
 def test_split__million_rows_is_fast() -> None:

@@ -21,12 +21,13 @@ UNLABELED = -1
 
 
 class Part(IntEnum):
-    """What the source itself says a row is for; `FREE` when it says nothing."""
+    """What the source itself says a row is for: `FREE` when it says nothing, `LEFT_OUT` when it is for nothing."""
 
     FREE = 0
     TRAIN = 1
     VALIDATION = 2
     TEST = 3
+    LEFT_OUT = 4
 
 
 @dataclass(frozen=True, eq=False)
