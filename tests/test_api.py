@@ -127,6 +127,28 @@ def test_train__hidden_labels_measure_the_pseudo_labels() -> None:
     assert 0 <= result.pseudo_labels[-1]["pseudo_label_accuracy"] <= 1
 
 
+def test_train__long_tailed_labels_and_reversed_pool(tmp_path: Path) -> None:
+    options = {"num_labels": 20, "imbalance": 4.0, "unlabeled_imbalance": 2.0, "unlabeled_order": "reversed"}
+    folder = tmp_path / "run"
+    result = us.train(images(100), test=images(40, 1), folder=folder, **QUICK | options)
+    _, labels = images(100)
+    assert np.bincount(labels[result.splits.labeled]).tolist() == [16, 4]
+    assert np.bincount(labels[result.splits.unlabeled]).tolist() == [23, 46]
+    assert len(result.splits.judge) == 40
+    note = "labels per class 16 to 4 (ratio 4), pool per class 46 to 23 (ratio 2, reversed order); 11 images left out"
+    assert any(text.endswith(note) for text in result.notes)
+    assert result.verdict is not None
+    assert result.verdict.method.balanced_accuracy == result.run_metrics["softmatch"].balanced_accuracy
+    assert "Balanced accuracy" in (folder / "log.txt").read_text(encoding="utf-8")
+    with pytest.raises(us.UserError, match="differs in settings"):
+        us.train(images(100), test=images(40, 1), folder=folder, **QUICK | options | {"unlabeled_imbalance": 3.0})
+
+
+def test_train__equal_classes_need_no_balanced_accuracy() -> None:
+    result = us.train(few_labels(), test=images(40, 1), **QUICK)
+    assert "Balanced" not in str(result.verdict)
+
+
 def test_train__folder_holds_everything_and_reloads(tmp_path: Path) -> None:
     result = us.train(few_labels(), test=images(40, 1), folder=tmp_path / "run", **QUICK)
     names = {path.name for path in (tmp_path / "run").iterdir()}

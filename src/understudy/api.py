@@ -32,7 +32,7 @@ from understudy.engine.observers import Observer, PseudoLabelQuality, Report
 from understudy.engine.predict import predict
 from understudy.engine.rundir import FORMAT, RunFolder, explained, read_json, write_json
 from understudy.engine.stage import Stage
-from understudy.evaluation.metrics import Metrics, measure
+from understudy.evaluation.metrics import Metrics, are_imbalanced, measure
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
 from understudy.methods.supervised import Supervised
 from understudy.models import check_network
@@ -197,7 +197,8 @@ class _Command:
             self.say(_quarantine_note(collection))
         hidden = None
         if job.num_labels:
-            collection, hidden = simulate(collection, job.num_labels, job.seed)
+            collection, hidden = simulate(collection, job.num_labels, job.seed, **job.simulation())
+            self.say(collection.notes[-1])
         splits = split(collection, job.seed)
         self.say(splits.note)
         data = as_training_data(collection, splits, job.domain)
@@ -309,6 +310,7 @@ class _Command:
             method=candidates[method],
             choosing=held_out("choose", splits.choose),
             cost_clock="cpu_s" if pick_device(self.job.device).type == "cpu" else "wall_s",
+            imbalanced=any(are_imbalanced(labels[ids]) for ids in (splits.labeled, splits.judge)),
         )
 
     def initial_network(self, data: TrainingData) -> tuple[nn.Module, str]:

@@ -74,6 +74,18 @@ def test_train__simulated_labels_measure_the_pseudo_labels(understudy: Run, phot
     assert {"coverage", "pseudo_label_accuracy"} <= set(result["pseudo_labels"][-1])
 
 
+def test_train__long_tail_by_options_and_settings(understudy: Run, photos: Path, test_photos: Path) -> None:
+    arguments = ("train", photos, "--test", test_photos, "--labels", 8, "--out", "r", *QUICK)
+    tail = ("--imbalance", 3, "--unlabeled-imbalance", 2, "--set", "unlabeled_order=reversed")
+    output = understudy(*arguments, *tail)
+    assert output.code == 0
+    note = "labels per class 6 to 2 (ratio 3), pool per class 10 to 5 (ratio 2, reversed order); 1 image left out"
+    assert f"8 of 24 training labels are kept: {note}" in " ".join(output.out.split())
+    assert "Balanced accuracy" in output.out
+    found = config_of(Path("r"))
+    assert (found["imbalance"], found["unlabeled_imbalance"], found["unlabeled_order"]) == (3, 2, "reversed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -92,6 +104,12 @@ def test_train__simulated_labels_measure_the_pseudo_labels(understudy: Run, phot
         (("PHOTOS", "--size", "2"), "size is 2"),
         (("PHOTOS", "--channels", "2"), "channels is 2"),
         (("PHOTOS", "--labels", "1"), "1 labels cannot be kept"),
+        (("PHOTOS", "--imbalance", "3"), "say with num_labels"),
+        (("PHOTOS", "--labels", "6", "--imbalance", "0.3"), "imbalance is 0.3; give the largest class"),
+        (
+            ("PHOTOS", "--labels", "20", "--imbalance", "9"),
+            "20 labels with a ratio of 9 need 18 images of class 'ring'",
+        ),
         (("PHOTOS", "--seed=-1"), "seed is -1"),
         (("PHOTOS", "--device", "abacus"), "abacus"),
         (("PHOTOS", "--config", "missing.toml"), "configuration file missing.toml does not exist"),

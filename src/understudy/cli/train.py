@@ -37,6 +37,22 @@ def train(
             metavar="N", help="Keep N labels and hide the others, to see what N labels buy.", rich_help_panel=_DATA
         ),
     ] = None,
+    imbalance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATIO",
+            help="Make the labels kept long-tailed: the first class has RATIO times the last one's.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    unlabeled_imbalance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATIO",
+            help="The same of the images whose labels are hidden; --set unlabeled_order=reversed turns it round.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -153,6 +169,8 @@ def train(
         "network": network,
         "seed": seed,
         "num_labels": labels,
+        "imbalance": imbalance,
+        "unlabeled_imbalance": unlabeled_imbalance,
         "domain": domain,
         "size": size,
         "channels": channels,

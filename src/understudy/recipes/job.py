@@ -17,6 +17,7 @@ from understudy.core.config import Knob, from_table, knobs
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.seeding import seed_torch
 from understudy.data.collection import Collection
+from understudy.data.simulate import ORDERS, check_simulation
 from understudy.data.split import Splits
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
@@ -29,6 +30,7 @@ from understudy.models import build
 # On a processor steps are few, and more small ones teach more than fewer large ones: digits with 40 labels reached 96 %
 # in 20 CPU seconds with 32 + 96 rows a step, and 92 % with 64 + 448.
 _FEW_LABELS, _SMALL_BATCH, _MU_ON_PROCESSOR = 1000, 32, 3
+_SIMULATION = ("imbalance", "num_unlabeled", "unlabeled_imbalance", "unlabeled_order")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,27 @@ class Job(Settings):
     num_labels: Annotated[
         int, Knob("labels to keep, the others hidden, to see what a label budget buys; 0 keeps all", 0)
     ] = 0
+    imbalance: Annotated[
+        float, Knob("with num_labels: largest class over smallest among the labels; 1 is uniform, 0 as in the data", 0)
+    ] = 0.0
+    num_unlabeled: Annotated[
+        int, Knob("with num_labels: images of the unlabeled pool, the others left out; 0 is as many as can be", 0)
+    ] = 0
+    unlabeled_imbalance: Annotated[
+        float, Knob("with num_labels: largest class over smallest in the pool; 1 is uniform, 0 as in the data", 0)
+    ] = 0.0
+    unlabeled_order: Annotated[
+        str, Knob("whether the pool's largest class is the labels' largest or smallest", choices=ORDERS)
+    ] = "same"
     test_time_averaging: Annotated[bool, Knob("average predictions over shifts and mirrors of an image")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_simulation(self.num_labels, **self.simulation())
+
+    def simulation(self) -> dict[str, Any]:
+        """The options of `simulate` beside the number of labels."""
+        return {name: getattr(self, name) for name in _SIMULATION}
 
     def settings(self) -> Settings:
         """The part that a training stage takes."""
@@ -67,7 +89,8 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
     table["method"] = _sized_for(table.get("method", {}), on_processor)
     if "batch_size" not in table and on_processor:
-        few = int((collection.labels >= 0).sum()) < _FEW_LABELS
+        known, asked = int((collection.labels >= 0).sum()), table.get("num_labels")
+        few = (asked if isinstance(asked, int) and asked else known) < _FEW_LABELS
         table["batch_size"] = _SMALL_BATCH if few else Job().batch_size
     steps = Budget.parse(str(table.get("budget", Job().budget))).steps
     if steps and "warmup" not in table:

@@ -1,0 +1,55 @@
+"""A job's options: what is refused before images are read, and what is chosen where nothing is said."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+import tomli_w
+
+from tests.data.test_split import collection
+from understudy.core.config import from_table, to_table
+from understudy.core.errors import ConfigError
+from understudy.recipes.job import Job, make_job
+
+LONG_TAILED: dict[str, Any] = {
+    "num_labels": 40,
+    "imbalance": 20.0,
+    "num_unlabeled": 100,
+    "unlabeled_imbalance": 5.0,
+    "unlabeled_order": "reversed",
+}
+
+
+def test_job__long_tail_survives_toml() -> None:
+    job = from_table(Job, LONG_TAILED)
+    again = from_table(Job, tomllib.loads(tomli_w.dumps(to_table(job))))
+    assert again == job
+    assert {"num_labels": again.num_labels, **again.simulation()} == LONG_TAILED
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"imbalance": 5.0}, "choose which labels to hide, and all are kept; say with num_labels how many"),
+        ({"num_unlabeled": 5}, "say with num_labels"),
+        ({"unlabeled_imbalance": 5.0}, "say with num_labels"),
+        ({"num_labels": 9, "imbalance": 0.5}, "imbalance is 0.5; give the largest class as a multiple of the smallest"),
+        ({"num_labels": 9, "imbalance": -1.0}, "imbalance is -1.0; it must be at least 0"),
+        ({"num_labels": 9, "num_unlabeled": -1}, "num_unlabeled is -1; it must be at least 0"),
+        ({"num_labels": 9, "unlabeled_order": "reversed"}, "set unlabeled_imbalance too"),
+        ({"num_labels": 9, "unlabeled_order": "revers"}, "did you mean 'reversed'?"),
+        ({"imbalence": 5.0}, "unknown setting imbalence: did you mean 'imbalance'?"),
+    ],
+)
+def test_job__refuses_simulations_that_cannot_be(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_table(Job, table)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("num_labels", "batch_size"), [(0, Job().batch_size), (40, 32), (1_500, Job().batch_size)])
+def test_make_job__steps_are_small_where_few_labels_are_kept(num_labels: int, batch_size: int) -> None:
+    data = collection([0, 1] * 1_000)
+    assert make_job({"device": "cpu", "num_labels": num_labels}, data, None).batch_size == batch_size
