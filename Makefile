@@ -8,7 +8,7 @@ CORE := .venv/.core-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format docs bench clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +27,9 @@ check: $(DEV) ## Lint and types
 format: $(DEV) ## Lay the code out and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DEV) ## Write the page of every method
+	$(BIN)/python docs/make_methods.py
 
 bench: $(DEV) ## List the scripts behind published figures; run one with NAME=... ARGS="..."
 ifdef NAME
