@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from understudy.engine.fit import Trained, fit
     from understudy.engine.stage import Settings, Stage
     from understudy.estimator import SemiSupervisedClassifier
+    from understudy.recipes.compare import compare
+    from understudy.recipes.comparison import Comparison
     from understudy.recipes.job import Job
     from understudy.serving.predictor import Predictions, Predictor
 
 _HOME = {
     "Budget": "core.budget",
+    "Comparison": "recipes.comparison",
     "Interrupted": "core.errors",
     "Job": "recipes.job",
     "Predictions": "serving.predictor",
@@ -28,6 +31,7 @@ _HOME = {
     "Stage": "engine.stage",
     "Trained": "engine.fit",
     "UserError": "core.errors",
+    "compare": "recipes.compare",
     "evaluate": "api",
     "fit": "engine.fit",
     "load": "data.load",
@@ -36,6 +40,7 @@ _HOME = {
 
 __all__ = [
     "Budget",
+    "Comparison",
     "Interrupted",
     "Job",
     "Predictions",
@@ -46,6 +51,7 @@ __all__ = [
     "Stage",
     "Trained",
     "UserError",
+    "compare",
     "evaluate",
     "fit",
     "load",

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from understudy.cli.compare import compare
 from understudy.cli.console import print_error
 from understudy.cli.demo import demo
 from understudy.cli.evaluate import evaluate
@@ -58,7 +59,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(command) or "")
 
 
-for command in (demo, train, evaluate, predict, methods):
+for command in (demo, train, evaluate, predict, compare, methods):
     app.command(help=_help(command))(command)
 
 

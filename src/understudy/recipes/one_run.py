@@ -1,0 +1,266 @@
+"""One trained and judged run: images, options and a budget in, figures and predictions of the test images out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.core.budget import Budget
+from understudy.data.collection import Collection
+from understudy.data.simulate import HiddenLabels, simulate
+from understudy.data.split import Splits, split
+from understudy.engine.execution import pick_device, resolve
+from understudy.engine.fit import Trained, fit
+from understudy.engine.observers import Observer, PseudoLabelQuality, Report
+from understudy.engine.predict import predict
+from understudy.engine.rundir import RunFolder, explained
+from understudy.engine.stage import Stage
+from understudy.engine.state import TrainState
+from understudy.evaluation.metrics import balanced_accuracy
+from understudy.models.nets import Execution
+from understudy.recipes.job import Job, as_training_data, initial_network, make_job
+
+_PROGRESS_S = 0.5
+_PROGRESS, _PREDICTIONS = "progress.json", "predictions.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What the finished classifier says of the images that judge, by row number."""
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """The most probable class of each image."""
+        found: NDArray[np.int64] = self.probabilities.argmax(-1)
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write a compressed file, probabilities as half-precision numbers beside the exact predicted class."""
+        temporary = folder / "predictions.tmp.npz"
+        with explained(folder):
+            np.savez_compressed(
+                temporary,
+                ids=self.ids,
+                labels=self.labels.astype(np.int32),
+                predicted=self.classes.astype(np.int32),
+                probabilities=self.probabilities.astype(np.float16),
+            )
+            os.replace(temporary, folder / _PREDICTIONS)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run cost and how it did.
+
+    Args:
+        num_test: Images that judged and decided nothing.
+        validation_accuracy: On the `num_validation` images that may choose; None when there are none.
+        mask_ratio: Share of the unlabeled images shown that counted, over all steps that showed any; 0 when none were
+            shown, None when the method does not say.
+        mask_ratio_at_end: The same in the last twentieth of training.
+        pseudo_label_accuracy: Share of the pseudo-labels that counted which were right, in the last twentieth of
+            training; None when no labels were hidden.
+        stopped: Why training ended before its budget, or an empty text.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    num_test: int
+    validation_accuracy: float | None
+    num_validation: int
+    num_labeled: int
+    num_unlabeled: int
+    steps: int
+    best_step: int
+    cpu_s: float
+    wall_s: float
+    mask_ratio: float | None
+    mask_ratio_at_end: float | None
+    pseudo_label_accuracy: float | None
+    stopped: str
+    execution: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A run before it is trained: its settings, the roles of the images, the stage, and the labels that were hidden."""
+
+    job: Job
+    splits: Splits
+    stage: Stage
+    hidden: HiddenLabels | None
+
+
+def run_one(
+    collection: Collection,
+    options: Mapping[str, Any],
+    *,
+    folder: Path | None = None,
+    execution: Execution | None = None,
+    observe: Sequence[Observer] = (),
+) -> tuple[Figures, Predicted]:
+    """The figures of one run of its own budget, and its predictions of the test images, looked at once, after it.
+
+    Args:
+        collection: Images with their test part.
+        options: Any field of `Job`; `budget` is this run's, `seed` draws the labels and the initial weights.
+        folder: Where the run is kept: finished it is loaded, interrupted it goes on.
+        execution: How a run to compare with was executed.
+
+    Raises:
+        UserError: The options, the images or the folder cannot be used.
+        Interrupted: Ctrl-C or SIGTERM came while a folder was given; everything is saved.
+    """
+    setup = set_up(collection, options)
+    stage, splits = setup.stage, setup.splits
+    watchers = list(observe)
+    quality = None
+    if setup.hidden is not None:
+        quality = PseudoLabelQuality(setup.hidden.of(stage.data.pool))
+        watchers.append(quality)
+    progress = None
+    if folder is not None:
+        RunFolder(folder)
+        progress = ProgressFile(folder, quality)
+        watchers.append(progress)
+    trained = fit(stage, folder, observe=watchers, execution=execution)
+    rounds = quality.rounds if quality else []
+    last = rounds[-1] if rounds else progress.pseudo_labels if progress else None
+
+    def probabilities(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        return predict(trained.model, stage.data, ids, test_time_averaging=setup.job.test_time_averaging)
+
+    predicted = Predicted(splits.judge, collection.labels[splits.judge], probabilities(splits.judge))
+    choosing = probabilities(splits.choose).argmax(-1) == collection.labels[splits.choose]
+    figures = _figures(setup, trained, predicted, choosing, last)
+    if folder is not None:
+        predicted.save(folder)
+    return figures, predicted
+
+
+def set_up(collection: Collection, options: Mapping[str, Any]) -> Setup:
+    """The run that the options ask for, up to its first step.
+
+    Raises:
+        UserError: The options or the images cannot be used.
+    """
+    job, hidden = make_job(options, collection, None), None
+    if job.num_labels:
+        collection, hidden = simulate(collection, job.num_labels, job.seed, **job.simulation())
+        job = make_job(options, collection, None)  # what is left to choose may depend on how many labels there are
+    splits = split(collection, job.seed)
+    data = as_training_data(collection, splits, job.domain)
+    stage = Stage(
+        settings=job.settings(),
+        data=data,
+        network=initial_network(job, data),
+        budget=Budget.parse(job.budget),
+        name=job.method.name,
+        network_name=job.network,
+    )
+    return Setup(job, splits, stage, hidden)
+
+
+def measure_execution(setup: Setup) -> Execution:
+    """How runs like this one are best executed here, one thread each on a processor; measured where time matters."""
+    device = pick_device(setup.job.device)
+    found = resolve(TrainState(setup.stage, device), device, setup.stage.budget)
+    return dataclasses.replace(found, threads=1) if device.type == "cpu" else found
+
+
+class ProgressFile:
+    """An observer that tells other processes, by a small file, how far a run is."""
+
+    def __init__(self, folder: Path, quality: PseudoLabelQuality | None) -> None:
+        """Take up the file of an earlier process, whose last pseudo-labels may be the last of the run."""
+        self._folder = folder
+        self._quality = quality
+        self._written_at = 0.0
+        self.pseudo_labels: dict[str, float] | None = read_progress(folder).get("pseudo_labels")
+
+    def __call__(self, report: Report) -> None:
+        """Write the file, at evaluations and otherwise at most every half second."""
+        if report.evaluation is None and time.monotonic() - self._written_at < _PROGRESS_S:
+            return
+        self._written_at = time.monotonic()
+        if self._quality is not None and self._quality.rounds:
+            self.pseudo_labels = self._quality.rounds[-1]
+        budget, spent = report.budget, report.spent
+        done = spent.share_of(budget) if budget.is_timed else report.progress
+        line = {"done": min(1.0, done), "wall_s": spent.wall_s, "pseudo_labels": self.pseudo_labels}
+        temporary = self._folder / f"{_PROGRESS}.tmp"
+        with explained(self._folder):
+            temporary.write_text(json.dumps(line), encoding="utf-8")
+            os.replace(temporary, self._folder / _PROGRESS)
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """What the run in a folder last said of itself; empty before its first step."""
+    with contextlib.suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
+        return found
+    return {}
+
+
+def read_predictions(folder: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The true and the predicted class of each test image of a finished run."""
+    with np.load(folder / _PREDICTIONS) as saved:
+        return saved["labels"], saved["predicted"]
+
+
+def _figures(
+    setup: Setup,
+    trained: Trained,
+    predicted: Predicted,
+    choosing: NDArray[np.bool_],
+    pseudo_labels: Mapping[str, float] | None,
+) -> Figures:
+    splits, classes = setup.splits, predicted.classes
+    used, used_at_end = _mask_ratio(trained.history)
+    if not setup.job.method.unlabeled_batch_size(1):
+        used = used_at_end = 0.0
+    right = (pseudo_labels or {}).get("pseudo_label_accuracy", math.nan)
+    return Figures(
+        accuracy=float((classes == predicted.labels).mean()),
+        balanced_accuracy=balanced_accuracy(predicted.labels, classes),
+        num_test=len(classes),
+        validation_accuracy=float(choosing.mean()) if len(choosing) else None,
+        num_validation=len(choosing),
+        num_labeled=len(splits.labeled),
+        num_unlabeled=len(splits.unlabeled),
+        steps=trained.steps,
+        best_step=trained.best_step,
+        cpu_s=trained.cost.cpu_s,
+        wall_s=trained.cost.wall_s,
+        mask_ratio=used,
+        mask_ratio_at_end=used_at_end,
+        pseudo_label_accuracy=None if math.isnan(right) else right,
+        stopped=trained.stopped,
+        execution=dataclasses.asdict(trained.execution),
+    )
+
+
+def _mask_ratio(history: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
+    """The mean over steps of the share of unlabeled images that counted, and its value in the last line."""
+    before, weighted, steps, last = 0, 0.0, 0, None
+    for line in history:
+        count, before = line["step"] - before, line["step"]
+        if "mask_ratio" in line:
+            last = float(line["mask_ratio"])
+            weighted, steps = weighted + count * last, steps + count
+    return (weighted / steps if steps else None), last
