@@ -218,7 +218,14 @@ def check_no_host_sync(kind: type[Method[Any]]) -> None:
         with FakeTensorMode() as mode:
             nets, memory = (_faked(module, mode) for module in real)
             batch = Batch(
-                Labeled(torch.zeros(b, dtype=torch.long), torch.ones(b), rendered(b), "weak", mode.from_tensor(counts)),
+                Labeled(
+                    torch.zeros(b, dtype=torch.long),
+                    torch.ones(b),
+                    rendered(b),
+                    "weak",
+                    mode.from_tensor(counts),
+                    torch.zeros(b, dtype=torch.long),
+                ),
                 Unlabeled(torch.zeros(u, dtype=torch.long), rendered(u), Selector(exact=False).select),
                 generator,
             )

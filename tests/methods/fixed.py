@@ -59,7 +59,7 @@ class Case:
         rng = np.random.default_rng(seed)
         self.labeled, self.weak, self.strong = (rng.normal(0, 2, (rows, K)).astype(np.float32) for rows in (B, U, U))
         self.weak *= rng.uniform(0.3, 3, (U, 1)).astype(np.float32)
-        self.labels = rng.integers(0, K, B)
+        self.labels, self.ids = rng.integers(0, K, B), np.arange(B)
         self.weight = rng.uniform(0.5, 1.5, B).astype(np.float32)
         self.weak1, self.strong1, self.strong2 = (rng.normal(0, 2, (U, K)).astype(np.float32) for _ in range(3))
 
@@ -75,6 +75,7 @@ class Case:
                 render,
                 "labeled",
                 torch.tensor(COUNTS, dtype=torch.float32),
+                torch.from_numpy(self.ids),
             ),
             Unlabeled(torch.arange(U), render, Selector(exact=True).select),
             generator,

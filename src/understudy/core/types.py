@@ -47,13 +47,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Labeled:
-    """The labeled rows of one step; `class_counts` are the labeled training rows of each class."""
+    """The labeled rows of one step; `ids` are positions among the labeled training rows, of which a row may come twice.
+
+    `class_counts` are the labeled training rows of each class.
+    """
 
     targets: Int[Tensor, "b"] | Float[Tensor, "b k"]
     weight: Float[Tensor, "b"]
     render: Render
     policy: str
     class_counts: Float[Tensor, "k"]
+    ids: Int[Tensor, "b"]
 
     def view(self, name: str | None = None, draw: int = 0) -> Float[Tensor, "b ..."]:
         """The rows augmented by the run's labeled policy, or as the named view; `draw` tells repeats apart."""

@@ -79,6 +79,7 @@ class Stream:
                 render=self._renderer("labeled", step, self.data.labeled[labeled]),
                 policy=self.labeled_view,
                 class_counts=self._class_counts,
+                ids=local,
             ),
             unlabeled=Unlabeled(
                 ids=torch.from_numpy(distributed.share(unlabeled)).to(self.device),
