@@ -92,10 +92,14 @@ def broadcast_object(value: Any) -> Any:
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Replace every gradient by its mean over all processes, in one transfer; a missing gradient counts as zero."""
+    parameters = list(parameters)
+    for parameter in parameters:
+        if parameter.grad is None:  # also with one process, so that optimizers step alike however many there are
+            parameter.grad = torch.zeros_like(parameter)
     if world_size() == 1:
         return
-    parameters = list(parameters)
-    flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= world_size()
     for parameter, gradient in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
