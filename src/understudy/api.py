@@ -37,6 +37,7 @@ from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
 from understudy.methods.supervised import Supervised
 from understudy.models import check_network
 from understudy.recipes.job import Job, as_training_data, initial_network, make_job
+from understudy.recipes.plain import Plain
 from understudy.serving.predictor import Predictions, Predictor
 
 _RESERVE = 0.03
@@ -206,14 +207,15 @@ class _Command:
         method = job.method
         if not len(splits.unlabeled) and not isinstance(method, Supervised):
             self.say("There are no unlabeled images, so the supervised model alone is trained.")
-            method = Supervised(label_smoothing=method.label_smoothing, ema_decay=method.ema_decay)
-        compare = not isinstance(method, Supervised)
+            method = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
+        compare = bool(len(splits.unlabeled)) and not (isinstance(method, Supervised) and isinstance(job.recipe, Plain))
+        name = method.name if isinstance(job.recipe, Plain) else job.recipe.name
         quality = PseudoLabelQuality(hidden.of(data.pool)) if hidden is not None else None
         observers: list[Observer] = [watch.step, *([quality] if quality else [])]
 
         baseline_budget = self.first_budget(budget, compare)
         settings = job.settings()
-        plain = Supervised(label_smoothing=method.label_smoothing, ema_decay=method.ema_decay)
+        plain = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
         stage = Stage(
             settings=dataclasses.replace(settings, method=plain),
             data=data,
@@ -222,16 +224,16 @@ class _Command:
             name="supervised",
             network_name=network_name,
         )
-        self.say(_opening(data, job, network_name, baseline_budget, compare))
+        self.say(_opening(data, job, network_name, baseline_budget, name if compare else ""))
         runs = {"supervised": fit(stage, self.subfolder("supervised"), observe=observers)}
         if compare:
             second = self.second_budget(budget, runs["supervised"])
             stage = dataclasses.replace(
-                stage, settings=dataclasses.replace(settings, method=method), budget=second, name=method.name
+                stage, settings=dataclasses.replace(settings, method=method), budget=second, name=name
             )
             execution = dataclasses.replace(runs["supervised"].execution, chunks=1)
-            runs[method.name] = fit(stage, self.subfolder(method.name), observe=observers, execution=execution)
-        return self.conclude(splits, data, runs, method.name, network_name, quality)
+            runs[name] = job.recipe.train(stage, self.subfolder(name), observe=observers, execution=execution)
+        return self.conclude(splits, data, runs, name if compare else "supervised", network_name, quality)
 
     def conclude(
         self,
@@ -420,13 +422,13 @@ def evaluate(
     return measure(collection.labels[known], found, classes=predictor.classes)
 
 
-def _opening(data: TrainingData, job: Job, network: str, budget: Budget, compare: bool) -> str:
+def _opening(data: TrainingData, job: Job, network: str, budget: Budget, second_run: str) -> str:
     what = f"{len(data.labeled):,} labeled and {len(data.unlabeled):,} unlabeled rows, {len(data.classes)} classes"
     how = f"network {network}, {job.optimizer.name}, domain {job.domain}, seed {job.seed}"
-    if not compare:
+    if not second_run:
         return f"Training on {what}: {how}; {budget}."
     second = "at the same cost" if budget.is_timed else "for as many steps"
-    return f"Training on {what}: {how}; first the labels alone ({budget}), then {job.method.name} {second}."
+    return f"Training on {what}: {how}; first the labels alone ({budget}), then {second_run} {second}."
 
 
 def _quarantine_note(collection: Collection) -> str:

@@ -39,12 +39,18 @@ def _print_all(console: Console) -> None:
     from understudy.engine.optim import OPTIMIZERS
     from understudy.methods.base import METHODS
     from understudy.models import names
+    from understudy.recipes.base import RECIPES
 
     for name in METHODS.names():
         kind = METHODS.get(name)
         console.print(name, style="bold")
         for what, text in (("idea", kind.summary), ("use", kind.use_when), ("cost", cost(kind)), ("paper", kind.paper)):
             say(console, f"  {what:<6} {text}")
+    say(console)
+    for name in RECIPES.names():
+        console.print(f"{name} (recipe)", style="bold")
+        say(console, f"  idea   {RECIPES.get(name).summary}")
+        say(console, f"  use    {RECIPES.get(name).use_when}")
     say(console)
     say(console, f"networks    {', '.join(names())}, timm:NAME, torchvision:NAME")
     say(console, f"domains     {', '.join(DOMAINS)}")
@@ -55,16 +61,30 @@ def _print_all(console: Console) -> None:
 
 def _print_one(console: Console, name: str) -> None:
     from understudy.cli.console import say
-    from understudy.core.config import lines
     from understudy.methods.base import METHODS
+    from understudy.recipes.base import RECIPES
 
+    if name in RECIPES.names():
+        recipe = RECIPES.get(name)
+        console.print(f"{name} (recipe)", style="bold")
+        for text in (recipe.summary, f"Use {recipe.use_when}."):
+            say(console, text)
+        _print_settings(console, recipe(), "recipe")
+        return
     kind = METHODS.get(name)
     console.print(name, style="bold")
     for text in (kind.summary, f"Use {kind.use_when}.", f"A step costs {cost(kind)}.", f"Paper: {kind.paper}"):
         say(console, text)
+    _print_settings(console, kind(), "method")
+
+
+def _print_settings(console: Console, config: Any, key: str) -> None:
+    from understudy.cli.console import say
+    from understudy.core.config import lines
+
     say(console)
-    say(console, "Settings, changed with --set method.KEY=VALUE:")
-    for line in lines(kind()):
+    say(console, f"Settings, changed with --set {key}.KEY=VALUE:")
+    for line in lines(config):
         say(console, f"  {line.key} = {line.value}   ({line.allowed})")
         say(console, f"      {line.help}")
 

@@ -77,17 +77,18 @@ def options_table(config: Path | None, given: Mapping[str, Any], assignments: Se
 
     default_method = Job().method.name  # whose knobs are meant where no method is named
     table = {} if config is None else read_toml(config)
-    for key in ("method", "optimizer"):
+    for key in ("method", "optimizer", "recipe"):
         if isinstance(table.get(key), str):
             table[key] = {"name": table[key]}
     for key, value in given.items():
         if value is None:
             continue
-        if key != "method":
+        default = {"method": default_method, "recipe": Job().recipe.name}.get(key)
+        if default is None:
             table[key] = value
-        elif not isinstance(table.get(key), dict) or table[key].get("name", default_method) != value:
-            table[key] = {"name": value}  # another method has other knobs
-    table = override(table, [re.sub(r"^(method|optimizer)=", r"\1.name=", text) for text in assignments])
+        elif not isinstance(table.get(key), dict) or table[key].get("name", default) != value:
+            table[key] = {"name": value}  # another method or recipe has other knobs
+    table = override(table, [re.sub(r"^(method|optimizer|recipe)=", r"\1.name=", text) for text in assignments])
     if isinstance(table.get("method"), dict):
         table["method"].setdefault("name", default_method)
     return table

@@ -89,6 +89,14 @@ def train(
             rich_help_panel=_METHOD,
         ),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How runs are put together; `understudy methods` lists the recipes (default: plain, one run).",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
     network: Annotated[
         str | None,
         typer.Option(
@@ -166,6 +174,7 @@ def train(
     given: dict[str, Any] = {
         "budget": budget,
         "method": method,
+        "recipe": recipe,
         "network": network,
         "seed": seed,
         "num_labels": labels,

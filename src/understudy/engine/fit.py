@@ -26,10 +26,11 @@ from understudy.engine.execution import is_out_of_memory, keep_freed_memory, pic
 from understudy.engine.ledger import Ledger
 from understudy.engine.observers import Observer, Report
 from understudy.engine.pace import Pace
-from understudy.engine.predict import predict
+from understudy.engine.predict import features, predict
 from understudy.engine.rundir import RunFolder, load_tensors, read_json, save_weights, write_json
 from understudy.engine.stage import Stage
 from understudy.engine.state import TrainState
+from understudy.evaluation.probes import knn_accuracy, linear_accuracy
 from understudy.models.batch_norm import evaluation_check, recompute_statistics
 from understudy.models.nets import Execution
 
@@ -38,6 +39,7 @@ _CHECK_STEPS_ON_DEVICE = 20
 _MOST_ATTEMPTS = 6
 _CHECKPOINT_S = 20.0
 _CLOCK_S = 0.02
+_MOST_PROBED = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,7 @@ class Trained:
         best_step: The step those weights are from.
         history: One line per evaluation: step, progress, mean losses and metrics, accuracy on the images that choose.
         stopped: Why training ended before its budget, or an empty text.
+        rounds: One line per run of a recipe that makes several: what it was, and its figures.
     """
 
     model: nn.Module
@@ -58,6 +61,7 @@ class Trained:
     execution: Execution
     history: tuple[dict[str, Any], ...]
     stopped: str = ""
+    rounds: tuple[dict[str, Any], ...] = ()
 
 
 def fit(
@@ -165,8 +169,9 @@ class _Run:
             evaluation = self.evaluate_when_due()
             if self.observe:
                 done = now.pace.progress(now.next_step)
+                pictures = {} if evaluation is None else self.stage.settings.method.pictures(state.nets, state.memory)
                 report = Report(
-                    self.stage.name, step, losses, done, now.phase, now.spent, self.stage.budget, evaluation
+                    self.stage.name, step, losses, done, now.phase, now.spent, self.stage.budget, evaluation, pictures
                 )
                 for observer in self.observe:
                     observer(report)
@@ -355,22 +360,44 @@ class _Run:
         line |= {name: float(value) / now.num_summed for name, value in state.sums.items()}
         state.sums, now.num_summed = {}, 0
         data = self.stage.data
-        if len(data.choose):
+        if settings.method.pretext:
+            line |= self.probe()
+        elif len(data.choose):
             probabilities = predict(
                 state.nets.ema, data, data.choose, device=self.device, execution=state.nets.execution
             )
             # Batch-norm statistics differ between processes, and with them what each would decide.
             accuracy = distributed.broadcast_object(float(np.mean(probabilities.argmax(-1) == data.choose_targets)))
             line["validation_accuracy"] = accuracy
-            if accuracy >= now.best_accuracy:  # of equals the later: it has been averaged for longer
-                gained = accuracy > now.best_accuracy
-                now.best_accuracy, now.best_step = accuracy, now.next_step
-                now.evaluations_since_best = 0 if gained else now.evaluations_since_best + 1
-                state.keep_best()
-            else:
-                now.evaluations_since_best += 1
+            self.remember_best(accuracy)
             self.lose_patience(progress)
         now.history.append(line)
+        return line
+
+    def remember_best(self, accuracy: float) -> None:
+        """Keep the averaged weights if none before were better."""
+        state, now = self.state, self.state.now
+        if accuracy >= now.best_accuracy:  # of equals the later: it has been averaged for longer
+            gained = accuracy > now.best_accuracy
+            now.best_accuracy, now.best_step = accuracy, now.next_step
+            now.evaluations_since_best = 0 if gained else now.evaluations_since_best + 1
+            state.keep_best()
+        else:
+            now.evaluations_since_best += 1
+
+    def probe(self) -> dict[str, float]:
+        """How well averaged features tell labeled rows apart, each row or fold left out in turn; the best are kept."""
+        data, state = self.stage.data, self.state
+        if data.targets.ndim != 1:
+            return {}
+        count = len(data.labeled)  # rows come sorted by class, so some are taken of all
+        chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST_PROBED)).astype(np.int64))
+        ids, labels = data.labeled[chosen], data.targets.numpy(force=True)[chosen]
+        found = features(state.nets.ema, data, ids, device=self.device, execution=state.nets.execution)
+        probes = {"knn_accuracy": knn_accuracy(found, labels), "linear_accuracy": linear_accuracy(found, labels)}
+        line = {name: value for name, value in distributed.broadcast_object(probes).items() if value is not None}
+        if line:
+            self.remember_best(next(iter(line.values())))
         return line
 
     def lose_patience(self, progress: float) -> None:

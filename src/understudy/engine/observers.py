@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.types import Loss, Step
@@ -22,6 +23,7 @@ class Report:
         phase: 1 while training is supervised alone, then 2.
         spent: Time spent so far, resumed parts included.
         evaluation: The line of the history written at this step, if one was.
+        pictures: Images (n, c, h, w) in [0, 1] that the method has to show at an evaluation, such as generated ones.
     """
 
     run: str
@@ -32,6 +34,7 @@ class Report:
     spent: Cost
     budget: Budget
     evaluation: Mapping[str, float] | None
+    pictures: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 Observer = Callable[[Report], None]

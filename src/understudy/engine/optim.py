@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -22,6 +22,11 @@ class Optimizer(Config):
 
     variants: ClassVar[Registry[Any] | None] = OPTIMIZERS
 
+    layer_decay: Annotated[
+        float,
+        Knob("rate of a block as a share of the next one's; under 1 the first blocks move least", 0, 1, probe=0.3),
+    ] = 1.0
+
     def build(self, networks: list[nn.Module]) -> torch.optim.Optimizer:
         """The optimizer over every parameter of the networks that takes a gradient."""
         raise NotImplementedError
@@ -38,7 +43,7 @@ class SGD(Optimizer):
 
     def build(self, networks: list[nn.Module]) -> torch.optim.Optimizer:
         """torch's SGD, fused where torch has it."""
-        groups = _groups(networks, self.weight_decay)
+        groups = _groups(networks, self.weight_decay, self.lr, self.layer_decay)
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True)
 
 
@@ -52,7 +57,8 @@ class AdamW(Optimizer):
 
     def build(self, networks: list[nn.Module]) -> torch.optim.Optimizer:
         """torch's AdamW, fused where torch has it."""
-        return torch.optim.AdamW(_groups(networks, self.weight_decay), lr=self.lr, fused=True)
+        groups = _groups(networks, self.weight_decay, self.lr, self.layer_decay)
+        return torch.optim.AdamW(groups, lr=self.lr, fused=True)
 
 
 @OPTIMIZERS.register("muon")
@@ -82,14 +88,15 @@ class Muon(Optimizer):
             and module.weight[0].numel() >= 16  # a first layer's few inputs are no matrix worth orthogonalizing
         ]
         chosen = {id(weight) for weight in filters}
-        groups = _groups(networks, self.weight_decay, skip=chosen)
+        others = [p for network in networks for p in network.parameters() if p.requires_grad and id(p) not in chosen]
+        scales = layer_scales(networks, self.layer_decay)
+        groups = _grouped(others, self.weight_decay, self.sgd_lr, scales)
         for group in groups:
-            group.update(lr=self.sgd_lr, momentum=self.sgd_momentum, orthogonal=False)
-        if filters:
-            groups.append(
-                {"params": filters, "lr": self.lr, "momentum": self.momentum, "weight_decay": 0.0, "orthogonal": True}
-            )
-        return MuonOptimizer(groups)
+            group.update(momentum=self.sgd_momentum, orthogonal=False)
+        turned = _grouped(filters, 0.0, self.lr, scales)
+        for group in turned:
+            group.update(momentum=self.momentum, orthogonal=True)
+        return MuonOptimizer([*groups, *turned])
 
 
 class MuonOptimizer(torch.optim.Optimizer):
@@ -167,10 +174,43 @@ def rate_factor(progress: float, *, warmup: float, decay: str, final: float) -> 
     return cosine_decay(rest, final) if decay == "cosine" else linear_decay(rest, final)
 
 
-def _groups(networks: list[nn.Module], weight_decay: float, skip: set[int] | None = None) -> list[dict[str, Any]]:
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """The parts of a network from input to output that have parameters; a sequence counts as its parts."""
+    found = []
+    for child in network.children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            found += blocks(child)
+        elif any(True for _ in child.parameters()):
+            found.append(child)
+    return found
+
+
+def layer_scales(networks: list[nn.Module], layer_decay: float) -> dict[int, float]:
+    """Each parameter's share of the full rate, by identity; the last block of a network has all of it."""
+    scales: dict[int, float] = {}
+    for network in networks:
+        parts = blocks(network) or [network]
+        for parameter in network.parameters():  # what belongs to no block, such as a class token, is first
+            scales[id(parameter)] = layer_decay ** len(parts)
+        for depth, part in enumerate(reversed(parts)):
+            for parameter in part.parameters():
+                scales[id(parameter)] = layer_decay**depth
+    return scales
+
+
+def _groups(networks: list[nn.Module], weight_decay: float, lr: float, layer_decay: float) -> list[dict[str, Any]]:
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
-    parameters = [p for p in parameters if id(p) not in (skip or set())]
-    matrices = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    return _grouped(parameters, weight_decay, lr, layer_scales(networks, layer_decay))
+
+
+def _grouped(
+    parameters: Sequence[Tensor], weight_decay: float, lr: float, scales: dict[int, float]
+) -> list[dict[str, Any]]:
+    """Parameters by rate, matrices with weight decay and vectors without."""
+    groups: dict[tuple[bool, float], list[Tensor]] = {}
+    for parameter in parameters:
+        groups.setdefault((parameter.ndim <= 1, scales[id(parameter)]), []).append(parameter)
+    return [
+        {"params": members, "lr": lr * scale, "weight_decay": 0.0 if is_vector else weight_decay}
+        for (is_vector, scale), members in sorted(groups.items(), key=lambda item: item[0])
+    ]

@@ -38,6 +38,9 @@ class Settings(Config):
     lr_warmup: Annotated[float, Knob("share of training in which the rate rises", 0, 1, probe=0.5)] = 0.05
     lr_decay: Annotated[str, Knob("fall of the rate after it", choices=("cosine", "linear", "constant"))] = "cosine"
     lr_final: Annotated[float, Knob("rate at the end, as a share of the peak", 0, 1, probe=1.0)] = 0.0
+    freeze: Annotated[
+        str, Knob("layers kept as they are, such as body.0,body.1; backbone is all but the head", probe="backbone")
+    ] = ""
     num_evaluations: Annotated[int, Knob("evaluations on the images that may choose", 1)] = 20
     patience: Annotated[int, Knob("evaluations without a gain that end a phase; 0 is never", 0)] = 0
     device: Annotated[str, Knob("auto, cpu, cuda or mps, with a number where there are several")] = "auto"

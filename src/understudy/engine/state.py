@@ -20,6 +20,7 @@ from understudy.engine.pace import Pace, Pacer
 from understudy.engine.stage import Stage
 from understudy.functional.schedules import averaging_decay
 from understudy.models import feature_width, fit_input
+from understudy.models.heads import layers_named
 from understudy.models.nets import Execution, Networks
 
 _INPUT_SAMPLE = 2000
@@ -65,6 +66,7 @@ class TrainState:
             network.train(name in trained)
             if name not in trained:
                 network.requires_grad_(False)
+        self.nets.freeze(layers_named(self.nets.model, settings.freeze))
         self.parameters = [
             [p for name in objective.trains for p in self.nets.get_submodule(name).parameters() if p.requires_grad]
             for objective in self.objectives
@@ -85,7 +87,7 @@ class TrainState:
         )
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, Tensor] = {}  # of losses and metrics since the last evaluation
-        two_phases = stage.data.unlabeled.size > 0 and method.unlabeled_batch_size(1) > 0
+        two_phases = not method.pretext and stage.data.unlabeled.size > 0 and method.unlabeled_batch_size(1) > 0
         self.pacer = Pacer(stage.budget, settings.warmup if two_phases else 0.0)
         self.now = Progress(pace=self.pacer.start(), phase=1 if self.pacer.warmup > 0 else 2)
 

@@ -35,7 +35,8 @@ class Method(Config, Generic[Memory]):
     """A learning algorithm: immutable hyperparameters and the losses they define.
 
     Class attributes: `paper` (citation and address), `summary` (idea in a sentence), `use_when`, `views` (names of the
-    views it renders of unlabeled rows), `needs_images` (whether it turns images), `cost` (of a step, in
+    views it renders of unlabeled rows), `needs_images` (whether it turns images),
+    `pretext` (whether it learns features alone, for another method to start from), `cost` (of a step, in
     supervised steps of as many labeled images, with 7 unlabeled rows per labeled one when every image counts).
     """
 
@@ -45,6 +46,7 @@ class Method(Config, Generic[Memory]):
     use_when: ClassVar[str]
     views: ClassVar[tuple[str, ...]] = ()
     needs_images: ClassVar[bool] = False
+    pretext: ClassVar[bool] = False
     cost: ClassVar[float | None] = None
 
     ema_decay: Annotated[float, Knob("decay of the running average of the weights", 0, 1, probe=0.5)] = 0.999
@@ -69,6 +71,10 @@ class Method(Config, Generic[Memory]):
     def first_phase(self) -> tuple[Objective, ...]:
         """The losses of a supervised step of the first phase; each moves what the objective in its place trains."""
         return (Objective(lambda nets, batch, *_: self.supervised_loss(nets, batch)),)
+
+    def pictures(self, nets: Networks, memory: Memory) -> dict[str, Tensor]:
+        """Images worth looking at during training, such as generated ones: (n, c, h, w) in [0, 1], without gradient."""
+        return {}
 
     def loss(self, nets: Networks, batch: Batch, memory: Memory, step: Step) -> Loss:
         """The loss of one step; it may run networks and update memory, and touches nothing else."""
@@ -184,13 +190,103 @@ class WeakToStrong(Method[Aligned]):
         judged = self.judged(nets, batch, memory, judge)
         return self.as_loss(batch, judged, {"supervised": self.labeled_term(judged.labeled, batch)})
 
-    def as_loss(self, batch: Batch, judged: Judged, terms: dict[str, Tensor]) -> Loss:
-        """The loss of the given terms and of the strong views, with what is worth watching."""
+    def as_loss(
+        self, batch: Batch, judged: Judged, terms: dict[str, Tensor], *, ramp: float = 1.0, **metrics: Tensor
+    ) -> Loss:
+        """The loss of the given terms and of the strong views, with what is worth watching.
+
+        Args:
+            ramp: Share of `lambda_u` that counts at this step.
+            metrics: More numbers worth watching.
+        """
         targets, weight = judged.targets, judged.weight
         return Loss(
-            terms={**terms, "unsupervised": self.lambda_u * judged.unlabeled_loss},
-            metrics={"mask_ratio": (weight > 0).float().mean(), "mean_weight": weight.mean()},
+            terms={**terms, "unsupervised": ramp * self.lambda_u * judged.unlabeled_loss},
+            metrics={"mask_ratio": (weight > 0).float().mean(), "mean_weight": weight.mean(), **metrics},
             pseudo_labels=PseudoLabels(
                 batch.unlabeled.ids, targets if targets.ndim == 1 else targets.argmax(-1), weight
             ),
+        )
+
+
+@dataclass(frozen=True)
+class JudgedFeatures(Judged):
+    """A judged batch with the classifier's features, and its logits and features of whatever else went with it.
+
+    Args:
+        weak_features: The teacher's features of all weak views; they carry a gradient under `concat` only.
+        strong_features: Features of the strong views that were trained on.
+        others: Logits and features of the further rows.
+    """
+
+    weak_features: Float[Tensor, "u d"]
+    strong_features: Float[Tensor, "s d"]
+    others: tuple[tuple[Tensor, Tensor], ...]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A batch after forward passes over all its rows, with the classifier's features.
+
+    Args:
+        labeled: Logits of the labeled rows.
+        labeled_features: The teacher's features of the labeled rows, without gradient.
+        weak: The teacher's logits of the weak views, without gradient.
+        weak_features: The teacher's features of the weak views, without gradient.
+        strong: Logits of the first strong view.
+        strong_features: Features of each strong view.
+    """
+
+    labeled: Float[Tensor, "b k"]
+    labeled_features: Float[Tensor, "b d"]
+    weak: Float[Tensor, "u k"]
+    weak_features: Float[Tensor, "u d"]
+    strong: Float[Tensor, "u k"]
+    strong_features: tuple[Tensor, ...]
+
+    def judged(self, targets: Float[Tensor, "u k"], weight: Float[Tensor, "u"]) -> Judged:
+        """The batch with each unlabeled row's target and weight."""
+        rows = torch.arange(len(weight), device=weight.device)
+        return Judged(self.labeled, self.weak.softmax(-1), targets, weight, rows, weight, self.strong)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnFeatures(WeakToStrong[Aligned]):
+    """Shared shape of the methods that also train a small network on the classifier's features.
+
+    It is not averaged: what a teacher sees in an image is the present small network's output for that teacher's
+    features.
+    """
+
+    def judged_features(
+        self, nets: Networks, batch: Batch, memory: Aligned, judge: Judge, *others: Float[Tensor, "_ ..."]
+    ) -> JudgedFeatures:
+        """As `judged`, with features; `others` are further rows for the training forward."""
+        x, unlabeled = batch.labeled.view(), batch.unlabeled
+        if self.teacher == "concat":
+            views = x, unlabeled.view("strong"), unlabeled.view("weak"), *others
+            (logits, _), strong, (weak, features), *more = nets.logits_and_features(*views)
+            probs, targets, weight = self._judge(weak.detach(), batch, memory, judge)
+            rows, scale = torch.arange(len(weight), device=weight.device), weight
+        else:
+            predicted, features = nets.predict_with_features(unlabeled.view("weak"), by=self.teacher)
+            features = features.detach()
+            probs, targets, weight = self._judge(predicted, batch, memory, judge)
+            rows, scale = unlabeled.select(weight)
+            (logits, _), strong, *more = nets.logits_and_features(x, unlabeled.view("strong", rows), *others)
+        self.alignment.observe_labeled(logits.detach().softmax(-1), memory.balance)
+        return JudgedFeatures(logits, probs, targets, weight, rows, scale, strong[0], features, strong[1], tuple(more))
+
+    def embedded(self, nets: Networks, batch: Batch, memory: Aligned, *strong: Float[Tensor, "u ..."]) -> Embedded:
+        """The batch with these strong views, all of them trained on."""
+        x, weak = batch.labeled.view(), batch.unlabeled.view("weak")
+        if self.teacher == "concat":
+            (logits, given), (predicted, features), *seen = nets.logits_and_features(x, weak, *strong)
+        else:
+            (logits, _), *seen = nets.logits_and_features(x, *strong)
+            predicted, both = nets.predict_with_features(torch.cat([x, weak]), by=self.teacher)
+            predicted, given, features = predicted[len(x) :], both[: len(x)], both[len(x) :]
+        self.alignment.observe_labeled(logits.detach().softmax(-1), memory.balance)
+        return Embedded(
+            logits, given.detach(), predicted.detach(), features.detach(), seen[0][0], tuple(f for _, f in seen)
         )

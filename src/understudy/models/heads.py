@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from understudy.core.errors import UserError
+from understudy.core.errors import UserError, nearest
 
 ASK_FOR_FEATURES = "give features=, a function from a batch to its feature vectors"
 
@@ -58,6 +58,32 @@ def logits_and_features(
             f"so its input is not one feature vector per row; {ASK_FOR_FEATURES}"
         )
     return logits, seen[-1]
+
+
+def layers_named(network: nn.Module, names: str) -> list[nn.Module]:
+    """The parts of a network that a list of names asks for: `body.0, body.1`, or `backbone`, all but the head.
+
+    Raises:
+        UserError: a name is none of the network's, or nothing would be left to train.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    modules = {name: module for name, module in network.named_modules() if name}
+    found: list[nn.Module] = []
+    for name in wanted:
+        if name == "backbone":
+            head = find_head(network)[0]
+            found += [module for key, module in modules.items() if not f"{head}.".startswith(f"{key}.")]
+        elif name in modules:
+            found.append(modules[name])
+        else:
+            raise UserError(f"{type(network).__name__} has no layer {name!r}; {nearest(name, ('backbone', *modules))}")
+    kept = {id(parameter) for module in found for parameter in module.parameters()}
+    if wanted and all(id(parameter) in kept for parameter in network.parameters()):
+        raise UserError(
+            f"freeze={names} leaves nothing of {type(network).__name__} to train; keep at least the head "
+            f"{find_head(network)[0]!r} out of it"
+        )
+    return found
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,14 @@ class Networks(nn.Module):
             self.add_module(name, network)
         self.add_module("ema", copy.deepcopy(networks["model"]).requires_grad_(False).eval())
         self.execution = Execution()
+        self._frozen: list[nn.Module] = []
         self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def freeze(self, parts: Sequence[nn.Module]) -> None:
+        """Keep these parts of networks as they are: no gradient, and running statistics that stay."""
+        self._frozen = list(parts)
+        for part in parts:
+            part.requires_grad_(False).eval()
 
     def logits(self, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ k"], ...]:
         """The classifier's float32 logits for each view, from one training forward over all views together."""
@@ -100,6 +107,8 @@ class Networks(nn.Module):
             parts = [self._run_plain(run, part) for part in x.tensor_split(self.execution.chunks)]
         finally:
             network.train(training)
+            for part in self._frozen:
+                part.eval()
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _callable(self, name: str) -> Callable[[Tensor], Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from understudy.engine.pace import LEAST_WARMUP_STEPS, LONGEST_WARMUP
 from understudy.engine.stage import Settings
 from understudy.methods.base import METHODS, Method
 from understudy.models import build
+from understudy.recipes.base import Recipe
+from understudy.recipes.plain import Plain
 
 # On a processor steps are few, and more small ones teach more than fewer large ones: digits with 40 labels reached 96 %
 # in 20 CPU seconds with 32 + 96 rows a step, and 92 % with 64 + 448.
@@ -40,6 +42,7 @@ class Job(Settings):
     budget: Annotated[
         str, Knob("length of the whole command, as 90s, 10m, 2h, 1200cpu-s, or of each run, as 5000steps")
     ] = "10m"
+    recipe: Recipe = field(default_factory=Plain)
     network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto chooses")] = "auto"
     pretrained: Annotated[bool, Knob("start from the library's pretrained weights")] = False
     weights_file: Annotated[str, Knob("file of weights to start from")] = ""
@@ -83,7 +86,7 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
         ConfigError: An option is unknown, has the wrong type, or is outside its range.
     """
     table = dict(table)
-    for key in ("method", "optimizer"):
+    for key in ("method", "optimizer", "recipe"):
         if isinstance(table.get(key), str):
             table[key] = {"name": table[key]}
     on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
@@ -106,6 +109,11 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
         network = "module" if module is not None else str(table["network"])
         table["optimizer"] = {"name": _optimizer_of(network)} | dict(table.get("optimizer", {}))
     job = from_table(Job, table)
+    if job.method.pretext:
+        raise ConfigError(
+            f"{job.method.name} learns features and no classes; let another method start from them: "
+            f"--recipe pretrain --set recipe.pretext={job.method.name}"
+        )
     Budget.parse(job.budget)
     return job
 

@@ -1,0 +1,49 @@
+"""How good features are, judged by simple classifiers on top of them that need no training of the network."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.floating]
+Labels = NDArray[np.integer]
+_ROWS_AT_ONCE = 1024
+
+
+def knn_accuracy(features: Features, labels: Labels, *, num_neighbors: int = 20) -> float | None:
+    """The share of rows whose nearest other rows vote for their class; None when no class has two rows.
+
+    Every row is left out in turn. Neighbors are by cosine and vote with weight exp(similarity / 0.1), as in Wu et al.
+    (2018, https://arxiv.org/abs/1805.01978); there are never more of them than the smallest class has other rows.
+    """
+    counts = np.bincount(labels)
+    if counts.max(initial=0) < 2:
+        return None
+    num_neighbors = max(1, min(num_neighbors, int(counts[counts > 1].min()) - 1))
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    right = 0
+    for start in range(0, len(unit), _ROWS_AT_ONCE):
+        similarity = unit[start : start + _ROWS_AT_ONCE] @ unit.T
+        here = np.arange(len(similarity))
+        similarity[here, start + here] = -np.inf
+        nearest = np.argpartition(-similarity, num_neighbors - 1, axis=1)[:, :num_neighbors]
+        votes = np.zeros((len(similarity), len(counts)))
+        for column in nearest.T:
+            votes[here, labels[column]] += np.exp(similarity[here, column] / 0.1)
+        right += int((votes.argmax(1) == labels[start + here]).sum())
+    return right / len(labels)
+
+
+def linear_accuracy(features: Features, labels: Labels, *, num_folds: int = 3) -> float | None:
+    """The cross-validated accuracy of a logistic regression; None when some class has fewer rows than folds."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    counts = np.bincount(labels)
+    if counts[counts > 0].min(initial=0) < num_folds or (counts > 0).sum() < 2:
+        return None
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=0)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
+    return float(cross_val_score(classifier, features, labels, cv=folds).mean())

@@ -1,0 +1,34 @@
+"""The plain recipe: one run of the stage's method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from understudy.engine.fit import Trained, fit
+from understudy.engine.observers import Observer
+from understudy.engine.stage import Stage
+from understudy.models.nets import Execution
+from understudy.recipes.base import RECIPES, Recipe
+
+
+@RECIPES.register("plain")
+@dataclass(frozen=True, kw_only=True)
+class Plain(Recipe):
+    """One run: the method alone, with nothing before or after it."""
+
+    summary: ClassVar[str] = "One run of one method."
+    use_when: ClassVar[str] = "by default"
+
+    def train(
+        self,
+        stage: Stage,
+        folder: Path | None = None,
+        *,
+        observe: Sequence[Observer] = (),
+        execution: Execution | None = None,
+    ) -> Trained:
+        """The run itself."""
+        return fit(stage, folder, observe=observe, execution=execution)
