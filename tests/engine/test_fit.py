@@ -138,6 +138,17 @@ def test_fit__mends_statistics_that_do_not_serve() -> None:
     assert trained[2].running_mean.abs().max() < 10
 
 
+@pytest.mark.parametrize("method", [Supervised(), SoftMatch()], ids=lambda m: m.name)
+def test_fit__frozen_layers_stay_buffers_included(method: Any) -> None:
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+    trained = run(stage(method, net=net, freeze="1,2")).trained.model
+    after = trained.state_dict()
+    names = [name for name in before if name.startswith(("1.", "2."))]
+    assert not different({name: before[name] for name in names}, {name: after[name] for name in names})
+    assert different(before, after)
+
+
 def vectors(rows: int = 40) -> Any:
     rng = np.random.default_rng(0)
     truth = np.arange(rows) % CLASSES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.contract.tiny import network
-from understudy.engine.optim import SGD, AdamW, Muon, orthogonalized, rate_factor
+from understudy.engine.optim import SGD, AdamW, Muon, Optimizer, layer_scales, orthogonalized, rate_factor
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 3, 3), (64, 3, 3, 3), (16, 16, 1, 1), (40, 40)])
@@ -106,3 +107,26 @@ def test_build__frozen_parameters_are_left_out() -> None:
     net[1].requires_grad_(False)
     optimizer = Muon().build([net])
     assert id(net[1].weight) not in {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+def test_layer_scales__fall_towards_the_input() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sequential(nn.BatchNorm2d(2), nn.ReLU()), nn.Linear(2, 2))
+    scales = layer_scales([net], 0.5)
+    assert [[scales[id(p)] for p in part.parameters()] for part in net] == [[0.25] * 2, [0.5] * 2, [1.0] * 2]
+
+
+@pytest.mark.parametrize("kind", [SGD, AdamW, Muon])
+def test_build__layer_decay_slows_the_first_blocks_alone(kind: type[Optimizer]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    before = copy.deepcopy(net.state_dict())
+    moved = []
+    for layer_decay in (1.0, 0.1):
+        net.load_state_dict(before)
+        optimizer = kind(layer_decay=layer_decay).build([net])
+        net(torch.ones(2, 4, 3, 3)).square().sum().backward()
+        optimizer.step()
+        net.zero_grad()
+        moved.append([float((net.state_dict()[name] - before[name]).abs().mean()) for name in ("0.bias", "2.bias")])
+    assert moved[1][0] == pytest.approx(0.1 * moved[0][0], rel=1e-3)
+    assert moved[1][1] == pytest.approx(moved[0][1], rel=1e-6)

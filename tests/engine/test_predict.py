@@ -11,7 +11,7 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.types import Loss, PseudoLabels, Step
 from understudy.engine import predict as predict_module
 from understudy.engine.observers import PseudoLabelQuality, Report
-from understudy.engine.predict import predict
+from understudy.engine.predict import features, predict
 
 
 def test_predict__probabilities_of_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +25,16 @@ def test_predict__probabilities_of_evaluation_mode(monkeypatch: pytest.MonkeyPat
     x = data.render(data.pool, "plain", device=torch.device("cpu"))
     with torch.no_grad():
         np.testing.assert_allclose(found, net.eval()(x).softmax(-1).numpy(), atol=1e-5)
+
+
+def test_features__of_the_head_in_evaluation_mode() -> None:
+    data, net = tiny().data, network(dropout=0.5).train()
+    found = features(net, data, data.pool[:7])
+    assert net.training
+    x = data.render(data.pool[:7], "plain", device=torch.device("cpu"))
+    with torch.no_grad():
+        np.testing.assert_allclose(found, net.eval()[:-1](x).numpy(), atol=1e-5)
+    assert features(net, data, np.zeros(0, dtype=np.int64)).shape == (0, found.shape[1])
 
 
 def test_predict__no_rows() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from understudy.core.errors import UserError
 from understudy.models import build, check_network, feature_width, find_head, logits_and_features, names
+from understudy.models.heads import layers_named
 
 
 class Custom(nn.Module):
@@ -142,3 +143,21 @@ def test_check_network__takes_logits_that_are_all_zero() -> None:
     nn.init.zeros_(network.out.weight)
     nn.init.zeros_(network.out.bias)
     check_network(network, (3, 8, 8), 5)
+
+
+def test_layers_named__parts_and_backbone() -> None:
+    net = build("cnn", shape=(1, 16, 16), num_classes=3)
+    head = find_head(net)[1]
+    kept = {id(p) for module in layers_named(net, "backbone") for p in module.parameters()}
+    assert {id(p) for p in net.parameters()} - kept == {id(p) for p in head.parameters()}
+    first = next(name for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
+    assert layers_named(net, f" {first} ,") == [net.get_submodule(first)]
+    assert layers_named(net, "") == []
+
+
+def test_layers_named__unknown_and_everything() -> None:
+    net = build("cnn", shape=(1, 16, 16), num_classes=3)
+    with pytest.raises(UserError, match="CNN has no layer 'backbon'; did you mean 'backbone'"):
+        layers_named(net, "backbon")
+    with pytest.raises(UserError, match="leaves nothing of CNN to train; keep at least the head"):
+        layers_named(net, f"backbone,{find_head(net)[0]}")

@@ -42,7 +42,7 @@ def linear_accuracy(features: Features, labels: Labels, *, num_folds: int = 3) -
     from sklearn.preprocessing import StandardScaler
 
     counts = np.bincount(labels)
-    if counts[counts > 0].min(initial=0) < num_folds or (counts > 0).sum() < 2:
+    if (counts > 0).sum() < 2 or counts[counts > 0].min() < num_folds:
         return None
     folds = StratifiedKFold(num_folds, shuffle=True, random_state=0)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
