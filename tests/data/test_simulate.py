@@ -142,6 +142,8 @@ def test_simulate__pool_as_the_data_have_it() -> None:
     labeled, pool = counted(data, 18, num_unlabeled=54)
     assert labeled.tolist() == [9, 3, 6]
     assert pool.tolist() == [27, 9, 18]
+    labeled, pool = counted(data, 20, imbalance=4.0, num_unlabeled=159)
+    assert pool.tolist() == [78, 24, 57]
     labeled, pool = counted(data, 180)
     assert pool.sum() == 0
 
