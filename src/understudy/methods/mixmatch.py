@@ -1,0 +1,107 @@
+"""MixMatch: sharpened guesses on several weak views, and MixUp of everything with everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from understudy.core.config import Knob
+from understudy.core.errors import ConfigError
+from understudy.core.types import Batch, DataSpec, Loss, PseudoLabels, Step
+from understudy.functional.mixing import MIXES, class_probabilities, mix_with_batch
+from understudy.functional.pseudo_labels import sharpen
+from understudy.functional.schedules import ramp_up
+from understudy.methods.base import Method, register
+from understudy.models.nets import Networks
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class MixMatch(Method[nn.Module]):
+    """MixMatch (Berthelot et al., 2019), algorithm 1 and equations 2 to 5.
+
+    The predictions on K weak views of an image are averaged and sharpened to one guess q = Sharpen(mean_k p(u_k), T).
+    All labeled and unlabeled rows, shuffled, are then partners of all in MixUp, x' = l x_1 + (1 - l) x_2 with
+    l = max(l', 1 - l') and l' ~ Beta(alpha, alpha) for each row, which gives X' and U'; labels are mixed alike.
+
+    L = mean_X' H(p, p(x')) + lambda_u(t) mean_U' |q - p(u')|^2 / k, over k classes; lambda_u(t) rises in a line.
+
+    Batch norm: the authors run 1 + K forwards over interleaved batches, each with the same blend of labeled and
+    unlabeled rows, and let the first move the running statistics. Here all mixed rows share one forward, so both kinds
+    are normalized by the same numbers, and these are what the running statistics see. With a forward for labeled rows
+    alone the statistics would be those of a handful of images, and the fewer the labels, the worse the evaluation.
+
+    Differs from the paper: the guess is by the averaged weights in evaluation mode unless `teacher` is `model`, and
+    the paper's is by the present weights in training mode; the ramp's end is a share of training, its supervised first
+    phase included (the authors' 16,384 of 2^20 steps are 1/64, which is over before the first phase of a short run is);
+    the labeled view is the run's. A labeled row's weight stays its own when it is mixed. `mix="cutmix"` pastes a box
+    of the partner instead. A step trains on (1 + K mu) rows per labeled one and predicts K mu more.
+    """
+
+    paper: ClassVar[str] = "Berthelot et al., 2019, https://arxiv.org/abs/1905.02249"
+    summary: ClassVar[str] = "Sharpened guesses over several weak views, mixed up with the labeled rows."
+    use_when: ClassVar[str] = "without strong augmentation, for feature vectors too, from 25 labels per class on"
+    views: ClassVar[tuple[str, ...]] = ("weak",)
+
+    mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1
+    num_views: Annotated[int, Knob("K, weak views of each unlabeled row", 1, probe=3)] = 2
+    lambda_u: Annotated[float, Knob("weight of the unlabeled loss at its full height", 0, probe=5.0)] = 75.0
+    ramp_up_end: Annotated[float, Knob("share of training at which the weight is full", 0, 1, probe=0.9)] = 0.4
+    temperature: Annotated[float, Knob("T of sharpening; 0 gives one-hot guesses", 0, 1, probe=1.0)] = 0.5
+    alpha: Annotated[float, Knob("parameter of the Beta distribution; 0 mixes nothing", 0, probe=4.0)] = 0.75
+    mix: Annotated[str, Knob("how rows are mixed; cutmix is for images", choices=MIXES)] = "mixup"
+    teacher: Annotated[str, Knob("network that guesses", choices=("ema", "model"), probe="model")] = "ema"
+
+    def unlabeled_batch_size(self, batch_size: int) -> int:
+        """Unlabeled rows per step: `mu` times the labeled ones."""
+        return self.mu * batch_size
+
+    def memory(self, spec: DataSpec) -> nn.Module:
+        """Nothing.
+
+        Raises:
+            ConfigError: Rows that are no images were to be mixed by boxes.
+        """
+        if self.mix == "cutmix" and len(spec.shape) != 3:
+            raise ConfigError(
+                f"mixmatch.mix is 'cutmix', which pastes parts of images, and these rows of shape {spec.shape} are "
+                "none; choose mixup"
+            )
+        return nn.Module()
+
+    def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
+        """Equations 3 to 5 on one step."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        views = [unlabeled.view("weak", draw=number) for number in range(self.num_views)]
+        guess = self.guess(nets, views)
+        targets = class_probabilities(labeled.targets, guess.shape[-1])
+        mixed, mixed_targets = mix_with_batch(
+            [labeled.view(), *views],
+            [targets, *[guess] * self.num_views],
+            batch.random("mixing"),
+            alpha=self.alpha,
+            mix=self.mix,
+        )
+        logits, *logits_u = nets.logits(*mixed)
+        squared = (torch.cat(logits_u).softmax(-1) - torch.cat(mixed_targets[1:])).square().mean()
+        weight = self.lambda_u * ramp_up(step.progress, self.ramp_up_end)
+        ones = torch.ones(len(guess), device=guess.device)
+        return Loss(
+            terms={
+                "supervised": self.criterion(logits, mixed_targets[0], labeled.weight, labeled.class_counts),
+                "unsupervised": weight * squared,
+            },
+            metrics={"mask_ratio": ones.mean(), "confidence": guess.max(-1).values.mean()},
+            pseudo_labels=PseudoLabels(unlabeled.ids, guess.argmax(-1), ones),
+        )
+
+    @torch.no_grad()
+    def guess(self, nets: Networks, views: Sequence[Float[Tensor, "u ..."]]) -> Float[Tensor, "u k"]:
+        """The sharpened mean prediction of each row's views (equations 6 and 7)."""
+        probs = nets.predict(torch.cat(list(views)), by=self.teacher).softmax(-1)
+        return sharpen(torch.stack(probs.chunk(len(views))).mean(0), self.temperature)
