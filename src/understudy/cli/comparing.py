@@ -234,8 +234,7 @@ class State:
         found = []
         for task in left[: self.plan.jobs]:  # tasks are handed out in order
             done = float(read_progress(task.root / task.folder).get("done", 0.0))
-            count, seed = task.options["num_labels"], task.options["seed"]
-            found.append((f"{task.method}, {labels_text(count)}, seed {seed}", done))
+            found.append((f"{task.method}, {labels_text(task.job.num_labels)}, seed {task.job.seed}", done))
         return found
 
     def at_work(self) -> list[Text]:

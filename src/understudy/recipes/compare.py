@@ -22,11 +22,11 @@ from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.engine.execution import free_cores, pick_device
 from understudy.engine.rundir import RunFolder, read_json, write_json
-from understudy.methods.base import Method
+from understudy.methods.base import METHODS, Method
 from understudy.models.nets import Execution
 from understudy.recipes.comparison import BASELINE, Clock, Comparison, Run, choose, rank_blocks, summarize
 from understudy.recipes.grid import Plan, Task, folder_name, lost_run, recorded_run, run_folder, run_task
-from understudy.recipes.job import make_job
+from understudy.recipes.job import Job, make_job
 from understudy.recipes.methods_asked import Asked, method_label, sort_options
 from understudy.recipes.one_run import Setup, measure_execution, set_up
 from understudy.recipes.processes import Map, in_processes
@@ -141,7 +141,8 @@ class _Command:
         self.asked, self.sources, self.root, self.keep = asked, sources, root, keep
         self.cache, self.watch, self.map = cache, watch, map_
         self.budget = Budget.parse(asked.budget)
-        self.methods: dict[str, tuple[Method[Any], str]] = {}
+        self.slugs: dict[str, str] = {}
+        self.jobs_asked: dict[tuple[str, int], Job] = {}
         self.on_processor = pick_device(str(asked.shared.get("device", "auto"))).type == "cpu"
         self.jobs = jobs or (free_cores() if self.on_processor else 1)
         self.notes: list[str] = list(asked.notes)
@@ -159,12 +160,12 @@ class _Command:
         if collection.quarantine:
             self.say(f"{len(collection.quarantine):,} files could not be used and were skipped.")
         collection, self.judged_by = held_out_test(collection)
-        base = self.resolve(collection)
+        self.resolve(collection)
         folder = RunFolder(self.root)
         with folder.claim():
             folder.recognize(self.identity(collection))
             with SharedImages.of(collection, loading, self.root, in_process=self.in_process) as images:
-                self.train(self.plan(collection, base, images))
+                self.train(self.plan(collection, images))
             return self.conclude()
 
     @property
@@ -172,17 +173,23 @@ class _Command:
         """Whether the runs are trained here, one after another."""
         return self.map is None and self.jobs == 1
 
-    def resolve(self, collection: Collection) -> Mapping[str, Any]:
-        """The options every run shares; the methods are made and checked on the way, before anything is trained."""
+    def resolve(self, collection: Collection) -> None:
+        """Make the job of every method and number of labels, and so check it, before anything is trained."""
         source = self.sources["source"]
         named = source if isinstance(source, str) else ""
-        shared = {**self.asked.shared, "budget": self.asked.budget, "num_labels": self.asked.num_labels[0]}
-        for one in self.asked.methods:
-            job = make_job({**shared, "method": one}, collection, None, named)
-            default = make_job({**shared, "method": job.method.name}, collection, None, named).method
-            full = method_label(job.method, default)
-            self.methods.setdefault(full if self.methods else BASELINE, (job.method, folder_name(full)))
-        return {**self.asked.shared, "budget": self.asked.budget, "domain": job.domain, "network": job.network}
+        for count in self.asked.num_labels:
+            shared = {**self.asked.shared, "budget": self.asked.budget, "num_labels": count}
+            for number, one in enumerate(self.asked.methods):
+                job = make_job({**shared, "method": one}, collection, None, named)
+                full = job.method.name
+                if one != {"name": full}:
+                    usual: Method[Any] = type(job.method)()
+                    if full in METHODS.names():
+                        usual = make_job({**shared, "method": full}, collection, None, named).method
+                    full = method_label(job.method, usual)
+                label = full if number else BASELINE
+                self.slugs.setdefault(label, folder_name(full))
+                self.jobs_asked.setdefault((label, count), job)
 
     def identity(self, collection: Collection) -> dict[str, str]:
         """What all runs of a folder have in common: images, which of them judge, budget and settings."""
@@ -196,23 +203,21 @@ class _Command:
             "settings": json.dumps(settings, sort_keys=True, default=repr),
         }
 
-    def plan(self, collection: Collection, base: Mapping[str, Any], images: SharedImages) -> list[Task]:
+    def plan(self, collection: Collection, images: SharedImages) -> list[Task]:
         """The runs that the folder does not hold yet, one seed after the other."""
-        setups = [self.first_setup(collection, base, count) for count in self.asked.num_labels]
+        setups = [self.first_setup(collection, count) for count in self.asked.num_labels]
         execution = self.execution(setups[0])
         tasks = []
-        for seed in self.asked.seeds:
-            for count in self.asked.num_labels:
-                for label, (method, slug) in self.methods.items():
-                    place = run_folder(count, seed, slug)
-                    options = {**base, "method": method, "seed": seed, "num_labels": count}
-                    run = recorded_run(self.root, place, label, count, seed)
-                    if run is not None:
-                        self.runs[place] = run
-                    else:
-                        tasks.append(Task(images, self.root, place, label, options, execution))
+        for seed, count, label in product(self.asked.seeds, self.asked.num_labels, self.slugs):
+            place = run_folder(count, seed, self.slugs[label])
+            job = dataclasses.replace(self.jobs_asked[label, count], seed=seed)
+            run = recorded_run(self.root, place, label, job)
+            if run is not None:
+                self.runs[place] = run
+            else:
+                tasks.append(Task(images, self.root, place, label, job, execution))
         plan = Plan(
-            tuple(self.methods),
+            tuple(self.slugs),
             self.asked.num_labels,
             self.asked.seeds,
             self.budget,
@@ -224,14 +229,13 @@ class _Command:
         self.watch.began(plan)
         return tasks
 
-    def first_setup(self, collection: Collection, base: Mapping[str, Any], count: int) -> Setup:
+    def first_setup(self, collection: Collection, count: int) -> Setup:
         """Supervised with so many labels and the first seed, which finds what is wrong before anything is trained.
 
         Raises:
             DataError: There are too few or too many labels, or no image is left without one.
         """
-        method, _ = self.methods[BASELINE]
-        setup = set_up(collection, {**base, "method": method, "num_labels": count, "seed": self.asked.seeds[0]})
+        setup = set_up(collection, dataclasses.replace(self.jobs_asked[BASELINE, count], seed=self.asked.seeds[0]))
         if not len(setup.splits.unlabeled):
             raise DataError(
                 f"with {labels_text(count)} no image is left unlabeled, so the methods have nothing to learn from; "
@@ -266,7 +270,7 @@ class _Command:
         Raises:
             UserError: Every run failed.
         """
-        asked, names = self.asked, tuple(self.methods)
+        asked, names = self.asked, tuple(self.slugs)
         order = {(n, s, m): at for at, (n, s, m) in enumerate(product(asked.num_labels, asked.seeds, names))}
         runs = sorted(self.runs.values(), key=lambda run: order[run.num_labels, run.seed, run.method])
         if not any(run.figures for run in runs):
@@ -291,7 +295,7 @@ class _Command:
             folder=self.root if self.keep else None,
         )
         if self.keep:
-            tables = {name: to_table(method) for name, (method, _) in self.methods.items()}
+            tables = {name: to_table(self.jobs_asked[name, asked.num_labels[0]].method) for name in names}
             found.save(self.root, {"settings": _plain(asked.shared), "method_settings": tables})
         return found
 

@@ -7,16 +7,17 @@ import dataclasses
 import hashlib
 import re
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from understudy.core.budget import Budget, format_seconds
-from understudy.core.errors import UserError
+from understudy.core.config import to_table
+from understudy.core.errors import RunFolderError, UserError
 from understudy.engine.rundir import check_format, read_json, write_json
 from understudy.models.nets import Execution
 from understudy.recipes.comparison import FORMAT, Run
+from understudy.recipes.job import Job
 from understudy.recipes.one_run import Figures, run_one
 from understudy.recipes.shared_images import SharedImages
 
@@ -37,7 +38,7 @@ class Task:
     root: Path
     folder: str
     method: str
-    options: Mapping[str, Any]
+    job: Job
     execution: Execution
 
 
@@ -90,16 +91,20 @@ def run_task(task: Task) -> Run:
         Interrupted: It was asked to stop; everything is saved.
     """
     place = task.root / task.folder
-    head = {"method": task.method, "num_labels": task.options["num_labels"], "seed": task.options["seed"]}
+    head: dict[str, Any] = {"method": task.method, "num_labels": task.job.num_labels, "seed": task.job.seed}
     try:
-        figures, _ = run_one(task.images.open(), task.options, folder=place, execution=task.execution)
+        figures, _ = run_one(task.images.open(), task.job, folder=place, execution=task.execution)
     except UserError as error:
         return Run(**head, folder=task.folder, error=str(error))
     except Exception as error:  # of a method's own making, which must not take the other runs with it
         with contextlib.suppress(OSError):
             (place / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         return Run(**head, folder=task.folder, error=f"{type(error).__name__}: {error} (see {task.folder}/error.txt)")
-    write_json(place / _RECORD, {"format": FORMAT, **head, "figures": dataclasses.asdict(figures)})
+    settings = to_table(task.job.method)
+    write_json(
+        place / _RECORD,
+        {"format": FORMAT, **head, "method_settings": settings, "figures": dataclasses.asdict(figures)},
+    )
     return Run(**head, folder=task.folder, figures=figures)
 
 
@@ -108,20 +113,29 @@ def run_folder(num_labels: int, seed: int, slug: str) -> str:
     return f"runs/{f'{num_labels}-labels' if num_labels else 'labels-given'}/seed-{seed}/{slug}"
 
 
-def recorded_run(root: Path, folder: str, method: str, num_labels: int, seed: int) -> Run | None:
-    """The finished run that a folder holds, if it does."""
+def recorded_run(root: Path, folder: str, method: str, job: Job) -> Run | None:
+    """The finished run that a folder holds, if it does.
+
+    Raises:
+        RunFolderError: Its method had other settings, as another version's defaults may be, or it is damaged.
+    """
     path = root / folder / _RECORD
     if not path.exists():
         return None
     found = read_json(path)
     check_format(found, path.parent)
-    return Run(method, num_labels, seed, folder, Figures(**found["figures"]))
+    wanted, there = to_table(job.method), found["method_settings"]
+    different = sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name))
+    if different:
+        raise RunFolderError(
+            f"{path.parent} holds a run of {method} with another {' and '.join(different)}; choose another folder"
+        )
+    return Run(method, job.num_labels, job.seed, folder, Figures(**found["figures"]))
 
 
 def lost_run(task: Task, reason: str) -> Run:
     """The run of a task whose process died again and again."""
-    options = task.options
-    return Run(task.method, options["num_labels"], options["seed"], task.folder, error=reason)
+    return Run(task.method, task.job.num_labels, task.job.seed, task.folder, error=reason)
 
 
 def folder_name(label: str) -> str:

@@ -14,7 +14,7 @@ from understudy.methods.base import METHODS, Method
 from understudy.recipes.job import Job
 
 BASELINE = "supervised"
-ALL = "all"
+ALL, PLAIN = "all", "plain"
 DEFAULT_BUDGET = "60cpu-s"
 _MOST_SEEDS = 1000
 
@@ -84,15 +84,20 @@ def _methods(asked: str | Sequence[str | Method[Any]]) -> list[str | Method[Any]
         ConfigError: There are none, or a name is unknown.
     """
     given = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(asked)
-    given = [one for item in given for one in (METHODS.names() if item == ALL else [item])]
+    given = [one for item in given for one in (_all() if item == ALL else [item])]
     for one in given:
         if not isinstance(one, Method):
             METHODS.get(str(one))
     if not any(_name(one) != BASELINE for one in given):
-        raise ConfigError(f"no method to compare with supervised was given; allowed: all, {', '.join(METHODS.names())}")
+        raise ConfigError(f"no method to compare with supervised was given; allowed: all, {', '.join(_all())}")
     baseline = next((one for one in given if _name(one) == BASELINE), BASELINE)
     result: list[str | Method[Any]] = [baseline]
     return result + [one for one in dict.fromkeys(given) if one != baseline]
+
+
+def _all() -> list[str]:
+    """The methods that learn classes; those that learn features alone are where others start from."""
+    return [name for name in METHODS.names() if not METHODS.get(name).pretext]
 
 
 def _name(one: str | Method[Any]) -> str:
@@ -131,6 +136,9 @@ def _knobs(
                 own.append((name, method))
             elif method:
                 notes.append(f"The settings of method {name} change nothing, since it is not compared.")
+        elif key == "recipe":
+            if (value if isinstance(value, str) else value.get("name", PLAIN)) != PLAIN:
+                raise ConfigError("a comparison trains every method in one run from fresh weights; leave out recipe")
         elif key in settings:
             shared[key] = {"name": value} if key == "optimizer" and isinstance(value, str) else value
         elif isinstance(value, Mapping) and key in METHODS.names():

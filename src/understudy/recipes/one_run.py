@@ -1,4 +1,4 @@
-"""One trained and judged run: images, options and a budget in, figures and predictions of the test images out."""
+"""One trained and judged run: images and a job in, figures and predictions of the test images out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from understudy.engine.stage import Stage
 from understudy.engine.state import TrainState
 from understudy.evaluation.metrics import balanced_accuracy
 from understudy.models.nets import Execution
-from understudy.recipes.job import Job, as_training_data, initial_network, make_job
+from understudy.recipes.job import Job, as_training_data, initial_network
 
 _PROGRESS_S = 0.5
 _PROGRESS, _PREDICTIONS = "progress.json", "predictions.npz"
@@ -108,7 +108,7 @@ class Setup:
 
 def run_one(
     collection: Collection,
-    options: Mapping[str, Any],
+    job: Job,
     *,
     folder: Path | None = None,
     execution: Execution | None = None,
@@ -118,7 +118,7 @@ def run_one(
 
     Args:
         collection: Images with their test part.
-        options: Any field of `Job`; `budget` is this run's, `seed` draws the labels and the initial weights.
+        job: Its `budget` is this run's, its `seed` draws the labels to keep and the initial weights.
         folder: Where the run is kept: finished it is loaded, interrupted it goes on.
         execution: How a run to compare with was executed.
 
@@ -126,7 +126,7 @@ def run_one(
         UserError: The options, the images or the folder cannot be used.
         Interrupted: Ctrl-C or SIGTERM came while a folder was given; everything is saved.
     """
-    setup = set_up(collection, options)
+    setup = set_up(collection, job)
     stage, splits = setup.stage, setup.splits
     watchers = list(observe)
     quality = None
@@ -153,16 +153,15 @@ def run_one(
     return figures, predicted
 
 
-def set_up(collection: Collection, options: Mapping[str, Any]) -> Setup:
-    """The run that the options ask for, up to its first step.
+def set_up(collection: Collection, job: Job) -> Setup:
+    """The run up to its first step.
 
     Raises:
-        UserError: The options or the images cannot be used.
+        UserError: The job does not suit the images.
     """
-    job, hidden = make_job(options, collection, None), None
+    hidden = None
     if job.num_labels:
         collection, hidden = simulate(collection, job.num_labels, job.seed, **job.simulation())
-        job = make_job(options, collection, None)  # what is left to choose may depend on how many labels there are
     splits = split(collection, job.seed)
     data = as_training_data(collection, splits, job.domain)
     stage = Stage(

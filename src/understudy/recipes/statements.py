@@ -104,7 +104,7 @@ def _costs(found: Comparison) -> list[str]:
     if not found.is_timed:
         return [f"The budget is a number of steps, so costs differ, as a share of supervised's: {named}."]
     return [
-        f"Not all costs are within {100 * COST_TOLERANCE:.0f} % of supervised's, which explains part of it: {named}."
+        f"Not all costs are within {100 * COST_TOLERANCE:.0f} % of supervised's, which may explain a gain: {named}."
     ]
 
 
