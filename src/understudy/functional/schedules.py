@@ -13,6 +13,16 @@ def ramp_up(progress: float, end: float) -> float:
     return 1.0 if end <= 0 else min(1.0, max(0.0, progress / end))
 
 
+def cosine_ramp_up(progress: float, end: float) -> float:
+    """From 0 to 1 along half a cosine, reached at progress `end`; 1 from the start when `end` is 0."""
+    return 0.5 - 0.5 * math.cos(math.pi * ramp_up(progress, end))
+
+
+def gaussian_ramp_up(progress: float, end: float) -> float:
+    """exp(-5 (1 - T)^2), where T rises from 0 to 1 at progress `end`; 1 from the start when `end` is 0."""
+    return math.exp(-5 * (1 - ramp_up(progress, end)) ** 2)
+
+
 def cosine_decay(progress: float, final: float) -> float:
     """From 1 to `final` along half a cosine."""
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
