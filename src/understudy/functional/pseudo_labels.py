@@ -15,8 +15,10 @@ def confidence_and_label(probs: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n"
     return confidence, label
 
 
-def above_threshold(confidence: Float[Tensor, "n"], threshold: float) -> Float[Tensor, "n"]:
-    """1 where the confidence reaches the threshold, else 0."""
+def above_threshold(
+    confidence: Float[Tensor, "n"], threshold: float | Float[Tensor, ""] | Float[Tensor, "n"]
+) -> Float[Tensor, "n"]:
+    """1 where the confidence reaches the threshold, or the row's own one, else 0."""
     return (confidence >= threshold).to(confidence.dtype)
 
 

@@ -1,0 +1,98 @@
+"""AdaMatch: predictions on the pool are aligned to those on labeled rows, and judged by their confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from understudy.core import distributed
+from understudy.core.config import Knob
+from understudy.core.types import Batch, Loss, Step
+from understudy.functional.alignment import Alignment
+from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
+from understudy.functional.schedules import cosine_ramp_up
+from understudy.methods.base import AlignedMemory, Judged, WeakToStrong, register
+from understudy.models.nets import Networks
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class AdaMatch(WeakToStrong[AlignedMemory]):
+    """AdaMatch (Berthelot et al., 2022), section 3, for labeled and unlabeled rows of one domain.
+
+    FixMatch with three changes. Logits of labeled rows are drawn anew for each logit between those of a forward of
+    labeled rows alone and those of a forward of labeled and unlabeled rows together (random logit interpolation).
+    Predictions on the pool are aligned to the running mean of predictions on labeled rows. An image counts if its
+    aligned confidence reaches `threshold` times the mean confidence on the weak labeled views (relative threshold).
+    Labeled rows are seen weak and strong, and the unlabeled loss ramps up as 1/2 - cos(min(pi, 2 pi t/T)) / 2.
+
+    Differs from the paper: the labeled predictions that set alignment and threshold come from the network that
+    predicts the pool, on the same weak views; with `teacher="concat"` they are the interpolated ones, as in the paper.
+    `Alignment(target="running")` in other methods takes the labeled predictions of the training forward, one step
+    later. Both running means decay alike, where the authors' code averages the pool's over the last 128 steps. The
+    two labeled losses are averaged and the targets are classes, as in the authors' code; the paper adds the losses and
+    writes probabilities. `mu` is the authors' for semi-supervised learning. The labeled rows' extra views and forward
+    are what the algorithm costs beyond FixMatch; without batch norm the interpolation does nothing.
+    """
+
+    paper: ClassVar[str] = "Berthelot et al., 2022, https://arxiv.org/abs/2106.04732"
+    summary: ClassVar[str] = "FixMatch aligned to predictions on labeled rows, with a threshold relative to their own."
+    use_when: ClassVar[str] = "where the pool looks different from the labeled images, or classes are unequally common"
+
+    mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 3
+    threshold: Annotated[float, Knob("tau, a share of the mean labeled confidence", 0, 1, probe=0.0)] = 0.9
+    ramp_up_end: Annotated[float, Knob("share of training at which lambda_u counts fully", 0, 1, probe=0.0)] = 0.5
+    alignment: Alignment = field(default_factory=lambda: Alignment(target="running"))
+
+    def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
+        """Section 3.5 on one step."""
+        judged, strong = self.forwards(nets, batch, memory)
+        supervised = (self.labeled_term(judged.labeled, batch) + self.labeled_term(strong, batch)) / 2
+        ramp = cosine_ramp_up(step.progress, self.ramp_up_end)
+        return self.as_loss(batch, judged, {"supervised": supervised}, ramp=ramp)
+
+    def forwards(self, nets: Networks, batch: Batch, memory: AlignedMemory) -> tuple[Judged, Float[Tensor, "b k"]]:
+        """The judged batch, and the interpolated logits of the strong labeled views."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        weak = labeled.view("weak")
+        views = torch.cat((weak, labeled.view("strong")))
+        with nets.still_statistics():
+            (alone,) = nets.logits(views)
+        if self.teacher == "concat":
+            joint, logits_u, strong = nets.logits(views, unlabeled.view("weak"), unlabeled.view("strong"))
+            logits = self.interpolated(alone, joint, batch)
+            probs, targets, weight = self.compared(logits[: len(weak)], logits_u, batch, memory)
+            rows, scale = torch.arange(len(weight), device=weight.device), weight
+        else:
+            predicted = nets.predict(torch.cat((weak, unlabeled.view("weak"))), by=self.teacher)
+            probs, targets, weight = self.compared(predicted[: len(weak)], predicted[len(weak) :], batch, memory)
+            rows, scale = unlabeled.select(weight)
+            joint, strong = nets.logits(views, unlabeled.view("strong", rows))
+            logits = self.interpolated(alone, joint, batch)
+        return Judged(logits[: len(weak)], probs, targets, weight, rows, scale, strong), logits[len(weak) :]
+
+    def interpolated(
+        self, alone: Float[Tensor, "n k"], joint: Float[Tensor, "n k"], batch: Batch
+    ) -> Float[Tensor, "n k"]:
+        """Equation 3: each logit at a place between the two that is drawn for it."""
+        half, num_classes = len(alone) // 2, alone.shape[-1]
+        shape = (half * distributed.world_size(), 2, num_classes)
+        draws = distributed.share(batch.random("logit interpolation").random(shape, dtype="float32"))
+        place = torch.from_numpy(draws).to(alone.device).transpose(0, 1).reshape(alone.shape)
+        return torch.lerp(joint, alone, place)
+
+    @torch.no_grad()
+    def compared(
+        self, labeled: Float[Tensor, "b k"], unlabeled: Float[Tensor, "u k"], batch: Batch, memory: AlignedMemory
+    ) -> tuple[Tensor, Tensor, Float[Tensor, "u"]]:
+        """Predictions, classes after alignment, and 1 where their confidence reaches the relative threshold."""
+        known, probs = labeled.softmax(-1), unlabeled.softmax(-1)
+        self.alignment.observe_labeled(known, memory.balance)
+        aligned = self.alignment(probs, memory.balance, batch.labeled.class_counts)
+        confidence, label = confidence_and_label(aligned)
+        level = distributed.mean(confidence_and_label(known)[0].mean())
+        return probs, label, above_threshold(confidence, self.threshold * level)

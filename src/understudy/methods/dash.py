@@ -1,0 +1,104 @@
+"""Dash: an unlabeled image counts while its loss is below a threshold that starts from the labels' and falls."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from understudy.core import distributed
+from understudy.core.config import Knob
+from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
+from understudy.functional.losses import cross_entropy
+from understudy.functional.pseudo_labels import sharpen
+from understudy.functional.schedules import averaging_decay_of
+from understudy.methods.base import AlignedMemory, WeakToStrong, register
+from understudy.models.nets import Networks
+
+MEMORY_OF_WARM_UP = 0.9  # decay of the labeled loss's running mean: short, since the loss after the warm-up is wanted
+
+
+class LabeledLoss(AlignedMemory):
+    """The labeled loss that the first phase ended with, and when that was; without one, the loss of a fair guess."""
+
+    updates: Float[Tensor, ""]
+    loss: Float[Tensor, ""]
+    end: Float[Tensor, ""]
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("updates", torch.tensor(0.0))
+        self.register_buffer("loss", torch.tensor(math.log(num_classes)))
+        self.register_buffer("end", torch.tensor(0.0))
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Dash(WeakToStrong[LabeledLoss]):
+    """Dash (Xu et al., 2021), algorithm 1 on FixMatch.
+
+    L = H(y_b, p(weak(x_b))) + lambda_u mean_u 1(H(y_u, q_u) <= rho_t) H(y_u, p(strong(u))), with q_u = p(weak(u)) and
+    rho_t = max(rho_min, C gamma^-(t-1) rho_hat), where rho_hat is the labeled loss after the supervised first phase.
+    The target y_u is q_u sharpened by `temperature` until rho_t has reached rho_min, and its class from then on.
+
+    Differs from the paper: t counts `num_reductions` equal shares of the second phase, by default as many as the
+    paper's 1,024 epochs have ninths, since a count of epochs would leave a short run with a threshold that never
+    falls. rho_hat is the running mean of the first phase's own labeled losses, which costs no pass over the labels; a
+    run without a first phase starts from log k. (A widely used implementation measures rho_hat on the test images and
+    their labels.) Rows that do not count stay in the denominator, as in FixMatch.
+    """
+
+    paper: ClassVar[str] = "Xu et al., 2021, https://arxiv.org/abs/2109.00650"
+    summary: ClassVar[str] = "Train on images whose loss is below a threshold that starts from the labels' and falls."
+    use_when: ClassVar[str] = "where few predictions are confident early, and a fixed threshold would idle"
+
+    rho_min: Annotated[float, Knob("loss that the threshold never falls below", 0, probe=1.0)] = 0.05
+    gamma: Annotated[float, Knob("factor by which the threshold falls each time", 1, probe=1.01)] = 1.27
+    c: Annotated[float, Knob("the threshold's start, in losses of the labeled rows", 0, probe=20.0)] = 1.0001
+    num_reductions: Annotated[int, Knob("times the threshold falls, the last ones to no effect", 1, probe=2)] = 114
+    temperature: Annotated[float, Knob("sharpening of the targets until rho_min is reached", 0, probe=2.0)] = 0.5
+
+    def memory(self, spec: DataSpec) -> LabeledLoss:
+        """The labeled loss of the first phase."""
+        return LabeledLoss(spec.num_classes)
+
+    def first_phase(self) -> tuple[Objective, ...]:
+        """The supervised step, which also remembers its loss."""
+        return (Objective(self.warm_up),)
+
+    def warm_up(self, nets: Networks, batch: Batch, memory: LabeledLoss, step: Step) -> Loss:
+        """The labeled term alone, after its cross-entropy entered the running mean."""
+        labeled = batch.labeled
+        (logits,) = nets.logits(labeled.view())
+        with torch.no_grad():
+            keep = averaging_decay_of(memory.updates, MEMORY_OF_WARM_UP)
+            memory.updates.add_(1)
+            memory.loss.lerp_(distributed.mean(cross_entropy(logits, labeled.targets, labeled.weight)), 1 - keep)
+            memory.end.fill_(step.progress)
+        return Loss({"supervised": self.labeled_term(logits, batch)})
+
+    def loss(self, nets: Networks, batch: Batch, memory: LabeledLoss, step: Step) -> Loss:
+        """Algorithm 1 on one step."""
+        rho = self.threshold(memory, step)
+        judged = self.judged(nets, batch, memory, lambda _, aligned: self.judge(aligned, rho))
+        return self.as_loss(batch, judged, {"supervised": self.labeled_term(judged.labeled, batch)}, threshold=rho)
+
+    def threshold(self, memory: LabeledLoss, step: Step) -> Float[Tensor, ""]:
+        """rho_t, the loss up to which an unlabeled row counts."""
+        done = (step.progress - memory.end) / (1 - memory.end).clamp(min=1e-6)
+        reductions = (self.num_reductions * done.clamp(0, 1)).floor()
+        return (self.c * memory.loss * self.gamma**-reductions).clamp(min=self.rho_min)
+
+    def judge(
+        self, aligned: Float[Tensor, "u k"], rho: Float[Tensor, ""]
+    ) -> tuple[Float[Tensor, "u k"], Float[Tensor, "u"]]:
+        """The target of each row, and 1 where the prediction's cross-entropy to it is at most rho."""
+        classes = F.one_hot(aligned.argmax(-1), aligned.shape[-1]).to(aligned.dtype)
+        targets = torch.where(rho <= self.rho_min, classes, sharpen(aligned, self.temperature))
+        losses = -(targets * aligned.clamp(min=torch.finfo(aligned.dtype).tiny).log()).sum(-1)
+        return targets, (losses <= rho).to(aligned.dtype)
