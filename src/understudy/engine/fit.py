@@ -52,6 +52,7 @@ class Trained:
         history: One line per evaluation: step, progress, mean losses and metrics, accuracy on the images that choose.
         stopped: Why training ended before its budget, or an empty text.
         rounds: One line per run of a recipe that makes several: what it was, and its figures.
+        network_name: What the classifier is called, where a recipe trained another than its stage's.
     """
 
     model: nn.Module
@@ -62,6 +63,7 @@ class Trained:
     history: tuple[dict[str, Any], ...]
     stopped: str = ""
     rounds: tuple[dict[str, Any], ...] = ()
+    network_name: str = ""
 
 
 def fit(

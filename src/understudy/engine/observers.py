@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from understudy.core.budget import Budget, Cost
-from understudy.core.types import Loss, Step
+from understudy.core.types import Loss, PseudoLabels, Step
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a recipe of several runs has to tell when one of them has ended.
+
+    Args:
+        number: 0 is the first teacher.
+        line: Its figures, as in `Trained.rounds`.
+        pseudo_labels: Those it was trained on, by pool position.
+    """
+
+    number: int
+    line: Mapping[str, Any]
+    pseudo_labels: PseudoLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,7 @@ class Report:
         spent: Time spent so far, resumed parts included.
         evaluation: The line of the history written at this step, if one was.
         pictures: Images (n, c, h, w) in [0, 1] that the method has to show at an evaluation, such as generated ones.
+        round: The round of a recipe that ended with this step; such a report has no losses.
     """
 
     run: str
@@ -35,6 +52,7 @@ class Report:
     budget: Budget
     evaluation: Mapping[str, float] | None
     pictures: Mapping[str, Tensor] = field(default_factory=dict)
+    round: Round | None = None
 
 
 Observer = Callable[[Report], None]
@@ -50,20 +68,24 @@ class PseudoLabelQuality:
         self._seen = self._counted = self._judged = self._right = 0
 
     def __call__(self, report: Report) -> None:
-        """Take in one step; a line is added to `rounds` at every evaluation."""
+        """Take in one step or round; a line is added to `rounds` at every evaluation, and for every round."""
         for loss in report.losses:
-            found = loss.pseudo_labels
-            if found is None:
-                continue
-            counts = (found.weight > 0).cpu().numpy()
-            truth = self._hidden[found.ids.cpu().numpy()]
-            judged = counts & (truth >= 0)
-            self._seen += len(counts)
-            self._counted += int(counts.sum())
-            self._judged += int(judged.sum())
-            self._right += int((found.labels.cpu().numpy() == truth)[judged].sum())
-        if report.evaluation is not None and self._seen:
+            if loss.pseudo_labels is not None:
+                self._count(loss.pseudo_labels)
+        line: dict[str, float] = {"progress": report.progress}
+        if report.round is not None and report.round.pseudo_labels is not None:
+            line["round"] = report.round.number
+            self._count(report.round.pseudo_labels)
+        if (report.evaluation is not None or "round" in line) and self._seen:
             accuracy = self._right / self._judged if self._judged else float("nan")
-            line = {"progress": report.progress, "coverage": self._counted / self._seen}
-            self.rounds.append(line | {"pseudo_label_accuracy": accuracy})
+            self.rounds.append(line | {"coverage": self._counted / self._seen, "pseudo_label_accuracy": accuracy})
             self._seen = self._counted = self._judged = self._right = 0
+
+    def _count(self, found: PseudoLabels) -> None:
+        counts = (found.weight > 0).cpu().numpy()
+        truth = self._hidden[found.ids.cpu().numpy()]
+        judged = counts & (truth >= 0)
+        self._seen += len(counts)
+        self._counted += int(counts.sum())
+        self._judged += int(judged.sum())
+        self._right += int((found.labels.cpu().numpy() == truth)[judged].sum())

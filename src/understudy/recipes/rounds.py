@@ -1,0 +1,355 @@
+"""Rounds: a teacher labels the pool, a fresh student learns from true and pseudo-labels, and is the next teacher."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from understudy.core.config import Knob, to_table
+from understudy.core.errors import ConfigError
+from understudy.core.types import PseudoLabels, Step
+from understudy.data.training import TrainingData
+from understudy.engine.execution import pick_device
+from understudy.engine.fit import Trained, fit
+from understudy.engine.observers import Observer, Report, Round
+from understudy.engine.predict import predict
+from understudy.engine.rundir import RunFolder, write_json
+from understudy.engine.stage import Settings, Stage
+from understudy.evaluation.paired import mcnemar
+from understudy.methods.supervised import Supervised
+from understudy.models.nets import Execution
+from understudy.recipes.base import Purse, Recipe
+from understudy.recipes.pool_labels import BALANCES, PoolLabels, predict_pool, times_kept, with_pseudo_labels
+from understudy.recipes.teacher_gate import Opinion, crossfit_opinion, validation_opinion
+
+_LEAST_ROUNDS = 2
+_SURE_OF_HARM = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """What is trained on pseudo-labels.
+
+    Args:
+        network: Its initial weights.
+        noisy: The same with whatever disturbs it in training alone.
+        network_name: What it is called.
+        note: A sentence worth saying of it, or an empty text.
+    """
+
+    network: nn.Module
+    noisy: nn.Module
+    network_name: str
+    settings: Settings
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Recipe):
+    """What self-training and Noisy Student share.
+
+    The teacher gets `teacher_share` of the budget and each round an equal part of what is left; training, labeling the
+    pool and judging are all paid from it. Without images that may choose, a tenth of what the teacher left goes into
+    asking whether it is better than chance. The loss of a student is (L_true + lambda_u L_pseudo) / (1 + lambda_u).
+
+    All runs are supervised: of the stage's method they take the criterion and the decay of the averaged weights. A
+    student starts from initial weights, never from its teacher's, so that it cannot simply keep what the teacher
+    believes. Where images may choose, rounds stop when those images see harm or no gain, and the best round is
+    returned, which may be the first teacher; else rounds stop when labels no longer change, and the last is returned.
+    """
+
+    num_rounds: Annotated[int, Knob("students trained, one after another, at most", 1)] = 3
+    teacher_share: Annotated[float, Knob("share of the budget for the first teacher", 0.01, 0.99)] = 0.3
+    threshold: Annotated[float, Knob("confidence from which on a label is kept", 0, 1)] = 0.9
+    top_share: Annotated[float, Knob("share of each predicted class kept at most, the most confident", 0.001, 1)] = 1.0
+    balance: Annotated[
+        str, Knob("cap classes at their quota; duplicate also repeats rows of the smaller ones", choices=BALANCES)
+    ] = "none"
+    quota: Annotated[
+        float, Knob("most rows of a class, as a multiple of its share of the labels times all rows kept", 0.01)
+    ] = 1.0
+    labels: Annotated[str, Knob("class, or probabilities of all classes, as target", choices=("hard", "soft"))] = "hard"
+    lambda_u: Annotated[float, Knob("weight of the pseudo-labels' loss; that of the true labels is 1", 0)] = 1.0
+    labeled_share: Annotated[float, Knob("share of truly labeled rows in a batch, which repeats them", 0, 0.99)] = 0.25
+    gate: Annotated[float, Knob("largest p-value at which a teacher counts as better than chance", 0, 1)] = 0.05
+    least_changed: Annotated[float, Knob("share of the pool's labels that must change for another round", 0, 1)] = 0.01
+    least_gain: Annotated[float, Knob("gain on images that choose that must be passed for another round", 0, 1)] = 0.0
+
+    def student(self, stage: Stage) -> Student:
+        """The student of every round."""
+        raise NotImplementedError
+
+    def train(
+        self,
+        stage: Stage,
+        folder: Path | None = None,
+        *,
+        observe: Sequence[Observer] = (),
+        execution: Execution | None = None,
+    ) -> Trained:
+        """The best round, or the last where no images may choose.
+
+        Raises:
+            ConfigError: There is no unlabeled row.
+        """
+        if not len(stage.data.unlabeled):
+            raise ConfigError(
+                f"recipe {self.name} labels unlabeled images and there are none; give some, or take the recipe plain"
+            )
+        if folder is None:
+            return _Run(self, stage, None, observe, execution).train()
+        run_folder = RunFolder(folder)
+        with run_folder.claim():
+            run_folder.recognize({"recipe": repr(sorted(to_table(self).items())), **stage.identity()})
+            return _Run(self, stage, folder, observe, execution).train()
+
+
+@dataclass(frozen=True, eq=False)
+class _Classifier:
+    """A finished run, what images that may choose say of it, and the labels it was trained on."""
+
+    number: int
+    trained: Trained
+    right: NDArray[np.bool_]
+    labels: PoolLabels | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        return float(self.right.mean()) if len(self.right) else None
+
+
+class _Run:
+    """One call of the recipe: what is spent, which classifiers there are, and the lines about them."""
+
+    def __init__(
+        self,
+        recipe: Rounds,
+        stage: Stage,
+        folder: Path | None,
+        observe: Sequence[Observer],
+        execution: Execution | None,
+    ) -> None:
+        method = stage.settings.method
+        plain = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
+        self.recipe = recipe
+        self.stage = dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, method=plain))
+        self.folder, self.observe, self.execution = folder, observe, execution
+        self.device = pick_device(stage.settings.device)
+        self.purse = Purse(stage.budget, folder)
+        self.lines: list[dict[str, Any]] = []
+
+    def train(self) -> Trained:
+        """Teacher, gate, rounds."""
+        teacher = best = last = self.first_teacher()
+        opinion = self.opinion(teacher)
+        if opinion.is_useless(self.recipe.gate):
+            note = f"{opinion.text}; no image was labeled"
+            self.tell(teacher)
+            return self.conclude(teacher, note)
+        self.tell(teacher, note=opinion.text)
+        student = self.recipe.student(self.stage)
+        stopped = ""
+        for number in range(1, self.recipe.num_rounds + 1):
+            labels = self.label(last, number)
+            stopped = self.why_not_train(labels, last, number)
+            if stopped:
+                break
+            last = self.round(student, labels, last, number)
+            stopped = self.why_not_go_on(best, last)
+            if last.accuracy is None or last.accuracy >= (best.accuracy or 0.0):
+                best = last
+            if stopped:
+                break
+        return self.conclude(best, stopped)
+
+    # The runs.
+
+    def first_teacher(self) -> _Classifier:
+        """The classifier that true labels alone give."""
+        name = "teacher"
+        stage = dataclasses.replace(self.stage, name=name, budget=self.purse.grant(name, self.recipe.teacher_share))
+        trained = self.fit(stage, self.execution)
+        self.execution = dataclasses.replace(trained.execution, chunks=1)
+        return self.classifier(0, trained)
+
+    def round(self, student: Student, labels: PoolLabels, teacher: _Classifier, number: int) -> _Classifier:
+        """A student of these labels, and the line about it."""
+        recipe, name = self.recipe, f"round {number}"
+        budget = self.purse.grant(name, 1 / (recipe.num_rounds - number + 1))
+        data = with_pseudo_labels(self.stage.data, labels, lambda_u=recipe.lambda_u, labeled_share=recipe.labeled_share)
+        stage = Stage(
+            name=name,
+            settings=student.settings,
+            data=data,
+            network=student.noisy,
+            network_name=student.network_name,
+            budget=budget,
+        )
+        same = type(student.network) is type(self.stage.network)
+        trained = self.fit(stage, self.execution if same else None)
+        quiet = copy.deepcopy(student.network)
+        quiet.load_state_dict(trained.model.state_dict())
+        trained = dataclasses.replace(trained, model=quiet.to(self.device).eval(), network_name=student.network_name)
+        found = self.classifier(number, trained, labels)
+        self.tell(found, changed=None if teacher.labels is None else labels.changed_since(teacher.labels))
+        return found
+
+    def fit(self, stage: Stage, execution: Execution | None) -> Trained:
+        """A run of the recipe in a folder of its own, paid for."""
+        folder = None if self.folder is None else self.folder / stage.name.replace(" ", "-")
+        return self.purse.pay(fit(stage, folder, observe=self.observe, execution=execution))
+
+    def classifier(self, number: int, trained: Trained, labels: PoolLabels | None = None) -> _Classifier:
+        """The run with what images that may choose say of it."""
+        data = self.stage.data
+        found = predict(trained.model, data, data.choose, device=self.device, execution=trained.execution)
+        return _Classifier(number, trained, found.argmax(-1) == data.choose_targets, labels)
+
+    # What the pool is given.
+
+    def label(self, teacher: _Classifier, number: int) -> PoolLabels:
+        """The teacher's labels for this round; once they are on disk, they are what is trained on."""
+        path = None if self.folder is None else self.folder / f"round-{number}" / "pseudo_labels.npz"
+        if path is not None and path.exists():
+            return PoolLabels.load(path)
+        recipe, data = self.recipe, self.stage.data
+        found = predict_pool(
+            teacher.trained.model,
+            data,
+            soft=recipe.labels == "soft",
+            device=self.device,
+            execution=teacher.trained.execution,
+        )
+        kept = times_kept(
+            found.label,
+            found.confidence,
+            _class_shares(data),
+            threshold=recipe.threshold,
+            top_share=recipe.top_share,
+            balance=recipe.balance,
+            quota=recipe.quota,
+        )
+        found = dataclasses.replace(found, weight=kept)
+        if path is not None:
+            found.save(path)
+        return found
+
+    # Decisions.
+
+    def opinion(self, teacher: _Classifier) -> Opinion:
+        """Whether the teacher is better than chance."""
+        data, level = self.stage.data, self.recipe.gate
+        if level >= 1:
+            return Opinion(0.0, "")
+        if len(data.choose):
+            found = validation_opinion(teacher.right, data.choose_targets, len(data.classes), level)
+            if found is not None:
+                return found
+        return crossfit_opinion(self.stage, self.purse, self.fit_fold, self.device, level)
+
+    def fit_fold(self, stage: Stage) -> Trained:
+        """A run on half of the labels, which judges and is thrown away."""
+        return self.fit(stage, self.execution)
+
+    def why_not_train(self, labels: PoolLabels, teacher: _Classifier, number: int) -> str:
+        """Why these labels are no reason for a round, or an empty text."""
+        classes, count = self.stage.data.classes, len(labels.ids)
+        who = "the first teacher" if teacher.number == 0 else f"the student of round {teacher.number}"
+        if len(named := np.unique(labels.label)) == 1:
+            return f"{who} takes all {count:,} unlabeled images for {classes[named[0]]!r}, which teaches nothing"
+        if not labels.kept.any():
+            most = float(labels.confidence.max())
+            return (
+                f"{who} is confident of none of the {count:,} unlabeled images: the highest confidence is {most:.3f} "
+                f"and recipe.threshold is {self.recipe.threshold:g}; lower it"
+            )
+        if number > _LEAST_ROUNDS and teacher.labels is not None:
+            changed = labels.changed_since(teacher.labels)
+            if changed < self.recipe.least_changed:
+                return f"converged: {100 * changed:.2f} % of the pseudo-labels changed after round {teacher.number}"
+        return ""
+
+    def why_not_go_on(self, best: _Classifier, last: _Classifier) -> str:
+        """What images that may choose say against another round, or an empty text."""
+        if best.accuracy is None or last.accuracy is None or last.number == self.recipe.num_rounds:
+            return ""
+        figures = f"{100 * best.accuracy:.1f} to {100 * last.accuracy:.1f} % of {len(last.right):,} validation images"
+        worse, better = int((best.right & ~last.right).sum()), int((last.right & ~best.right).sum())
+        if worse > better and mcnemar(better, worse) < _SURE_OF_HARM:
+            return f"round {last.number} did harm: accuracy fell from {figures}"
+        if last.number >= _LEAST_ROUNDS and last.accuracy - best.accuracy <= self.recipe.least_gain:
+            return f"diminishing returns: round {last.number} took accuracy from {figures}"
+        return ""
+
+    # What is told.
+
+    def tell(self, one: _Classifier, *, changed: float | None = None, note: str = "") -> None:
+        """The line about a finished run, kept and given to whoever watches."""
+        data, labels = self.stage.data, one.labels
+        line: dict[str, Any] = {
+            "round": one.number,
+            "name": f"round {one.number}" if one.number else "teacher",
+            "validation_accuracy": one.accuracy,
+        }
+        pseudo_labels = None
+        if labels is not None:
+            kept = labels.kept
+            line |= {
+                "coverage": labels.coverage,
+                "labels_changed": changed,
+                "num_pseudo_labels": int(kept.sum()),
+                "pseudo_labels_per_class": labels.counts(len(data.classes)),
+                "mean_confidence": float(labels.confidence[kept].mean()),
+            }
+            position = len(data.labeled) + torch.arange(len(labels.ids))
+            pseudo_labels = PseudoLabels(position, torch.from_numpy(labels.label), torch.from_numpy(kept).float())
+        line |= {"steps": one.trained.steps, "cpu_s": one.trained.cost.cpu_s, "wall_s": one.trained.cost.wall_s}
+        if note:
+            line["note"] = note
+        self.lines.append(line)
+        if self.folder is not None:
+            write_json(self.folder / "rounds.json", self.lines)
+        report = Report(
+            line["name"],
+            Step(max(0, one.trained.steps - 1), 1.0),
+            (),
+            1.0,
+            2,
+            self.purse.cost,
+            self.stage.budget,
+            None,
+            round=Round(one.number, line, pseudo_labels),
+        )
+        for observer in self.observe:
+            observer(report)
+
+    def conclude(self, best: _Classifier, stopped: str) -> Trained:
+        """The classifier that is returned, with the cost of all."""
+        for line in self.lines:
+            line["returned"] = line["round"] == best.number
+        if best.accuracy is None and best.number:
+            self.lines[-1]["note"] = "the last round is returned, since no images may choose among them"
+        if self.folder is not None:
+            write_json(self.folder / "rounds.json", self.lines)
+        return dataclasses.replace(
+            best.trained,
+            steps=self.purse.spent_steps,
+            cost=self.purse.cost,
+            stopped=stopped,
+            rounds=tuple(self.lines),
+        )
+
+
+def _class_shares(data: TrainingData) -> NDArray[np.float64]:
+    """How common each class is among the true labels."""
+    counts = data.class_counts.numpy(force=True).astype(np.float64)
+    return counts / counts.sum()  # type: ignore[no-any-return]
