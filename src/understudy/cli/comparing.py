@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 REQUEST = "request.json"
 _LINE_S = 10.0
 _PER_SECOND = 2
+_BAR_WIDTH = 20
+_ENOUGH_TO_TELL = 0.1
 
 
 class Watch(Protocol):
@@ -216,33 +219,39 @@ class State:
 
     def seconds_left(self) -> float | None:
         """Wall seconds until the end, from the budget or from the runs that ended; None when nothing is known."""
-        each = self.plan.budget.wall_s or self.plan.budget.cpu_s
-        if self._wall:
-            each = statistics.fmean(self._wall)
+        running = self.running()
+        walls = self._wall or [wall_s / done for _, done, wall_s in running if done > _ENOUGH_TO_TELL]
+        each = statistics.fmean(walls) if walls else self.plan.budget.wall_s or self.plan.budget.cpu_s
         if each is None:
             return None
-        left = [task for task in self.plan.left if task.folder not in self.ended]
-        done = sum(share for _, share in self.running())
-        return each * max(0.0, len(left) - done) / min(self.plan.jobs, max(1, len(left)))
+        left = self.total - len(self.ended)
+        done = sum(done for _, done, _ in running)
+        return each * max(0.0, left - done) / min(self.plan.jobs, max(1, left))
 
-    def running(self) -> list[tuple[str, float]]:
-        """The runs at work, in words, each with the share of it that is done."""
+    def running(self) -> list[tuple[str, float, float]]:
+        """The runs at work, in words, each with the share of it that is done and the wall seconds that took."""
         from understudy.recipes.one_run import read_progress
         from understudy.recipes.statements import labels_text
 
-        left = [task for task in self.plan.left if task.folder not in self.ended]
+        left = (task for task in self.plan.left if task.folder not in self.ended)
         found = []
-        for task in left[: self.plan.jobs]:  # tasks are handed out in order
-            done = float(read_progress(task.root / task.folder).get("done", 0.0))
-            found.append((f"{task.method}, {labels_text(task.job.num_labels)}, seed {task.job.seed}", done))
+        for task in islice(left, self.plan.jobs):  # tasks are handed out in order
+            progress = read_progress(task.root / task.folder)
+            name = f"{task.method}, {labels_text(task.job.num_labels)}, seed {task.job.seed}"
+            found.append((name, float(progress.get("done", 0.0)), float(progress.get("wall_s", 0.0))))
         return found
 
     def at_work(self) -> list[Text]:
         """Lines about the runs at work and the time left."""
-        lines = [Text(f"{name}: {100 * done:.0f} %", style="dim") for name, done in self.running()]
+        lines = [Text(f"{_bar(done)} {100 * done:3.0f} %  {name}", style="dim") for name, done, _ in self.running()]
         seconds = self.seconds_left()
         left = "" if seconds is None else f", about {clock(seconds)} left"
         return [*lines, Text(f"{len(self.ended)} of {self.total} runs{left}")]
+
+
+def _bar(done: float) -> str:
+    filled = round(_BAR_WIDTH * done)
+    return "━" * filled + " " * (_BAR_WIDTH - filled)
 
 
 def live_table(state: State) -> RenderableType:
