@@ -56,7 +56,8 @@ class Alignment(Config):
         """The aligned predictions, after the running means took in these rows of all processes."""
         if self.target == "none":
             return probs
-        given = class_counts / class_counts.sum()
+        given = class_counts.clamp(min=1)  # divided by zero, a class without labels would take over
+        given = given / given.sum()
         keep = averaging_decay_of(balance.updates, self.momentum)
         balance.updates.add_(1)
         balance.unlabeled.lerp_(distributed.mean(probs.mean(0)), 1 - keep)
