@@ -57,8 +57,8 @@ class Student:
 class Rounds(Recipe):
     """What self-training and Noisy Student share.
 
-    The teacher gets `teacher_share` of the budget and each round an equal part of what is left; training, labeling the
-    pool and judging are all paid from it. Without images that may choose, a tenth of what the teacher left goes into
+    The teacher gets `teacher_share` of the budget. Of what is left, round i of R gets a part in proportion to i, since
+    the last student is delivered and the others only label; labeling the pool and judging are paid from the same budget. Without images that may choose, a tenth of what the teacher left goes into
     asking whether it is better than chance. The loss of a student is (L_true + lambda_u L_pseudo) / (1 + lambda_u).
 
     All runs are supervised: of the stage's method they take the criterion and the decay of the averaged weights. A
@@ -152,7 +152,7 @@ class _Run:
         teacher = best = last = self.first_teacher()
         opinion = self.opinion(teacher)
         if opinion.is_useless(self.recipe.gate):
-            note = f"{opinion.text}; no image was labeled"
+            note = f"{opinion.text}; no image was labeled, and gate=1 would trust it"
             self.tell(teacher)
             return self.conclude(teacher, note)
         self.tell(teacher, note=opinion.text)
@@ -184,7 +184,7 @@ class _Run:
     def round(self, student: Student, labels: PoolLabels, teacher: _Classifier, number: int) -> _Classifier:
         """A student of these labels, and the line about it."""
         recipe, name = self.recipe, f"round {number}"
-        budget = self.purse.grant(name, 1 / (recipe.num_rounds - number + 1))
+        budget = self.purse.grant(name, number / sum(range(number, recipe.num_rounds + 1)))
         data = with_pseudo_labels(self.stage.data, labels, lambda_u=recipe.lambda_u, labeled_share=recipe.labeled_share)
         stage = Stage(
             name=name,
@@ -200,7 +200,8 @@ class _Run:
         quiet.load_state_dict(trained.model.state_dict())
         trained = dataclasses.replace(trained, model=quiet.to(self.device).eval(), network_name=student.network_name)
         found = self.classifier(number, trained, labels)
-        self.tell(found, changed=None if teacher.labels is None else labels.changed_since(teacher.labels))
+        changed = None if teacher.labels is None else labels.changed_since(teacher.labels)
+        self.tell(found, changed=changed, note=student.note if number == 1 else "")
         return found
 
     def fit(self, stage: Stage, execution: Execution | None) -> Trained:
@@ -337,7 +338,11 @@ class _Run:
         for line in self.lines:
             line["returned"] = line["round"] == best.number
         if best.accuracy is None and best.number:
-            self.lines[-1]["note"] = "the last round is returned, since no images may choose among them"
+            notes = [
+                self.lines[-1].get("note", ""),
+                "the last round is returned, since no images may choose among them",
+            ]
+            self.lines[-1]["note"] = "; ".join(filter(None, notes))
         if self.folder is not None:
             write_json(self.folder / "rounds.json", self.lines)
         return dataclasses.replace(
