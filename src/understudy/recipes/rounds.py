@@ -57,9 +57,10 @@ class Student:
 class Rounds(Recipe):
     """What self-training and Noisy Student share.
 
-    The teacher gets `teacher_share` of the budget. Of what is left, round i of R gets a part in proportion to i, since
-    the last student is delivered and the others only label; labeling the pool and judging are paid from the same budget. Without images that may choose, a tenth of what the teacher left goes into
-    asking whether it is better than chance. The loss of a student is (L_true + lambda_u L_pseudo) / (1 + lambda_u).
+    The teacher gets `teacher_share` of the budget. Of what is left, round i gets a part in proportion to i, since the
+    last student is delivered and the others only label; labeling the pool and judging are paid from the same budget.
+    Without images that may choose, a tenth of what the teacher left goes into asking whether it is better than chance.
+    The loss of a student is (L_true + lambda_u L_pseudo) / (1 + lambda_u).
 
     All runs are supervised: of the stage's method they take the criterion and the decay of the averaged weights. A
     student starts from initial weights, never from its teacher's, so that it cannot simply keep what the teacher
