@@ -31,11 +31,13 @@ from understudy.engine.state import TrainState
 from understudy.functional.alignment import Alignment
 from understudy.functional.criteria import GeneralizedCrossEntropy
 from understudy.methods.base import Method
+from understudy.methods.softmatch import SoftMatch
 
 HALFWAY = Step(index=30, progress=0.5)
 COMPONENTS: dict[str, Any] = {
     "criterion": GeneralizedCrossEntropy(class_weights="inverse"),
     "alignment": Alignment(target="labeled", momentum=0.2),
+    "base": SoftMatch(lambda_u=0.5),
 }
 """Another component for each place that methods have; the components' own knobs are turned in test_components.py."""
 VAULT = np.zeros(0, dtype=np.int64)  # where a method that cheats would look up what it must not know

@@ -11,6 +11,7 @@ import tomli_w
 from tests.data.test_split import collection
 from understudy.core.config import from_table, to_table
 from understudy.core.errors import ConfigError
+from understudy.methods.base import METHODS
 from understudy.recipes.job import Job, make_job
 
 LONG_TAILED: dict[str, Any] = {
@@ -53,3 +54,27 @@ def test_job__refuses_simulations_that_cannot_be(table: dict[str, Any], message:
 def test_make_job__steps_are_small_where_few_labels_are_kept(num_labels: int, batch_size: int) -> None:
     data = collection([0, 1] * 1_000)
     assert make_job({"device": "cpu", "num_labels": num_labels}, data, None).batch_size == batch_size
+
+
+@pytest.mark.parametrize(
+    ("table", "mu"),
+    [
+        ({"name": "fixmatch"}, 3),
+        ({"name": "fixmatch", "mu": 7}, 7),
+        ({"name": "abc"}, 3),
+        ({"name": "abc", "base": {"threshold": 0.9}}, 3),
+        ({"name": "abc", "base": {"name": "softmatch"}}, 3),
+        ({"name": "abc", "base": {"name": "softmatch", "mu": 5}}, 5),
+        ({"name": "abc", "base": METHODS.get("fixmatch")()}, 7),
+    ],
+)
+def test_make_job__steps_have_fewer_unlabeled_rows_on_a_processor(table: dict[str, Any], mu: int) -> None:
+    method = make_job({"device": "cpu", "method": table}, collection([0, 1] * 20), None).method
+    assert method.unlabeled_batch_size(1) == mu
+    if "base" in table and isinstance(table["base"], dict):
+        assert all(getattr(method.base, key) == value for key, value in table["base"].items())
+
+
+def test_make_job__a_base_that_is_no_table() -> None:
+    with pytest.raises(ConfigError, match="base is 'softmatch'; it must be a table of Method settings"):
+        make_job({"device": "cpu", "method": {"name": "abc", "base": "softmatch"}}, collection([0, 1] * 20), None)

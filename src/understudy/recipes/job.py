@@ -141,13 +141,22 @@ def as_training_data(collection: Collection, splits: Splits, domain: str) -> Tra
     )
 
 
-def _sized_for(method: Any, on_processor: bool) -> Any:
-    """The method with fewer unlabeled rows a step than its paper's, on a processor and unless told otherwise."""
-    if isinstance(method, Method):
+def _sized_for(method: Any, on_processor: bool, default: str = "") -> Any:
+    """The method with fewer unlabeled rows a step than its paper's, on a processor and unless told otherwise.
+
+    Args:
+        default: Name of the method that settings without a name are of; that of a job if not given.
+    """
+    if not isinstance(method, Mapping):
         return method
-    method = {"name": Job().method.name} | dict(method)
+    method = {"name": default or Job().method.name} | dict(method)
     kind = METHODS.get(str(method["name"]))
-    return ({"mu": _MU_ON_PROCESSOR} if on_processor and "mu" in knobs(kind) else {}) | method
+    if on_processor and "mu" in knobs(kind):
+        return {"mu": _MU_ON_PROCESSOR} | method
+    for part in dataclasses.fields(kind):  # a method around another takes as many rows as that one
+        if part.default_factory is not dataclasses.MISSING and isinstance(inner := part.default_factory(), Method):
+            method[part.name] = _sized_for(method.get(part.name, {}), on_processor, inner.name)
+    return method
 
 
 def initial_network(job: Job, data: TrainingData) -> nn.Module:
