@@ -94,6 +94,18 @@ class Networks(nn.Module):
         width = both.shape[-1] - feature_width(network)
         return both[:, :width], both[:, width:]
 
+    @torch.no_grad()
+    def predict_in_training(self, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ k"], ...]:
+        """Logits of the averaged classifier run as `model` is trained, by dropout and batch statistics; nothing moves."""
+        modes = {name: module.training for name, module in self.model.named_modules()}
+        for name, module in self.ema.named_modules():
+            module.training = modes[name]
+        try:
+            with self.still_statistics():
+                return self.through("ema", *views)
+        finally:
+            self.ema.eval()
+
     @contextlib.contextmanager
     def still_statistics(self) -> Iterator[None]:
         """While it lasts, training forwards normalize by their batch and leave running statistics where they are."""
