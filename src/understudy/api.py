@@ -28,7 +28,7 @@ from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
-from understudy.engine.observers import Observer, PseudoLabelQuality, Report
+from understudy.engine.observers import Observer, PictureGrids, PseudoLabelQuality, Report
 from understudy.engine.predict import predict
 from understudy.engine.rundir import FORMAT, RunFolder, explained, read_json, write_json
 from understudy.engine.stage import Stage
@@ -212,6 +212,8 @@ class _Command:
         name = method.name if isinstance(job.recipe, Plain) else job.recipe.name
         quality = PseudoLabelQuality(hidden.of(data.pool)) if hidden is not None else None
         observers: list[Observer] = [watch.step, *([quality] if quality else [])]
+        if self.folder is not None:
+            observers.append(PictureGrids(self.folder.path / "pictures"))
 
         baseline_budget = self.first_budget(budget, compare)
         settings = job.settings()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from understudy.core import distributed
 from understudy.core.budget import Budget, Cost
 from understudy.core.types import Loss, PseudoLabels, Step
+from understudy.engine.rundir import explained
+
+_GAP_PX = 2
+_LEAST_TILE_PX = 32
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Report:
         phase: 1 while training is supervised alone, then 2.
         spent: Time spent so far, resumed parts included.
         evaluation: The line of the history written at this step, if one was.
-        pictures: Images (n, c, h, w) in [0, 1] that the method has to show at an evaluation, such as generated ones.
+        pictures: What the method has to show at an evaluation: images (n, c, h, w) in [0, 1], or rows of numbers.
         round: The round of a recipe that ended with this step; such a report has no losses.
     """
 
@@ -89,3 +96,39 @@ class PseudoLabelQuality:
         self._counted += int(counts.sum())
         self._judged += int(judged.sum())
         self._right += int((found.labels.cpu().numpy() == truth)[judged].sum())
+
+
+class PictureGrids:
+    """Saves the images that a method has to show, such as generated ones, as a PNG per evaluation."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is made when there is a first picture for it."""
+        self._folder = folder
+
+    def __call__(self, report: Report) -> None:
+        """Save this step's pictures as RUN-NAME-STEP.png; rows that are no images are left out."""
+        images = {name: rows for name, rows in report.pictures.items() if rows.ndim == 4 and len(rows)}
+        if not images or distributed.rank():
+            return
+        from PIL import Image
+
+        with explained(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for name, rows in images.items():
+                file = f"{report.run}-{name}-{report.step.index + 1:06d}.png".replace("/", "-")
+                Image.fromarray(picture_grid(rows)).save(self._folder / file)
+
+
+def picture_grid(images: Tensor) -> NDArray[np.uint8]:
+    """Images (n, c, h, w) in [0, 1] side by side as one picture (height, width, 3), about as wide as it is high."""
+    pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy().transpose(0, 2, 3, 1)
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+    zoom = ceil(_LEAST_TILE_PX / min(pixels.shape[1:3]))  # a digit of 8 px is too small to look at
+    pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    columns = ceil(len(pixels) ** 0.5)
+    height, width = pixels.shape[1] + _GAP_PX, pixels.shape[2] + _GAP_PX
+    grid = np.full((ceil(len(pixels) / columns) * height - _GAP_PX, columns * width - _GAP_PX, 3), 255, np.uint8)
+    for index, tile in enumerate(pixels):
+        top, left = index // columns * height, index % columns * width
+        grid[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return grid

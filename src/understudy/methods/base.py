@@ -73,7 +73,7 @@ class Method(Config, Generic[Memory]):
         return (Objective(lambda nets, batch, *_: self.supervised_loss(nets, batch)),)
 
     def pictures(self, nets: Networks, memory: Memory) -> dict[str, Tensor]:
-        """Images worth looking at during training, such as generated ones: (n, c, h, w) in [0, 1], without gradient."""
+        """What to look at during training, such as generated images (n, c, h, w) in [0, 1], or rows of numbers."""
         return {}
 
     def loss(self, nets: Networks, batch: Batch, memory: Memory, step: Step) -> Loss:
