@@ -96,7 +96,7 @@ class Networks(nn.Module):
 
     @torch.no_grad()
     def predict_in_training(self, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ k"], ...]:
-        """Logits of the averaged classifier run as `model` is trained, by dropout and batch statistics; nothing moves."""
+        """Logits of `ema` run as `model` is trained, with dropout and by the batch's statistics; nothing moves."""
         modes = {name: module.training for name, module in self.model.named_modules()}
         for name, module in self.ema.named_modules():
             module.training = modes[name]
