@@ -38,6 +38,7 @@ from understudy.methods.supervised import Supervised
 from understudy.models import check_network
 from understudy.recipes.job import Job, as_training_data, initial_network, make_job
 from understudy.recipes.plain import Plain
+from understudy.reports.rounds import draw_rounds
 from understudy.serving.predictor import Predictions, Predictor
 
 _RESERVE = 0.03
@@ -234,7 +235,8 @@ class _Command:
                 stage, settings=dataclasses.replace(settings, method=method), budget=second, name=name
             )
             execution = dataclasses.replace(runs["supervised"].execution, chunks=1)
-            runs[name] = job.recipe.train(stage, self.subfolder(name), observe=observers, execution=execution)
+            trained = job.recipe.train(stage, self.subfolder(name), observe=observers, execution=execution)
+            runs[name] = _with_quality(trained, quality)
         return self.conclude(splits, data, runs, name if compare else "supervised", network_name, quality)
 
     def conclude(
@@ -265,6 +267,7 @@ class _Command:
             self.module.load_state_dict(model.state_dict())
             model = self.module.eval()
         averaging = self.job.test_time_averaging
+        network_name = runs[delivered].network_name or network_name
         predictor = Predictor(model, network_name, data.classes, data.row_shape, self.job.domain, averaging)
         predictions = None
         if len(splits.judge):
@@ -397,6 +400,10 @@ class _Command:
         write_json(folder / "quarantine.json", [{"file": f, "reason": r} for f, r in self.collection.quarantine])
         if result.predictions is not None:
             result.predictions.save(folder / "predictions.csv")
+        for trained in result.runs.values():
+            if any("coverage" in line for line in trained.rounds):
+                with explained(folder):
+                    draw_rounds(trained.rounds, result.predictor.classes, folder / "rounds.png")
         write_json(folder / "result.json", {**result.to_json(), "environment": _environment()})
         result.predictor.save(folder)  # last: its presence says that the run is finished
 
@@ -453,7 +460,18 @@ def _run_to_json(trained: Trained) -> dict[str, Any]:
         "cost": asdict(trained.cost),
         "execution": asdict(trained.execution),
         "history": list(trained.history),
+        "rounds": list(trained.rounds),
     }
+
+
+def _with_quality(trained: Trained, quality: PseudoLabelQuality | None) -> Trained:
+    """The run, each of its rounds with the accuracy of the pseudo-labels where hidden labels tell it."""
+    lines = quality.rounds if quality else ()
+    known: dict[Any, float] = {line["round"]: line["pseudo_label_accuracy"] for line in lines if "round" in line}
+    rounds = (
+        line | {"pseudo_label_accuracy": known.get(line.get("round"))} if known else line for line in trained.rounds
+    )
+    return dataclasses.replace(trained, rounds=tuple(rounds))
 
 
 def _environment() -> dict[str, Any]:

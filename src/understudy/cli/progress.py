@@ -15,7 +15,7 @@ from understudy.cli.console import say
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from understudy.engine.observers import Report
+    from understudy.engine.observers import Report, Round
 
 _REFRESH_S = 0.25
 _LINE_S = 10.0
@@ -69,8 +69,10 @@ class Lines:
         self._count("predicted", done, total)
 
     def step(self, report: Report) -> None:
-        """A line at each evaluation."""
-        if report.evaluation is not None:
+        """A line at each evaluation, and for each round."""
+        if report.round is not None:
+            say(self._console, round_line(report.round))
+        elif report.evaluation is not None:
             say(self._console, evaluation_line(report))
 
     def _count(self, what: str, done: int, total: int) -> None:
@@ -105,7 +107,9 @@ class Bars:
         """Move the bar of the run at most a few times a second, since looking at a loss holds up a device."""
         if report.run not in self._tasks:
             self._mark = (report.step.index, report.spent.wall_s)
-        if report.evaluation is not None:
+        if report.round is not None:
+            say(self._console, round_line(report.round))
+        elif report.evaluation is not None:
             say(self._console, evaluation_line(report))
         elif time.monotonic() - self._shown_at < _REFRESH_S:
             return
@@ -166,6 +170,20 @@ def evaluation_line(report: Report) -> str:
     if "validation_accuracy" in line:
         parts.append(f"validation {100 * line['validation_accuracy']:.1f} %")
     return "  ".join(parts).rstrip()
+
+
+def round_line(ended: Round) -> str:
+    """The line of a round: how many labels the pool was given, how many of them are new, and what came of it."""
+    line, parts = ended.line, list[str]()
+    if line.get("num_pseudo_labels") is not None:
+        parts.append(f"{line['num_pseudo_labels']:,} images labeled ({100 * line['coverage']:.1f} % of the pool)")
+    if line.get("labels_changed") is not None:
+        parts.append(f"{100 * line['labels_changed']:.1f} % of labels changed")
+    if line.get("validation_accuracy") is not None:
+        parts.append(f"validation {100 * line['validation_accuracy']:.1f} %")
+    if line.get("note"):
+        parts.append(line["note"])
+    return f"{line['name'].upper()} done" + (f": {'; '.join(parts)}" if parts else "")
 
 
 def share_done(report: Report) -> float:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from understudy.api import Result
+    from understudy.engine.fit import Trained
 
 _FILES = {
     "model.safetensors": "the delivered classifier, with model.json",
     "result.json": "every figure: verdict, metrics, costs, history",
+    "rounds.png": "accuracy, coverage and changed labels by round",
     "predictions.csv": "what it says of each held-out image",
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
@@ -71,6 +73,9 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     if result.run_metrics:
         console.print(_comparison(result))
         say(console)
+    for name, trained in result.runs.items():
+        if any("coverage" in line for line in trained.rounds):
+            _print_rounds(console, name, trained)
     folder = shlex.quote(str(result.folder))
     say(console, f"Saved in {result.folder}:")
     for name, what in _FILES.items():
@@ -101,6 +106,32 @@ def _print_verdict(console: Console, result: Result) -> None:
     for sentence in sentences[1:]:
         text.append(f"\n{sentence}", style="not bold")
     console.print(Panel(text, title="Verdict", title_align="left", border_style=style, padding=(1, 2)))
+
+
+def _print_rounds(console: Console, name: str, trained: Trained) -> None:
+    """What each round labeled and reached, which one is returned, and why there were no more."""
+    from understudy.cli.tables import new_table, percent
+
+    columns = {
+        "labeled": "coverage",
+        "labels right": "pseudo_label_accuracy",
+        "changed": "labels_changed",
+        "validation": "validation_accuracy",
+    }
+    shown = {title: key for title, key in columns.items() if any(line.get(key) is not None for line in trained.rounds)}
+    table = new_table()
+    table.add_column(f"round of {name}")
+    for title in ("steps", *shown):
+        table.add_column(title, justify="right")
+    for line in trained.rounds:
+        label = f"{line['name']} (returned)" if line["returned"] else line["name"]
+        table.add_row(label, f"{line['steps']:,}", *(percent(line.get(key)) for key in shown.values()))
+    console.print(table)
+    say(console)
+    notes = [*(line["note"] for line in trained.rounds if line.get("note")), trained.stopped]
+    for note in filter(None, notes):
+        say(console, f"{note[0].upper()}{note[1:]}.")
+    say(console)
 
 
 def _comparison(result: Result) -> Table:
