@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import numpy as np
 
 from tests.contract.tiny import same_execution, stage, tiny, unchecked_shapes
 from understudy.engine.fit import Trained
@@ -14,6 +17,7 @@ from understudy.engine.observers import Report
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
 from understudy.methods.supervised import Supervised
+from understudy.recipes import pool_labels
 from understudy.recipes.rounds import Rounds
 from understudy.recipes.self_training import SelfTraining
 
@@ -32,6 +36,16 @@ def train(
     """The recipe's classifier, every run executed alike."""
     with same_execution(), unchecked_shapes():
         return recipe.train(training, folder, observe=observe)
+
+
+def with_pool_predictions(probs: list[float], varied: bool = False) -> Any:
+    """While it lasts, all images of the pool are predicted alike, or each third as another class."""
+
+    def predicted(network: Any, data: Any, ids: Any, **options: Any) -> Any:
+        rows = np.tile(np.array(probs, np.float32), (len(ids), 1))
+        return np.stack([np.roll(row, number) for number, row in enumerate(rows)]) if varied else rows
+
+    return mock.patch.object(pool_labels, "predict", predicted)
 
 
 def _slow_third_round(report: Report) -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from tests.contract.tiny import different, tiny
-from tests.recipes.rounds_victim import FIVE, small_stage, train
+from tests.recipes.rounds_victim import FIVE, small_stage, train, with_pool_predictions
 from understudy.core.errors import ConfigError, RunFolderError
 from understudy.data.stream import Stream
 from understudy.engine.fit import Trained
@@ -184,7 +184,7 @@ def test_self_training__every_round_is_trained_and_told(tmp_path: Path) -> None:
     assert [line["name"] for line in trained.rounds] == ["teacher", "round 1", "round 2"]
     assert (trained.stopped, trained.steps) == ("", 60)
     assert [line["returned"] for line in trained.rounds] == [False, False, True]
-    assert trained.rounds[2]["note"] == "the last round is returned, since no images may choose among them"
+    assert trained.rounds[2]["note"] == "returned as the last, since no images may choose"
     first, second = trained.rounds[1:]
     assert first["labels_changed"] is None
     assert second["labels_changed"] is not None
@@ -280,7 +280,7 @@ def test_self_training__useless_teacher() -> None:
     )
     assert trained.stopped.endswith("); no image was labeled, and gate=1 would trust it")
     assert len(trained.rounds) == 1
-    assert trained.steps == 18
+    assert trained.steps == 12
 
 
 def shuffled_labels(training: Stage) -> Stage:
@@ -332,16 +332,6 @@ def test_self_training__too_few_labels_to_ask() -> None:
     assert len(trained.rounds) == 3
 
 
-def with_pool_predictions(probs: list[float], varied: bool = False) -> Any:
-    """While it lasts, all images of the pool are predicted alike, or each third as another class."""
-
-    def predicted(network: Any, data: Any, ids: Any, **options: Any) -> Any:
-        rows = np.tile(np.array(probs, np.float32), (len(ids), 1))
-        return np.stack([np.roll(row, number) for number, row in enumerate(rows)]) if varied else rows
-
-    return mock.patch.object(pool_labels, "predict", predicted)
-
-
 def test_self_training__teacher_of_one_class() -> None:
     with with_pool_predictions([0.1, 0.9, 0.0]):
         trained = train(EAGER, small_stage())
@@ -356,6 +346,15 @@ def test_self_training__nothing_confident() -> None:
         "the first teacher is confident of none of the 48 unlabeled images: the highest confidence is 0.500 and "
         "recipe.threshold is 0.9; lower it"
     )
+
+
+def test_self_training__a_student_that_cannot_teach_is_not_returned() -> None:
+    good = np.eye(3, dtype=np.float32)[np.arange(48) % 3]
+    flat = np.full((48, 3), 1 / 3, np.float32)
+    with mock.patch.object(pool_labels, "predict", mock.Mock(side_effect=[good, good, flat])):
+        trained = train(replace(EAGER, num_rounds=3, least_changed=0.0), small_stage())
+    assert trained.stopped.startswith("the student of round 2 takes all 48 unlabeled images for '0'")
+    assert [line["returned"] for line in trained.rounds] == [False, True, False]
 
 
 def test_self_training__all_confident() -> None:

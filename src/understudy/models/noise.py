@@ -36,7 +36,7 @@ class SkippedBranch:
         """What is added to the shortcut instead."""
         if not layer.training:
             return None
-        kept = torch.full((len(output), *[1] * (output.ndim - 1)), 1 - self.rate, device=output.device).bernoulli_()
+        kept = torch.empty(len(output), *[1] * (output.ndim - 1), device=output.device).bernoulli_(1 - self.rate)
         return output * (kept / (1 - self.rate)).to(output.dtype)
 
 

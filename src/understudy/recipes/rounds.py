@@ -68,9 +68,9 @@ class Rounds(Recipe):
     returned, which may be the first teacher; else rounds stop when labels no longer change, and the last is returned.
     """
 
-    num_rounds: Annotated[int, Knob("students trained, one after another, at most", 1)] = 3
-    teacher_share: Annotated[float, Knob("share of the budget for the first teacher", 0.01, 0.99)] = 0.3
-    threshold: Annotated[float, Knob("confidence from which on a label is kept", 0, 1)] = 0.9
+    num_rounds: Annotated[int, Knob("students trained, one after another, at most", 1)] = 2
+    teacher_share: Annotated[float, Knob("share of the budget for the first teacher", 0.01, 0.99)] = 0.2
+    threshold: Annotated[float, Knob("confidence from which on a label is kept", 0, 1)] = 0.8
     top_share: Annotated[float, Knob("share of each predicted class kept at most, the most confident", 0.001, 1)] = 1.0
     balance: Annotated[
         str, Knob("cap classes at their quota; duplicate also repeats rows of the smaller ones", choices=BALANCES)
@@ -150,7 +150,7 @@ class _Run:
 
     def train(self) -> Trained:
         """Teacher, gate, rounds."""
-        teacher = best = last = self.first_teacher()
+        teacher = before = best = last = self.first_teacher()
         opinion = self.opinion(teacher)
         if opinion.is_useless(self.recipe.gate):
             note = f"{opinion.text}; no image was labeled, and gate=1 would trust it"
@@ -161,10 +161,13 @@ class _Run:
         stopped = ""
         for number in range(1, self.recipe.num_rounds + 1):
             labels = self.label(last, number)
-            stopped = self.why_not_train(labels, last, number)
+            stopped = self.why_unusable(labels, last)
+            if stopped and last.accuracy is None:
+                best = before  # a student that cannot teach is no better than who taught it
+            stopped = stopped or self.why_converged(labels, last, number)
             if stopped:
                 break
-            last = self.round(student, labels, last, number)
+            before, last = last, self.round(student, labels, last, number)
             stopped = self.why_not_go_on(best, last)
             if last.accuracy is None or last.accuracy >= (best.accuracy or 0.0):
                 best = last
@@ -262,8 +265,8 @@ class _Run:
         """A run on half of the labels, which judges and is thrown away."""
         return self.fit(stage, self.execution)
 
-    def why_not_train(self, labels: PoolLabels, teacher: _Classifier, number: int) -> str:
-        """Why these labels are no reason for a round, or an empty text."""
+    def why_unusable(self, labels: PoolLabels, teacher: _Classifier) -> str:
+        """Why nobody can learn from these labels, or an empty text."""
         classes, count = self.stage.data.classes, len(labels.ids)
         who = "the first teacher" if teacher.number == 0 else f"the student of round {teacher.number}"
         if len(named := np.unique(labels.label)) == 1:
@@ -274,6 +277,10 @@ class _Run:
                 f"{who} is confident of none of the {count:,} unlabeled images: the highest confidence is {most:.3f} "
                 f"and recipe.threshold is {self.recipe.threshold:g}; lower it"
             )
+        return ""
+
+    def why_converged(self, labels: PoolLabels, teacher: _Classifier, number: int) -> str:
+        """Why another round would learn nothing new, or an empty text."""
         if number > _LEAST_ROUNDS and teacher.labels is not None:
             changed = labels.changed_since(teacher.labels)
             if changed < self.recipe.least_changed:
@@ -341,7 +348,7 @@ class _Run:
         if best.accuracy is None and best.number:
             notes = [
                 self.lines[-1].get("note", ""),
-                "the last round is returned, since no images may choose among them",
+                "returned as the last, since no images may choose",
             ]
             self.lines[-1]["note"] = "; ".join(filter(None, notes))
         if self.folder is not None:
