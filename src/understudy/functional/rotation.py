@@ -13,3 +13,9 @@ def quarter_turns(x: Float[Tensor, "n c s s"], turns: Int[Tensor, "n"]) -> Float
     """Each square image turned by so many times 90 degrees, counter-clockwise."""
     turned = torch.stack([torch.rot90(x, turn, dims=(2, 3)) for turn in range(NUM_TURNS)])
     return turned[turns, torch.arange(len(x), device=x.device)]
+
+
+def every_quarter_turn(x: Float[Tensor, "n c s s"]) -> tuple[Float[Tensor, "_ c s s"], Int[Tensor, "_"]]:
+    """All images as they are, then all turned once, twice and three times; and by how much each was turned."""
+    turned = torch.cat([torch.rot90(x, turn, dims=(2, 3)) for turn in range(NUM_TURNS)])
+    return turned, torch.arange(NUM_TURNS, device=x.device).repeat_interleave(len(x))

@@ -270,7 +270,6 @@ class OnFeatures(WeakToStrong[Aligned]):
             rows, scale = torch.arange(len(weight), device=weight.device), weight
         else:
             predicted, features = nets.predict_with_features(unlabeled.view("weak"), by=self.teacher)
-            features = features.detach()
             probs, targets, weight = self._judge(predicted, batch, memory, judge)
             rows, scale = unlabeled.select(weight)
             (logits, _), strong, *more = nets.logits_and_features(x, unlabeled.view("strong", rows), *others)

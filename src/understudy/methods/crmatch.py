@@ -1,0 +1,82 @@
+"""CR-Match: both views get one class, while their features stay apart enough to tell how the image was changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from understudy.core.config import Knob
+from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
+from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
+from understudy.functional.rotation import NUM_TURNS, every_quarter_turn
+from understudy.methods.base import AlignedMemory, OnFeatures, register
+from understudy.models.nets import Networks
+from understudy.models.projection import perceptron
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class CRMatch(OnFeatures[AlignedMemory]):
+    """CR-Match (Fan et al., 2021), section 3: FixMatch with a distance between features and a task of rotation.
+
+    Where q = p(weak(u)) is confident, its class is the target of the strong view as in FixMatch, and a linear
+    projection z of the features is asked to differ between the two views. A head r on the features learns by how many
+    quarters of a circle weak views were turned, each shown in all four ways:
+
+    L = H(y_b, p(x_b)) + lambda_u mean_u m_u H(argmax q, p(strong(u))) + lambda_d mean_u m_u max(0, cos(z(weak(u)),
+    z(strong(u)))) + lambda_r mean_v,k H(k, r(turn(v, k))), with m_u = 1(max q >= tau).
+
+    Differs from the paper: the first author's code, which we follow in the clipping at 0 and in the number of turned
+    images (one for each labeled row, times four), projects the feature map before it is pooled, and we the pooled
+    features, which every network has. By default q and z(weak(u)) are of the averaged weights' features, so that the
+    distance moves the network by the strong view alone; `teacher="concat"` is the paper's single forward, in which it
+    moves by both.
+    Costs: four turned images per labeled one beside FixMatch's rows.
+    """
+
+    paper: ClassVar[str] = "Fan et al., 2021, https://arxiv.org/abs/2112.05825"
+    summary: ClassVar[str] = "FixMatch whose features still tell views apart, with a task of rotation."
+    use_when: ClassVar[str] = "with few labels, for images that have a natural upright"
+    needs_images: ClassVar[bool] = True
+
+    threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95
+    lambda_d: Annotated[float, Knob("weight of the distance between features", 0, probe=5.0)] = 1.0
+    lambda_r: Annotated[float, Knob("weight of the rotation loss", 0, probe=5.0)] = 1.0
+
+    def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
+        """The classifier, a linear projection of its features, and a head that tells quarter turns apart."""
+        width = spec.feature_width
+        return Networks(
+            model=classifier, projection=perceptron(width, width), rotation=perceptron(width, width, NUM_TURNS)
+        )
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """One loss, which trains the projection and the rotation head too."""
+        return (Objective(self.loss, trains=("model", "projection", "rotation")),)
+
+    def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
+        """The loss of section 3 on one step."""
+        # Every mu-th row of a process's part is every mu-th row of the whole batch.
+        turning = torch.arange(0, len(batch.unlabeled.ids), self.mu)
+        turned, turns = every_quarter_turn(batch.unlabeled.view("weak", turning, draw=1))
+        judged = self.judged_features(nets, batch, memory, self.judge, turned)
+        z_strong, z_weak = nets.through("projection", judged.strong_features, judged.weak_features[judged.rows])
+        nearness = F.cosine_similarity(z_strong, z_weak, dim=-1).clamp(min=0)
+        distance = (judged.scale * nearness).sum() / len(judged.weight)
+        (turn_logits,) = nets.through("rotation", judged.others[0][1])
+        terms = {
+            "supervised": self.labeled_term(judged.labeled, batch),
+            "distance": self.lambda_d * distance,
+            "rotation": self.lambda_r * F.cross_entropy(turn_logits, turns),
+        }
+        return self.as_loss(batch, judged, terms)
+
+    def judge(self, _: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"]) -> tuple[Tensor, Float[Tensor, "u"]]:
+        """The class of each row, and 1 where its confidence reaches the threshold."""
+        confidence, label = confidence_and_label(aligned)
+        return label, above_threshold(confidence, self.threshold)
