@@ -102,3 +102,34 @@ class CoMatch:
             for tie, near in zip(ties, similarity, strict=True):
                 total -= tie / sum(ties) * np.log(near / sum(similarity))
         return float(total) / n
+
+
+def shrink(p: Rows, threshold: float) -> list[int]:
+    """Yang et al. (2023), section 3: the likeliest class and the least removal that makes it certain, or nothing."""
+    order = np.argsort(-p)
+    for first in range(2, len(p)):
+        if p[order[0]] / (p[order[0]] + p[order[first:]].sum()) >= threshold:
+            return [int(order[0]), *(int(k) for k in order[first:])]
+    return []
+
+
+class ShrinkMatch:
+    """Yang et al. (2023), section 3, with the decay min(m, (1 + t) / (10 + t)) of the share of certain rows."""
+
+    def __init__(self, num_classes: int, *, momentum: float, da: float) -> None:
+        self.align, self.momentum = UniformAlignment(num_classes, da), momentum
+        self.share, self.steps = 0.0, 0
+
+    def losses(self, weak: Rows, strong: Rows, auxiliary: Rows, threshold: float) -> tuple[float, float]:
+        """The losses of certain and of uncertain rows."""
+        probs, shrunk = self.align(softmax(weak)), 0.0
+        certain = float(np.mean([p.max() >= threshold for p in probs]))
+        keep = 0.0 if self.steps == 0 else min(self.momentum, (1 + self.steps) / (10 + self.steps))
+        self.steps += 1
+        self.share = keep * self.share + (1 - keep) * certain
+        for p, logits in zip(probs, auxiliary, strict=True):
+            left = [] if p.max() >= threshold else shrink(p, threshold)
+            if left:
+                powers = np.exp(logits[left].astype(np.float64))
+                shrunk -= p.max() * np.log(powers[0] / powers.sum())
+        return soft_consistency(probs, strong, threshold), self.share * shrunk / len(weak)

@@ -1,0 +1,108 @@
+"""ShrinkMatch: where the network is unsure, it learns its likeliest class against the classes it does not confuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from understudy.core import distributed
+from understudy.core.config import Knob
+from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
+from understudy.functional.alignment import Alignment
+from understudy.functional.pseudo_labels import above_threshold
+from understudy.functional.schedules import averaging_decay_of
+from understudy.functional.shrinking import cross_entropy_within, shrunk_classes
+from understudy.methods.base import AlignedMemory, OnFeatures, register
+from understudy.models.nets import Networks
+from understudy.models.projection import perceptron
+
+
+class CertainShare(AlignedMemory):
+    """The class balances, and the running share of rows that are certain."""
+
+    updates: Float[Tensor, ""]
+    share: Float[Tensor, ""]
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("updates", torch.tensor(0.0))
+        self.register_buffer("share", torch.tensor(0.0))
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class ShrinkMatch(OnFeatures[CertainShare]):
+    """ShrinkMatch (Yang et al., 2023), section 3.
+
+    An image is certain where max p >= tau, with p its aligned prediction on the weak view; its target is then p. For
+    an uncertain one the second likeliest class and those after it are removed until the likeliest has tau of what is
+    left; its strong view learns, by a head g of its own on the features, the likeliest class among the classes left:
+
+    L = H(y_b, p(x_b)) + lambda_u mean_u 1(max p >= tau) H(p, p(strong(u)))
+        + r mean_u 1(max p < tau) max p H(argmax p, g(strong(u)) among what is left),
+
+    where an uncertain image weighs max p (the paper's first principle) and r is the running share of certain images
+    (its second). An image for which no two classes would be left is skipped; with two classes all uncertain ones are.
+
+    Differs from the paper: the head has layer norm in place of batch norm, as which rows pass through it depends on
+    what the teacher says; r starts as the mean of the run so far, where the authors' code starts it anew from the
+    first batch of every epoch. Removing classes is done for all images at once, at no cost to speak of. Aligned to a
+    uniform balance whose mean age is the authors' 32 batches'.
+    Costs: a strong view is trained on where its image is certain or can be shrunk, so nearly all are.
+    """
+
+    paper: ClassVar[str] = "Yang et al., 2023, https://arxiv.org/abs/2308.06777"
+    summary: ClassVar[str] = "FixMatch in which unsure images are learned among the classes they are not confused with."
+    use_when: ClassVar[str] = "with few labels and many classes that resemble each other"
+
+    threshold: Annotated[float, Knob("tau: confidence that makes an image certain", 0, 1, probe=0.7)] = 0.95
+    momentum: Annotated[float, Knob("decay of the share of certain images", 0, 1, probe=0.2)] = 0.999
+    alignment: Alignment = field(default_factory=lambda: Alignment(target="uniform", momentum=0.94))
+
+    def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
+        """The classifier, and a second head on its features for uncertain images."""
+        hidden = max(1, spec.feature_width // 4)
+        head = perceptron(spec.feature_width, hidden, hidden, spec.num_classes, norm=True)
+        return Networks(model=classifier, auxiliary=head)
+
+    def memory(self, spec: DataSpec) -> CertainShare:
+        """Class balances and the share of certain rows."""
+        return CertainShare(spec.num_classes)
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """One loss, which trains the second head too."""
+        return (Objective(self.loss, trains=("model", "auxiliary")),)
+
+    def loss(self, nets: Networks, batch: Batch, memory: CertainShare, step: Step) -> Loss:
+        """The loss of section 3 on one step."""
+        judged = self.judged_features(nets, batch, memory, self.judge)
+        targets, rows = judged.targets, judged.rows
+        certain = above_threshold(targets.max(-1).values, self.threshold)
+        share = self.certain_share(certain, memory)
+        (logits,) = nets.through("auxiliary", judged.strong_features)
+        losses = cross_entropy_within(logits, targets[rows], shrunk_classes(targets, self.threshold)[rows])
+        uncertain = judged.scale * (1 - certain[rows])
+        shrunk = share * (uncertain * losses).sum() / len(targets)
+        sure = replace(judged, weight=certain, scale=judged.scale * certain[rows])
+        terms = {"supervised": self.labeled_term(judged.labeled, batch), "shrunk": shrunk}
+        return self.as_loss(batch, sure, terms, trained_ratio=(judged.weight > 0).float().mean())
+
+    def judge(
+        self, _: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"]
+    ) -> tuple[Float[Tensor, "u k"], Float[Tensor, "u"]]:
+        """The aligned prediction, and a weight of 1 where it is certain, else of max p where it can be shrunk."""
+        confidence = aligned.max(-1).values
+        shrinkable = shrunk_classes(aligned, self.threshold).sum(-1) > 1
+        return aligned, torch.where(confidence >= self.threshold, 1.0, torch.where(shrinkable, confidence, 0.0))
+
+    @torch.no_grad()
+    def certain_share(self, certain: Float[Tensor, "u"], memory: CertainShare) -> Float[Tensor, ""]:
+        """The running share of certain rows, after it took in these."""
+        keep = averaging_decay_of(memory.updates, self.momentum) * (memory.updates > 0)
+        memory.updates.add_(1)
+        memory.share.lerp_(distributed.mean(certain.mean()), 1 - keep)
+        return memory.share.clone()
