@@ -291,9 +291,10 @@ def check_processes(kind: type[Method[Any]], outcomes: dict[int, dict[str, Tenso
     memories = [{name: v for name, v in outcome.items() if name.startswith("memory.")} for outcome in outcomes.values()]
     assert not different(*memories), f"processes remember different {different(*memories)}"
     alone = run(processes.training(kind)).tensors
+    # Under a weight of 50, rounding grows to 2e-5 in twelve steps; what one process did alone makes 1e-2 and more.
     for name in (name for name in alone if name.startswith(("nets.", "memory."))):
         torch.testing.assert_close(
-            outcomes[0][name], alone[name], rtol=1e-3, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}"
+            outcomes[0][name], alone[name], rtol=1e-3, atol=5e-5, msg=lambda m, name=name: f"{name}: {m}"
         )
 
 
