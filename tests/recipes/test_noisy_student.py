@@ -16,6 +16,7 @@ from tests.contract.tiny import different
 from tests.recipes.rounds_victim import small_stage, train, with_pool_predictions
 from understudy.core.errors import ConfigError, UserError
 from understudy.engine.fit import Trained
+from understudy.engine.robustness import robustness
 from understudy.engine.stage import Stage
 from understudy.models import build, logits_and_features
 from understudy.models.noise import with_noise
@@ -185,3 +186,14 @@ def test_noisy_student__of_ones_own_module() -> None:
 def test_noisy_student__unknown_network() -> None:
     with pytest.raises(UserError, match="there is no network 'resnet_smal'; did you mean 'resnet_small'"):
         train(replace(NOISY, student_network="resnet_smal"), small_stage())
+
+
+def test_noisy_student__robustness_before_and_after() -> None:
+    training = small_stage(choose=12)
+    trained = train(replace(NOISY, corrupted=9), training)
+    first, last = trained.rounds[0], next(line for line in trained.rounds if line["returned"])
+    data = training.data
+    found = robustness(trained.model, data, data.choose[:9], data.choose_targets[:9])
+    assert last["corrupted_accuracy"] == pytest.approx(found.mean)
+    assert 0 <= first["corrupted_accuracy"] <= 1
+    assert "corrupted_accuracy" not in train(NOISY, training).rounds[0]

@@ -117,6 +117,7 @@ def _print_rounds(console: Console, name: str, trained: Trained) -> None:
         "labels right": "pseudo_label_accuracy",
         "changed": "labels_changed",
         "validation": "validation_accuracy",
+        "corrupted": "corrupted_accuracy",
     }
     shown = {title: key for title, key in columns.items() if any(line.get(key) is not None for line in trained.rounds)}
     table = new_table()

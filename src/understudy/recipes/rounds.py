@@ -22,6 +22,7 @@ from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.predict import predict
+from understudy.engine.robustness import robustness
 from understudy.engine.rundir import RunFolder, write_json
 from understudy.engine.stage import Settings, Stage
 from understudy.evaluation.paired import mcnemar
@@ -84,6 +85,9 @@ class Rounds(Recipe):
     gate: Annotated[float, Knob("largest p-value at which a teacher counts as better than chance", 0, 1)] = 0.05
     least_changed: Annotated[float, Knob("share of the pool's labels that must change for another round", 0, 1)] = 0.01
     least_gain: Annotated[float, Knob("gain on images that choose that must be passed for another round", 0, 1)] = 0.0
+    corrupted: Annotated[
+        int, Knob("images that choose on whose corruptions first teacher and result are compared at the end", 0)
+    ] = 0
 
     def student(self, stage: Stage) -> Student:
         """The student of every round."""
@@ -155,7 +159,7 @@ class _Run:
         if opinion.is_useless(self.recipe.gate):
             note = f"{opinion.text}; no image was labeled, and gate=1 would trust it"
             self.tell(teacher)
-            return self.conclude(teacher, note)
+            return self.conclude(teacher, teacher, note)
         self.tell(teacher, note=opinion.text)
         student = self.recipe.student(self.stage)
         stopped = ""
@@ -173,7 +177,7 @@ class _Run:
                 best = last
             if stopped:
                 break
-        return self.conclude(best, stopped)
+        return self.conclude(teacher, best, stopped)
 
     # The runs.
 
@@ -341,8 +345,15 @@ class _Run:
         for observer in self.observe:
             observer(report)
 
-    def conclude(self, best: _Classifier, stopped: str) -> Trained:
+    def conclude(self, teacher: _Classifier, best: _Classifier, stopped: str) -> Trained:
         """The classifier that is returned, with the cost of all."""
+        data, asked = self.stage.data, slice(self.recipe.corrupted)
+        if len(data.choose[asked]):
+            for one in {teacher.number: teacher, best.number: best}.values():
+                found = robustness(
+                    one.trained.model, data, data.choose[asked], data.choose_targets[asked], device=self.device
+                )
+                self.lines[one.number]["corrupted_accuracy"] = found.mean
         for line in self.lines:
             line["returned"] = line["round"] == best.number
         if best.accuracy is None and best.number:

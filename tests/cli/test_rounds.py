@@ -1,0 +1,51 @@
+"""Self-training from the command line: a line per round, the table and the picture at the end, and the same in JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Run
+
+QUICK = ("--network", "cnn", "--budget", "30steps", "--set", "recipe.gate=1", "--set", "recipe.threshold=0.11")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_train__rounds(understudy: Run) -> None:
+    output = understudy("train", "digits", "--labels", "40", "--recipe", "self_training", *QUICK, "--out", "r")
+    assert output.code == 0, output.err
+    lines = output.out.splitlines()
+    assert "TEACHER done" in lines
+    done = [line for line in lines if line.startswith("ROUND ")]
+    assert [line.split(":")[0] for line in done] == ["ROUND 1 done", "ROUND 2 done"]
+    assert " images labeled (" in done[0]
+    assert " % of labels changed" in done[1]
+    (head,) = (number for number, line in enumerate(lines) if line.startswith("round of self_training"))
+    assert lines[head].split() == ["round", "of", "self_training", "steps", "labeled", "labels", "right", "changed"]
+    assert [line.split("  ")[0] for line in lines[head + 2 : head + 5]] == ["teacher", "round 1", "round 2 (returned)"]
+    assert any("rounds.png" in line for line in lines)
+    with Image.open("r/rounds.png") as picture:
+        assert picture.size == (1200, 480)
+        assert len(picture.convert("RGB").getcolors(2**24) or ()) > 50
+    rounds = json.loads(Path("r/result.json").read_text())["runs"]["self_training"]["rounds"]
+    assert [line["name"] for line in rounds] == ["teacher", "round 1", "round 2"]
+    assert rounds[0]["pseudo_label_accuracy"] is None
+    assert all(0 < line["pseudo_label_accuracy"] <= 1 for line in rounds[1:])
+
+
+def test_train__another_network_is_delivered_by_its_name(understudy: Run) -> None:
+    knobs = (*QUICK, "--set", "recipe.student_network=resnet_small", "--set", "recipe.num_rounds=1")
+    output = understudy("train", "digits", "--labels", "40", "--recipe", "noisy_student", *knobs, "--out", "r")
+    assert output.code == 0, output.err
+    assert "The student has " in output.out
+    verdict = json.loads(Path("r/result.json").read_text())["verdict"]
+    expected = "resnet_small" if verdict["delivered"] == "method" else "cnn"
+    assert json.loads(Path("r/model.json").read_text())["network"] == expected
+    assert understudy("evaluate", "r", "digits").code == 0
