@@ -37,8 +37,8 @@ class NoisyStudent(Rounds):
     large as the teacher or larger, and becomes the next teacher; the paper iterates three times.
 
     Differs from the paper: classes are brought to their share among the true labels instead of equal numbers, and no
-    image stands there more than ten times; the paper's batches hold 14 pseudo-labeled images per labeled one at most,
-    these hold 3 unless `labeled_share` says otherwise; students do not end on larger images.
+    image stands there more than ten times; a batch holds 3 pseudo-labeled images per labeled one, where the paper takes
+    14 and more, unless `labeled_share` says otherwise; students do not end on larger images.
     """
 
     summary: ClassVar[str] = "Rounds in which a disturbed student learns an undisturbed teacher's labels of the pool."
