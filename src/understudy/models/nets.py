@@ -36,6 +36,10 @@ class Execution:
     threads: int = 1
 
 
+Statistics = dict[nn.Module, tuple[Tensor, Tensor]]
+"""Mean and variance that batch-norm layers normalized by."""
+
+
 class Networks(nn.Module):
     """Named networks of one run.
 
@@ -55,6 +59,7 @@ class Networks(nn.Module):
         self.execution = Execution()
         self._frozen: list[nn.Module] = []
         self._compiled: dict[str, Callable[..., Any]] = {}
+        self._statistics: Statistics | None = None
 
     def freeze(self, parts: Sequence[nn.Module]) -> None:
         """Keep these parts of networks as they are: no gradient, and running statistics that stay."""
@@ -112,6 +117,37 @@ class Networks(nn.Module):
         with _unmoved_statistics(self):
             yield
 
+    @contextlib.contextmanager
+    def noted_statistics(self) -> Iterator[Statistics]:
+        """While it lasts, what every batch-norm layer normalizes by in training is noted, of several passes the last.
+
+        Layers that do not normalize by their batch are left out.
+        """
+        noted: Statistics = {}
+
+        def note(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if norm.training:
+                x = args[0].detach().float()
+                variance, mean = torch.var_mean(x, (0, *range(2, x.ndim)), correction=0)
+                noted[norm] = mean, variance
+
+        handles = [m.register_forward_pre_hook(note) for m in self.modules() if isinstance(m, _BatchNorm)]
+        try:
+            yield noted
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextlib.contextmanager
+    def normalized_by(self, statistics: Statistics) -> Iterator[None]:
+        """While it lasts, batch norm normalizes by what was noted, and leaves running statistics where they are."""
+        self._statistics = statistics
+        try:
+            with _given_statistics(statistics):
+                yield
+        finally:
+            self._statistics = None
+
     def _evaluate(self, network: nn.Module, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         training = network.training
         network.eval()
@@ -140,7 +176,9 @@ class Networks(nn.Module):
         return torch.cat(parts)
 
     def _recompute_quietly(self) -> tuple[contextlib.AbstractContextManager[None], Any]:
-        return contextlib.nullcontext(), _unmoved_statistics(self)
+        statistics = self._statistics
+        again = _unmoved_statistics(self) if statistics is None else _given_statistics(statistics)
+        return contextlib.nullcontext(), again
 
     def _run_plain(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         with running(self.execution, x) as x:
@@ -174,6 +212,21 @@ def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, count) in zip(norms, kept, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+@contextlib.contextmanager
+def _given_statistics(statistics: Statistics) -> Iterator[None]:
+    """While it lasts, these layers are in evaluation mode, with these as their running statistics."""
+    names = ("training", "running_mean", "running_var")
+    kept = {norm: [getattr(norm, name) for name in names] for norm in statistics}
+    for norm, (mean, variance) in statistics.items():
+        norm.training, norm.running_mean, norm.running_var = False, mean, variance
+    try:
+        yield
+    finally:
+        for norm, values in kept.items():
+            for name, value in zip(names, values, strict=True):
+                setattr(norm, name, value)
 
 
 def _join(views: tuple[Tensor, ...]) -> Tensor:

@@ -1,0 +1,31 @@
+"""Losses of classifiers that tell real rows from generated ones, and of the generators that learn from them."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def realness(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
+    """log Z of each row, Z = sum_k exp l_k: the logit of being real, beside a class "generated" of logit 0."""
+    return logits.logsumexp(-1)
+
+
+def entropy(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
+    """Entropy of each row's class probabilities, in nats."""
+    return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+
+
+def matching(real: Float[Tensor, "d"], generated: Float[Tensor, "d"], distance: str) -> Float[Tensor, ""]:
+    """Distance of two mean features: the mean "absolute" difference, or the "squared" Euclidean norm of the text."""
+    difference = real - generated
+    return difference.abs().mean() if distance == "absolute" else difference.square().sum()
+
+
+def pull_away(features: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Mean squared cosine between different rows (Zhao et al., 2017, equation 4); 0 for a single row."""
+    unit = F.normalize(features, dim=-1)
+    count = len(features)
+    squares = (unit @ unit.T).square()
+    return (squares.sum() - squares.diagonal().sum()) / max(1, count * (count - 1))

@@ -1,0 +1,133 @@
+"""Semi-supervised GAN: the classifier also tells real rows from those that a generator makes up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from understudy.core import distributed, seeding
+from understudy.core.config import Knob
+from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
+from understudy.functional.generated import entropy, matching, pull_away, realness
+from understudy.methods.base import Method, register
+from understudy.models.generators import generator
+from understudy.models.nets import Networks, Statistics
+
+NUM_PICTURES = 64
+
+
+class Made(nn.Module):
+    """Latents of the pictures; and, within a step, what the discriminator's forward leaves for the generator's step.
+
+    What lives within a step is in no checkpoint.
+    """
+
+    latents: Float[Tensor, "n z"]
+    real: Float[Tensor, "d"]
+
+    def __init__(self, latent_width: int, feature_width: int) -> None:
+        super().__init__()
+        fixed = seeding.generator("pictures").standard_normal((NUM_PICTURES, latent_width), dtype="float32")
+        self.register_buffer("latents", torch.from_numpy(fixed))
+        self.register_buffer("real", torch.zeros(feature_width), persistent=False)
+        self.statistics: Statistics = {}
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class SGAN(Method[Made]):
+    """Semi-supervised GAN (Salimans et al., 2016, sections 3.1 and 5), with terms of Dai et al. (2017).
+
+    The classifier's K logits l(x) are those of a classifier of K + 1 classes whose last, "generated", has logit 0:
+    with Z(x) = sum_k exp l_k(x), a row is real with probability D(x) = Z(x) / (Z(x) + 1). The discriminator minimizes
+    L = H(y_b, softmax l(x_b)) - `lambda_u` (mean_u log D(x_u) + mean_g log(1 - D(G(z_g)))) + `lambda_entropy` mean_u
+    H(softmax l(x_u)). Then the generator G moves towards `lambda_matching` |mean_u f(x_u) - mean_g f(G(z_g))|, f being
+    the input of the last layer, + `lambda_pull_away` mean_(g != h) cos(f_g, f_h)^2 (Zhao et al., 2017).
+
+    Differs from the paper: its batches and weight norm are replaced by what keeps batch norm honest: rows of G are
+    normalized by the statistics of the real rows of the same step (the paper's virtual batch normalization with a
+    fresh reference batch), so real and generated features can be compared, and running statistics know real rows
+    alone. Features are compared by mean absolute difference and `lambda_u` is 0.5, as in the authors' code for
+    images; `distance=squared` with `lambda_u=1` is the text. The real rows' features are those of the discriminator's
+    own forward, before it moved. The entropy term is off, as in the paper; it is Dai et al.'s, whose generator of
+    rows between the classes (a density model, an encoder) is not here.
+    """
+
+    paper: ClassVar[str] = "Salimans et al., 2016, https://arxiv.org/abs/1606.03498"
+    summary: ClassVar[str] = "A generator makes images up, and the classifier learns to tell them from real ones."
+    use_when: ClassVar[str] = "to see what the network takes for a real image; others classify better at equal cost"
+    views: ClassVar[tuple[str, ...]] = ("weak",)
+
+    mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1
+    generated: Annotated[float, Knob("generated rows per unlabeled row", 0.01, probe=0.5)] = 1.0
+    lambda_u: Annotated[float, Knob("weight of telling real from generated rows", 0, probe=0.1)] = 0.5
+    lambda_entropy: Annotated[float, Knob("weight of the unlabeled rows' entropy", 0, probe=1.0)] = 0.0
+    lambda_matching: Annotated[float, Knob("weight of matching mean features, for the generator", 0, probe=10.0)] = 1.0
+    distance: Annotated[str, Knob("how mean features are compared", choices=("absolute", "squared"))] = "absolute"
+    lambda_pull_away: Annotated[float, Knob("weight of unlike generated rows, for the generator", 0, probe=1.0)] = 0.0
+    latent_width: Annotated[int, Knob("random numbers that a generated row is made of", 1, probe=8)] = 100
+
+    def unlabeled_batch_size(self, batch_size: int) -> int:
+        """Unlabeled rows per step: `mu` times the labeled ones."""
+        return self.mu * batch_size
+
+    def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
+        """The classifier, which is the discriminator, and a generator of such rows."""
+        return Networks(model=classifier, generator=generator(spec.shape, self.latent_width, like=classifier))
+
+    def memory(self, spec: DataSpec) -> Made:
+        """The latents of the pictures."""
+        return Made(self.latent_width, spec.feature_width)
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """The discriminator's step, then the generator's, which sees what the discriminator's did."""
+        return Objective(self.loss), Objective(self.generator_loss, trains=("generator",))
+
+    def pictures(self, nets: Networks, memory: Made) -> dict[str, Tensor]:
+        """Rows made of the same latents every time."""
+        with torch.no_grad():
+            return {"generated": nets.through("generator", memory.latents)[0]}
+
+    def latents(self, batch: Batch) -> Float[Tensor, "g z"]:
+        """This process's part of the step's latents; both players get the same ones."""
+        ids = batch.unlabeled.ids
+        count = max(1, round(self.generated * len(ids))) * distributed.world_size()
+        drawn = batch.random("latents").standard_normal((count, self.latent_width), dtype="float32")
+        return torch.from_numpy(distributed.share(drawn)).to(ids.device)
+
+    def loss(self, nets: Networks, batch: Batch, memory: Made, step: Step) -> Loss:
+        """The discriminator's loss."""
+        with nets.noted_statistics() as memory.statistics:
+            views = batch.labeled.view(), batch.unlabeled.view("weak")
+            (logits, _), (real, features) = nets.logits_and_features(*views)
+        memory.real = distributed.mean(features.detach().mean(0))
+        with torch.no_grad():
+            (made,) = nets.through("generator", self.latents(batch))
+        with nets.normalized_by(memory.statistics):
+            ((fake, _),) = nets.logits_and_features(made)
+        real_score, fake_score = realness(real), realness(fake)
+        terms = {
+            "supervised": self.labeled_term(logits, batch),
+            "real": self.lambda_u * F.softplus(-real_score).mean(),
+            "generated": self.lambda_u * F.softplus(fake_score).mean(),
+        }
+        if self.lambda_entropy:
+            terms["entropy"] = self.lambda_entropy * entropy(real).mean()
+        taken = {"real_as_real": real_score > 0, "generated_as_real": fake_score > 0}
+        return Loss(terms, {name: rows.float().mean() for name, rows in taken.items()})
+
+    def generator_loss(self, nets: Networks, batch: Batch, memory: Made, step: Step) -> Loss:
+        """The generator's loss, over the generated rows of all processes."""
+        (made,) = nets.through("generator", self.latents(batch))
+        with nets.normalized_by(memory.statistics):
+            ((_, features),) = nets.logits_and_features(made)
+        features = distributed.gather(features)
+        terms = {"matching": self.lambda_matching * matching(memory.real, features.mean(0), self.distance)}
+        if self.lambda_pull_away:
+            terms["pull_away"] = self.lambda_pull_away * pull_away(features)
+        return Loss(terms)
