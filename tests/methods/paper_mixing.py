@@ -45,9 +45,10 @@ class FixedOnImages(Fixed):
     def logits(self, *views: Tensor) -> tuple[Tensor, ...]:
         return super().logits(*(view.flatten(1) @ torch.from_numpy(FILTERS).float() for view in views))
 
-    def predict(self, x: Tensor, *, by: str = "ema") -> Tensor:
-        self.asked.append(by)
-        return x.flatten(1) @ torch.from_numpy(FILTERS).float() * self.factor * (1.0 if by == "ema" else 1.5)
+    def predict_in_training(self, *views: Tensor, by: str = "ema") -> tuple[Tensor, ...]:
+        self.asked.append(f"{by} in training")
+        scaled = self.factor * (1.0 if by == "ema" else 1.5)
+        return tuple(view.flatten(1) @ torch.from_numpy(FILTERS).float() * scaled for view in views)
 
     @contextlib.contextmanager
     def still_statistics(self) -> Iterator[None]:

@@ -47,7 +47,7 @@ def test_remixmatch__over_steps(mix: str, teacher: str, temperature: float, num_
         expected["unsupervised"] *= ramp
         expected["unmixed"] *= ramp
         assert terms(loss) == pytest.approx(expected, rel=1e-4)
-        assert nets.asked == [teacher, "logits", "still", "logits", "moving", "rotation"]
+        assert nets.asked == [f"{teacher} in training", "logits", "still", "logits", "moving", "rotation"]
     np.testing.assert_allclose(memory.balance.unlabeled.numpy(), reference.balance, rtol=1e-4)
 
 

@@ -35,15 +35,16 @@ class ReMixMatch(Method[AlignedMemory]):
         + lambda_r mean_u H(r, p_r(turn(u_1, r))), where lambda_u(t) and lambda_u1(t) rise in a line.
 
     Batch norm: all mixed rows share one forward, which moves the running statistics, as the authors' interleaved
-    batches do; unmixed and turned rows share a second, which leaves them.
+    batches do; unmixed and turned rows share a second, which leaves them. As in the paper, the guess is made in
+    training mode, without gradient.
 
     Differs from the paper: 2 strong views instead of 8, a third of the cost, as in the implementations whose figures
-    are compared to; the guess is by the averaged weights in evaluation mode unless `teacher` is `model`, and the
-    paper's is by the present weights in training mode; the running balance of predictions is an exponential mean
-    whose mean age is that of the paper's window of 128 batches; the ramp's end is a share of training, its supervised
-    first phase included (in the authors' code, 1/64 of training; the paper has none); turns are drawn for each row,
-    where the authors' code turns each quarter of the batch alike; strong views are RandAugment, not CTAugment, and the
-    labeled view is the run's. A labeled row's weight stays its own when it is mixed.
+    are compared to; the running balance of predictions is an exponential mean whose mean age is that of the paper's
+    window of 128 batches; weights rise, as in the authors' code, over the first 1/64 of training, supervised first
+    phase included; turns are drawn for each row, where the authors' code turns each quarter of the batch alike; strong
+    views are RandAugment, not CTAugment, and the labeled view is the run's. A labeled row's weight stays its own when
+    it is mixed.
+
     A step trains on (1 + (K + 3) mu) rows per labeled one, and predicts mu more.
     """
 
@@ -62,7 +63,7 @@ class ReMixMatch(Method[AlignedMemory]):
     temperature: Annotated[float, Knob("T of sharpening; 0 gives one-hot guesses", 0, 1, probe=1.0)] = 0.5
     alpha: Annotated[float, Knob("parameter of the Beta distribution; 0 mixes nothing", 0, probe=4.0)] = 0.75
     mix: Annotated[str, Knob("how rows are mixed", choices=MIXES)] = "mixup"
-    teacher: Annotated[str, Knob("network that guesses", choices=("ema", "model"), probe="model")] = "ema"
+    teacher: Annotated[str, Knob("network that guesses", choices=("model", "ema"), probe="ema")] = "model"
     alignment: Alignment = field(default_factory=lambda: Alignment(target="labeled", momentum=0.985))
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
@@ -117,8 +118,8 @@ class ReMixMatch(Method[AlignedMemory]):
         self, nets: Networks, weak: Float[Tensor, "u ..."], batch: Batch, memory: AlignedMemory
     ) -> Float[Tensor, "u k"]:
         """The aligned and sharpened prediction of each row's weak view."""
-        probs = nets.predict(weak, by=self.teacher).softmax(-1)
-        return sharpen(self.alignment(probs, memory.balance, batch.labeled.class_counts), self.temperature)
+        (logits,) = nets.predict_in_training(weak, by=self.teacher)
+        return sharpen(self.alignment(logits.softmax(-1), memory.balance, batch.labeled.class_counts), self.temperature)
 
     def unmixed_and_turned(
         self, nets: Networks, strong: Float[Tensor, "u c s s"], guess: Float[Tensor, "u k"], batch: Batch

@@ -100,14 +100,14 @@ class Networks(nn.Module):
         return both[:, :width], both[:, width:]
 
     @torch.no_grad()
-    def predict_in_training(self, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ k"], ...]:
-        """Logits of `ema` run as `model` is trained, with dropout and by the batch's statistics; nothing moves."""
+    def predict_in_training(self, *views: Float[Tensor, "_ ..."], by: str = "ema") -> tuple[Float[Tensor, "_ k"], ...]:
+        """As `predict`, run as `model` is trained, with dropout and by the batch's statistics; nothing moves."""
         modes = {name: module.training for name, module in self.model.named_modules()}
         for name, module in self.ema.named_modules():
             module.training = modes[name]
         try:
             with self.still_statistics():
-                return self.through("ema", *views)
+                return self.through(by, *views)
         finally:
             self.ema.eval()
 
