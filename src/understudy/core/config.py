@@ -14,6 +14,7 @@ from understudy.core.errors import ConfigError, nearest
 from understudy.core.registry import Registry
 
 T = TypeVar("T", bound="Config")
+_HINTS: dict[type[Any], dict[str, Any]] = {}  # resolving them takes milliseconds, and every setting asks
 
 
 @dataclass(frozen=True)
@@ -201,10 +202,11 @@ def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in table.items()}
 
 
-@functools.cache
 def _hints(kind: type[Config]) -> dict[str, Any]:
-    hints = get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    if kind not in _HINTS:
+        hints = get_type_hints(kind, include_extras=True)
+        _HINTS[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return _HINTS[kind]
 
 
 def _default_name(kind: type[Config], key: str) -> str:
