@@ -33,8 +33,7 @@ class ImageGenerator(nn.Module):
         self.start = nn.Linear(latent_width, widths[0] * height * width)
         self.start_norm = nn.GroupNorm(8, widths[0])
         self.convs = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1, bias=False)
-            for before, after in pairwise(widths)
+            nn.Conv2d(before, after, 3, padding=1, bias=False) for before, after in pairwise(widths)
         )
         self.norms = nn.ModuleList(nn.GroupNorm(8, after) for after in widths[1:])
         self.finish = nn.Conv2d(widths[-1], channels, 3, padding=1)
