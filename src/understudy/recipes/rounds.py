@@ -25,15 +25,12 @@ from understudy.engine.predict import predict
 from understudy.engine.robustness import robustness
 from understudy.engine.rundir import RunFolder, write_json
 from understudy.engine.stage import Settings, Stage
-from understudy.evaluation.paired import mcnemar
 from understudy.methods.supervised import Supervised
 from understudy.models.nets import Execution
 from understudy.recipes.base import Purse, Recipe
 from understudy.recipes.pool_labels import BALANCES, PoolLabels, predict_pool, times_kept, with_pseudo_labels
+from understudy.recipes.round_decisions import Classifier, why_converged, why_not_go_on, why_unusable
 from understudy.recipes.teacher_gate import Opinion, crossfit_opinion, validation_opinion
-
-_LEAST_ROUNDS = 2
-_SURE_OF_HARM = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,20 +115,6 @@ class Rounds(Recipe):
             return _Run(self, stage, folder, observe, execution).train()
 
 
-@dataclass(frozen=True, eq=False)
-class _Classifier:
-    """A finished run, what images that may choose say of it, and the labels it was trained on."""
-
-    number: int
-    trained: Trained
-    right: NDArray[np.bool_]
-    labels: PoolLabels | None = None
-
-    @property
-    def accuracy(self) -> float | None:
-        return float(self.right.mean()) if len(self.right) else None
-
-
 class _Run:
     """One call of the recipe: what is spent, which classifiers there are, and the lines about them."""
 
@@ -165,14 +148,15 @@ class _Run:
         stopped = ""
         for number in range(1, self.recipe.num_rounds + 1):
             labels = self.label(last, number)
-            stopped = self.why_unusable(labels, last)
+            stopped = why_unusable(labels, last, self.stage.data.classes, self.recipe.threshold)
             if stopped and last.accuracy is None:
                 best = before  # a student that cannot teach is no better than who taught it
-            stopped = stopped or self.why_converged(labels, last, number)
+            stopped = stopped or why_converged(labels, last, self.recipe.least_changed)
             if stopped:
                 break
             before, last = last, self.round(student, labels, last, number)
-            stopped = self.why_not_go_on(best, last)
+            if number < self.recipe.num_rounds:
+                stopped = why_not_go_on(best, last, self.recipe.least_gain)
             if last.accuracy is None or last.accuracy >= (best.accuracy or 0.0):
                 best = last
             if stopped:
@@ -181,7 +165,7 @@ class _Run:
 
     # The runs.
 
-    def first_teacher(self) -> _Classifier:
+    def first_teacher(self) -> Classifier:
         """The classifier that true labels alone give."""
         name = "teacher"
         stage = dataclasses.replace(self.stage, name=name, budget=self.purse.grant(name, self.recipe.teacher_share))
@@ -189,7 +173,7 @@ class _Run:
         self.execution = dataclasses.replace(trained.execution, chunks=1)
         return self.classifier(0, trained)
 
-    def round(self, student: Student, labels: PoolLabels, teacher: _Classifier, number: int) -> _Classifier:
+    def round(self, student: Student, labels: PoolLabels, teacher: Classifier, number: int) -> Classifier:
         """A student of these labels, and the line about it."""
         recipe, name = self.recipe, f"round {number}"
         budget = self.purse.grant(name, number / sum(range(number, recipe.num_rounds + 1)))
@@ -217,15 +201,15 @@ class _Run:
         folder = None if self.folder is None else self.folder / stage.name.replace(" ", "-")
         return self.purse.pay(fit(stage, folder, observe=self.observe, execution=execution))
 
-    def classifier(self, number: int, trained: Trained, labels: PoolLabels | None = None) -> _Classifier:
+    def classifier(self, number: int, trained: Trained, labels: PoolLabels | None = None) -> Classifier:
         """The run with what images that may choose say of it."""
         data = self.stage.data
         found = predict(trained.model, data, data.choose, device=self.device, execution=trained.execution)
-        return _Classifier(number, trained, found.argmax(-1) == data.choose_targets, labels)
+        return Classifier(number, trained, found.argmax(-1) == data.choose_targets, labels)
 
     # What the pool is given.
 
-    def label(self, teacher: _Classifier, number: int) -> PoolLabels:
+    def label(self, teacher: Classifier, number: int) -> PoolLabels:
         """The teacher's labels for this round; once they are on disk, they are what is trained on."""
         path = None if self.folder is None else self.folder / f"round-{number}" / "pseudo_labels.npz"
         if path is not None and path.exists():
@@ -254,7 +238,7 @@ class _Run:
 
     # Decisions.
 
-    def opinion(self, teacher: _Classifier) -> Opinion:
+    def opinion(self, teacher: Classifier) -> Opinion:
         """Whether the teacher is better than chance."""
         data, level = self.stage.data, self.recipe.gate
         if level >= 1:
@@ -269,43 +253,9 @@ class _Run:
         """A run on half of the labels, which judges and is thrown away."""
         return self.fit(stage, self.execution)
 
-    def why_unusable(self, labels: PoolLabels, teacher: _Classifier) -> str:
-        """Why nobody can learn from these labels, or an empty text."""
-        classes, count = self.stage.data.classes, len(labels.ids)
-        who = "the first teacher" if teacher.number == 0 else f"the student of round {teacher.number}"
-        if len(named := np.unique(labels.label)) == 1:
-            return f"{who} takes all {count:,} unlabeled images for {classes[named[0]]!r}, which teaches nothing"
-        if not labels.kept.any():
-            most = float(labels.confidence.max())
-            return (
-                f"{who} is confident of none of the {count:,} unlabeled images: the highest confidence is {most:.3f} "
-                f"and recipe.threshold is {self.recipe.threshold:g}; lower it"
-            )
-        return ""
-
-    def why_converged(self, labels: PoolLabels, teacher: _Classifier, number: int) -> str:
-        """Why another round would learn nothing new, or an empty text."""
-        if number > _LEAST_ROUNDS and teacher.labels is not None:
-            changed = labels.changed_since(teacher.labels)
-            if changed < self.recipe.least_changed:
-                return f"converged: {100 * changed:.2f} % of the pseudo-labels changed after round {teacher.number}"
-        return ""
-
-    def why_not_go_on(self, best: _Classifier, last: _Classifier) -> str:
-        """What images that may choose say against another round, or an empty text."""
-        if best.accuracy is None or last.accuracy is None or last.number == self.recipe.num_rounds:
-            return ""
-        figures = f"{100 * best.accuracy:.1f} to {100 * last.accuracy:.1f} % of {len(last.right):,} validation images"
-        worse, better = int((best.right & ~last.right).sum()), int((last.right & ~best.right).sum())
-        if worse > better and mcnemar(better, worse) < _SURE_OF_HARM:
-            return f"round {last.number} did harm: accuracy fell from {figures}"
-        if last.number >= _LEAST_ROUNDS and last.accuracy - best.accuracy <= self.recipe.least_gain:
-            return f"diminishing returns: round {last.number} took accuracy from {figures}"
-        return ""
-
     # What is told.
 
-    def tell(self, one: _Classifier, *, changed: float | None = None, note: str = "") -> None:
+    def tell(self, one: Classifier, *, changed: float | None = None, note: str = "") -> None:
         """The line about a finished run, kept and given to whoever watches."""
         data, labels = self.stage.data, one.labels
         line: dict[str, Any] = {
@@ -345,7 +295,7 @@ class _Run:
         for observer in self.observe:
             observer(report)
 
-    def conclude(self, teacher: _Classifier, best: _Classifier, stopped: str) -> Trained:
+    def conclude(self, teacher: Classifier, best: Classifier, stopped: str) -> Trained:
         """The classifier that is returned, with the cost of all."""
         data, asked = self.stage.data, slice(self.recipe.corrupted)
         if len(data.choose[asked]):
