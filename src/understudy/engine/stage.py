@@ -79,7 +79,7 @@ class Stage:
 
         if method.needs_images and len(data.row_shape) != 3:
             raise ConfigError(
-                f"method {method.name} turns images, and these rows of shape {data.row_shape} are none; "
+                f"method {method.name} needs images, and these rows of shape {data.row_shape} are none; "
                 "choose another method, such as softmatch"
             )
 

@@ -35,7 +35,7 @@ class Method(Config, Generic[Memory]):
     """A learning algorithm: immutable hyperparameters and the losses they define.
 
     Class attributes: `paper` (citation and address), `summary` (idea in a sentence), `use_when`, `views` (names of the
-    views it renders of unlabeled rows), `needs_images` (whether it turns images),
+    views it renders of unlabeled rows), `needs_images` (whether rows must be images),
     `pretext` (whether it learns features alone, for another method to start from), `cost` (of a step, in
     supervised steps of as many labeled images, with 7 unlabeled rows per labeled one when every image counts).
     """
@@ -91,6 +91,33 @@ class Method(Config, Generic[Memory]):
         """The weighted criterion of the labeled rows; `scale` weighs them once more."""
         labeled = batch.labeled
         return self.criterion(logits, labeled.targets, labeled.weight * scale, labeled.class_counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretext(Method[Memory]):
+    """Shared shape of the methods that learn features from rows without labels, for another method to start from.
+
+    What is judged, kept and handed on are the averaged weights. The classifier's head takes no part; small networks on
+    its input do, and stay behind.
+    """
+
+    pretext: ClassVar[bool] = True
+    criterion: ClassVar[Any] = CrossEntropy()  # type: ignore[misc]  # no label is learned, so it is no knob
+
+    mu: Annotated[int, Knob("unlabeled rows per row of batch_size; labels go unused", 1, probe=2)] = 7
+
+    def unlabeled_batch_size(self, batch_size: int) -> int:
+        """Unlabeled rows per step: `mu` times the labeled ones."""
+        return self.mu * batch_size
+
+    def objectives(self) -> tuple[Objective, ...]:
+        """One loss, which trains the classifier's body and the network on its features."""
+        return (Objective(self.loss, trains=("model", "projection")),)
+
+    @staticmethod
+    def features(nets: Networks, *views: Float[Tensor, "_ ..."]) -> tuple[Float[Tensor, "_ d"], ...]:
+        """What the head would be given for each view, from one training forward."""
+        return tuple(features for _, features in nets.logits_and_features(*views))
 
 
 @dataclass(frozen=True)
