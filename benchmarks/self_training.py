@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "self_training": {"recipe": "self_training"},
     "noisy_student": {"recipe": "noisy_student"},
 }
-_CORRUPTED = 200
+_CORRUPTED = 100
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from understudy.engine.fit import Trained
 from understudy.engine.robustness import robustness
 from understudy.engine.stage import Stage
 from understudy.models import build, logits_and_features
-from understudy.models.noise import with_noise
+from understudy.models.noise import SkippedBranch, with_noise
 from understudy.models.residual import SmallBlock
 from understudy.recipes import rounds
 from understudy.recipes.noisy_student import NoisyStudent
@@ -92,6 +92,16 @@ def test_with_noise__branches_are_skipped_row_by_row() -> None:
         skipped = (block(x) == x).flatten(1).all(1)
         assert float(skipped.float().mean()) == pytest.approx(0.6 * depth / 3, abs=0.08)
         assert branch.abs().mean() > 0.02
+
+
+def test_skipped_branch__keeps_its_mean() -> None:
+    layer = nn.Identity()
+    layer.register_forward_hook(SkippedBranch(0.75))
+    out = layer(torch.ones(4000, 2, 3, dtype=torch.bfloat16))
+    assert out.dtype == torch.bfloat16
+    assert out.unique().tolist() == [0.0, 4.0]
+    assert float(out.float().mean()) == pytest.approx(1.0, abs=0.1)
+    assert (out == out[:, :1, :1]).all()  # of a row all or nothing
 
 
 # Students.
