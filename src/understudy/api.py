@@ -38,6 +38,7 @@ from understudy.methods.supervised import Supervised
 from understudy.models import check_network
 from understudy.recipes.job import Job, as_training_data, initial_network, make_job
 from understudy.recipes.plain import Plain
+from understudy.reports.probes import draw_probes
 from understudy.reports.rounds import draw_rounds
 from understudy.serving.predictor import Predictions, Predictor
 
@@ -227,7 +228,7 @@ class _Command:
             name="supervised",
             network_name=network_name,
         )
-        self.say(_opening(data, job, network_name, baseline_budget, name if compare else ""))
+        self.say(_opening(data, job, network_name, baseline_budget, job.recipe.outline(method.name) if compare else ""))
         runs = {"supervised": fit(stage, self.subfolder("supervised"), observe=observers)}
         if compare:
             second = self.second_budget(budget, runs["supervised"])
@@ -404,6 +405,9 @@ class _Command:
             if any("coverage" in line for line in trained.rounds):
                 with explained(folder):
                     draw_rounds(trained.rounds, result.predictor.classes, folder / "rounds.png")
+            if any("kept" in line for line in trained.rounds):
+                with explained(folder):
+                    draw_probes(trained.rounds, folder / "probes.png")
         write_json(folder / "result.json", {**result.to_json(), "environment": _environment()})
         result.predictor.save(folder)  # last: its presence says that the run is finished
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _REFRESH_S = 0.25
 _LINE_S = 10.0
-_HIDDEN = ("step", "progress", "cpu_s", "wall_s", "validation_accuracy")
+_HIDDEN = ("step", "progress", "cpu_s", "wall_s")
+_ACCURACIES = {"validation_accuracy": "validation", "knn_accuracy": "kNN", "linear_accuracy": "linear"}
 
 
 class Watch(Protocol):
@@ -166,9 +167,10 @@ def evaluation_line(report: Report) -> str:
     terms = [name for loss in report.losses for name in loss.terms if name in line]
     parts = [f"{report.run:<12}{100 * line['progress']:4.0f} %", f"step {line['step']:<6,}"]
     parts += [f"loss {sum(line[name] for name in terms):<6.3f}"]
-    parts += [f"{name} {value:.2f}" for name, value in line.items() if name not in _HIDDEN and name not in terms]
-    if "validation_accuracy" in line:
-        parts.append(f"validation {100 * line['validation_accuracy']:.1f} %")
+    parts += [f"{name} {value:.2f}" for name, value in line.items() if name not in (*_HIDDEN, *_ACCURACIES, *terms)]
+    for name, title in _ACCURACIES.items():
+        if name in line:
+            parts.append(f"{title} {100 * line[name]:.1f} %")
     return "  ".join(parts).rstrip()
 
 

@@ -20,6 +20,7 @@ _FILES = {
     "model.safetensors": "the delivered classifier, with model.json",
     "result.json": "every figure: verdict, metrics, costs, history",
     "rounds.png": "accuracy, coverage and changed labels by round",
+    "probes.png": "how good the features were during pretraining",
     "predictions.csv": "what it says of each held-out image",
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
@@ -76,6 +77,8 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     for name, trained in result.runs.items():
         if any("coverage" in line for line in trained.rounds):
             _print_rounds(console, name, trained)
+        if any("kept" in line for line in trained.rounds):
+            _print_probes(console, trained)
     folder = shlex.quote(str(result.folder))
     say(console, f"Saved in {result.folder}:")
     for name, what in _FILES.items():
@@ -132,6 +135,21 @@ def _print_rounds(console: Console, name: str, trained: Trained) -> None:
     notes = [*(line["note"] for line in trained.rounds if line.get("note")), trained.stopped]
     for note in filter(None, notes):
         say(console, f"{note[0].upper()}{note[1:]}.")
+    say(console)
+
+
+def _print_probes(console: Console, trained: Trained) -> None:
+    """How well the features told labeled images apart during pretraining, and which were kept."""
+    from understudy.cli.tables import new_table, percent
+
+    table = new_table()
+    for title in ("pretraining", "step", "kNN", "linear"):
+        table.add_column(title, justify="right")
+    for line in trained.rounds:
+        label = f"{100 * line['progress']:.0f} %" + (" (kept)" if line["kept"] else "")
+        probes = (percent(line.get(name)) for name in ("knn_accuracy", "linear_accuracy"))
+        table.add_row(label, f"{line['step']:,}", *probes)
+    console.print(table)
     say(console)
 
 

@@ -103,7 +103,8 @@ def lines(config: Config, prefix: str = "") -> list[Line]:
         if isinstance(nested, Config):
             key, variants = prefix + field.name, type(nested).variants
             if variants is not None:
-                found.append(Line(f"{key}.name", nested.name, " | ".join(variants.names()), f"kind of {field.name}"))
+                allowed = _names(_config_class(_hints(type(config))[field.name]) or type(nested))
+                found.append(Line(f"{key}.name", nested.name, " | ".join(allowed), f"kind of {field.name}"))
             found += lines(nested, f"{key}.")
     return found
 
@@ -136,7 +137,9 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
         name = values.pop("name", kind.name)
         if not name:
             raise ConfigError(f"{where or kind.__name__} needs a name; allowed: {', '.join(kind.variants.names())}")
-        kind = kind.variants.get(name)
+        asked, kind = kind, kind.variants.get(name)
+        if not issubclass(kind, asked):
+            raise ConfigError(f"{prefix}name is {name!r}; {nearest(name, _names(asked))}")
     hints = _hints(kind)
     unknown = [key for key in values if key not in hints]
     if unknown:
@@ -207,6 +210,12 @@ def _hints(kind: type[Config]) -> dict[str, Any]:
         hints = get_type_hints(kind, include_extras=True)
         _HINTS[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     return _HINTS[kind]
+
+
+def _names(kind: type[Config]) -> list[str]:
+    """Names of the registered classes that may stand where this one is asked for."""
+    variants = kind.variants
+    return [] if variants is None else [name for name in variants.names() if issubclass(variants.get(name), kind)]
 
 
 def _default_name(kind: type[Config], key: str) -> str:

@@ -30,6 +30,10 @@ class Recipe(Config):
     summary: ClassVar[str]
     use_when: ClassVar[str]
 
+    def outline(self, method: str) -> str:  # noqa: ARG002
+        """What the run is called before it begins: the recipe, and how it divides its budget where that is fixed."""
+        return self.name
+
     def train(
         self,
         stage: Stage,

@@ -89,6 +89,9 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     for key in ("method", "optimizer", "recipe"):
         if isinstance(table.get(key), str):
             table[key] = {"name": table[key]}
+    recipe = table.get("recipe")
+    if isinstance(recipe, Mapping) and isinstance(recipe.get("pretext"), str):
+        table["recipe"] = {**recipe, "pretext": {"name": recipe["pretext"]}}
     on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
     table["method"] = _sized_for(table.get("method", {}), on_processor)
     if "batch_size" not in table and on_processor:

@@ -22,6 +22,10 @@ class Plain(Recipe):
     summary: ClassVar[str] = "One run of one method."
     use_when: ClassVar[str] = "by default"
 
+    def outline(self, method: str) -> str:
+        """The method alone."""
+        return method
+
     def train(
         self,
         stage: Stage,
