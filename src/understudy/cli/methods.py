@@ -15,7 +15,7 @@ def methods(
         str | None, typer.Argument(metavar="NAME", help="A method, to see its knobs.", show_default=False)
     ] = None,
 ) -> None:
-    """List the methods, networks and domains, or explain one method and its knobs.
+    """List the methods, recipes, networks and domains, or explain one method or recipe and its settings.
 
     Choose one with [bold]--method[/bold] of [bold]understudy train[/bold], and turn its knobs with
     [bold]--set method.KNOB=VALUE[/bold].
@@ -41,22 +41,32 @@ def _print_all(console: Console) -> None:
     from understudy.models import names
     from understudy.recipes.base import RECIPES
 
-    for name in METHODS.names():
-        kind = METHODS.get(name)
-        console.print(name, style="bold")
-        for what, text in (("idea", kind.summary), ("use", kind.use_when), ("cost", cost(kind)), ("paper", kind.paper)):
-            say(console, f"  {what:<6} {text}")
+    kinds = [METHODS.get(name) for name in METHODS.names()]
+    say(console, "METHODS, chosen with --method")
+    for kind in (kind for kind in kinds if not kind.pretext):
+        _print_entry(console, kind, idea=kind.summary, use=kind.use_when, cost=cost(kind), paper=kind.paper)
     say(console)
-    for name in RECIPES.names():
-        console.print(f"{name} (recipe)", style="bold")
-        say(console, f"  idea   {RECIPES.get(name).summary}")
-        say(console, f"  use    {RECIPES.get(name).use_when}")
+    say(console, "PRETEXT METHODS, chosen with --recipe pretrain --set recipe.pretext.name=NAME")
+    for kind in (kind for kind in kinds if kind.pretext):
+        _print_entry(console, kind, idea=kind.summary, use=kind.use_when, paper=kind.paper)
+    say(console)
+    say(console, "RECIPES, chosen with --recipe")
+    for kind in map(RECIPES.get, RECIPES.names()):
+        _print_entry(console, kind, idea=kind.summary, use=kind.use_when)
     say(console)
     say(console, f"networks    {', '.join(names())}, timm:NAME, torchvision:NAME")
     say(console, f"domains     {', '.join(DOMAINS)}")
     say(console, f"optimizers  {', '.join(OPTIMIZERS.names())}")
     say(console)
-    say(console, "Knobs of a method: understudy methods NAME")
+    say(console, "Settings of a method or recipe: understudy methods NAME")
+
+
+def _print_entry(console: Console, kind: Any, **facts: str) -> None:
+    from understudy.cli.console import say
+
+    console.print(kind.name, style="bold")
+    for what, text in facts.items():
+        say(console, f"  {what:<6} {text}")
 
 
 def _print_one(console: Console, name: str) -> None:
