@@ -56,7 +56,7 @@ class TrainState:
         self.device = device
         seed_torch("networks", settings.seed)
         classifier = copy.deepcopy(stage.network)
-        fit_input(classifier, _input_sample(stage))
+        fit_input(classifier, input_sample(stage))
         self.spec = stage.data.spec(feature_width(classifier))
         self.nets: Networks = method.networks(classifier, self.spec).to(device)
         self.memory: nn.Module = method.memory(self.spec).to(device)
@@ -166,7 +166,7 @@ class TrainState:
         self.nets.execution = replace(self.nets.execution, **changes)
 
 
-def _input_sample(stage: Stage) -> Tensor:
+def input_sample(stage: Stage) -> Tensor:
     """Plain views of training rows, labeled and unlabeled, to fit normalization and whitening on."""
     pool = stage.data.pool
     if len(pool) > _INPUT_SAMPLE:

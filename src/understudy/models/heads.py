@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from understudy.core.errors import UserError, nearest
 
+MLP_HEAD = "+mlp"
+"""What follows a network's name when a perceptron of two layers stands in place of its head."""
 ASK_FOR_FEATURES = "give features=, a function from a batch to its feature vectors"
 
 
@@ -30,6 +32,15 @@ def find_head(network: nn.Module) -> tuple[str, nn.Linear]:
 def feature_width(network: nn.Module) -> int:
     """Width of the vectors that enter the head."""
     return find_head(network)[1].in_features
+
+
+def with_head(network: nn.Module, head: nn.Module) -> nn.Module:
+    """The same network, its last linear layer replaced."""
+    name = find_head(network)[0]
+    if not name:
+        return head
+    network.set_submodule(name, head)
+    return network
 
 
 def logits_and_features(

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from understudy.core.errors import UserError, nearest
-from understudy.models.heads import check_network
+from understudy.models.heads import MLP_HEAD, check_network, feature_width, with_head
 from understudy.models.mobilenet import MobileNetV1
 from understudy.models.plain import CNN, MLP
 from understudy.models.pretrained import build_timm, build_torchvision
@@ -44,6 +44,7 @@ def build(
     """A new network of that name for rows of that shape.
 
     Args:
+        name: With `+mlp` at its end, a perceptron of two layers stands in place of the network's head.
         shape: (channels, height, width) of an image, or (features,) of a vector.
         pretrained: Whether the library's published weights are fetched; `weights_note` tells their licence.
         weights_file: A state_dict of the same network, .safetensors or .pth; the class count may differ.
@@ -51,6 +52,15 @@ def build(
     Raises:
         UserError: the name is unknown, or does not go with the shape, class count or weights.
     """
+    if name.endswith(MLP_HEAD):
+        network = build(
+            name.removesuffix(MLP_HEAD),
+            shape=shape,
+            num_classes=num_classes,
+            pretrained=pretrained,
+            weights_file=weights_file,
+        )
+        return with_head(network, MLP((feature_width(network),), num_classes))
     library, colon, inner = name.partition(":")
     if name not in names() and not (colon and library in LIBRARIES):
         raise UserError(f"there is no network {name!r}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}")
