@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -35,10 +37,19 @@ def read(images: Any) -> Any:
 
 
 class OfImages(Fixed):
-    """Fixed networks that read images."""
+    """Fixed networks that read images, and know how many were seen while running statistics were held still."""
+
+    still, seen_still = False, 0
 
     def logits(self, *views: Tensor) -> tuple[Tensor, ...]:
+        self.seen_still += self.still * sum(len(view) for view in views)
         return super().logits(*(read(view) for view in views))
+
+    @contextmanager
+    def still_statistics(self) -> Iterator[None]:
+        self.still = True
+        yield
+        self.still = False
 
     def predict(self, x: Tensor, *, by: str = "ema") -> Tensor:
         return super().predict(read(x), by=by)
@@ -87,6 +98,7 @@ def test_crmatch(threshold: float, teacher: str, scale: float) -> None:
     wanted = {name: weights.get(name, 1.0) * value for name, value in expected(case, nets, scale, threshold).items()}
     assert terms(loss) == pytest.approx(wanted, rel=1e-4, abs=1e-7)
     assert (wanted["distance"] > 0) == (threshold < 1)
+    assert nets.seen_still == 4 * len(case.weak1[::MU])
 
 
 @pytest.mark.parametrize("teacher", ["ema", "concat"])

@@ -238,17 +238,15 @@ class WeakToStrong(Method[Aligned]):
 
 @dataclass(frozen=True)
 class JudgedFeatures(Judged):
-    """A judged batch with the classifier's features, and its logits and features of whatever else went with it.
+    """A judged batch with the classifier's features.
 
     Args:
         weak_features: The teacher's features of all weak views; they carry a gradient under `concat` only.
         strong_features: Features of the strong views that were trained on.
-        others: Logits and features of the further rows.
     """
 
     weak_features: Float[Tensor, "u d"]
     strong_features: Float[Tensor, "s d"]
-    others: tuple[tuple[Tensor, Tensor], ...]
 
 
 @dataclass(frozen=True)
@@ -285,23 +283,21 @@ class OnFeatures(WeakToStrong[Aligned]):
     features.
     """
 
-    def judged_features(
-        self, nets: Networks, batch: Batch, memory: Aligned, judge: Judge, *others: Float[Tensor, "_ ..."]
-    ) -> JudgedFeatures:
-        """As `judged`, with features; `others` are further rows for the training forward."""
+    def judged_features(self, nets: Networks, batch: Batch, memory: Aligned, judge: Judge) -> JudgedFeatures:
+        """As `judged`, with features."""
         x, unlabeled = batch.labeled.view(), batch.unlabeled
         if self.teacher == "concat":
-            views = x, unlabeled.view("strong"), unlabeled.view("weak"), *others
-            (logits, _), strong, (weak, features), *more = nets.logits_and_features(*views)
+            views = x, unlabeled.view("strong"), unlabeled.view("weak")
+            (logits, _), strong, (weak, features) = nets.logits_and_features(*views)
             probs, targets, weight = self._judge(weak.detach(), batch, memory, judge)
             rows, scale = torch.arange(len(weight), device=weight.device), weight
         else:
             predicted, features = nets.predict_with_features(unlabeled.view("weak"), by=self.teacher)
             probs, targets, weight = self._judge(predicted, batch, memory, judge)
             rows, scale = unlabeled.select(weight)
-            (logits, _), strong, *more = nets.logits_and_features(x, unlabeled.view("strong", rows), *others)
+            (logits, _), strong = nets.logits_and_features(x, unlabeled.view("strong", rows))
         self.alignment.observe_labeled(logits.detach().softmax(-1), memory.balance)
-        return JudgedFeatures(logits, probs, targets, weight, rows, scale, strong[0], features, strong[1], tuple(more))
+        return JudgedFeatures(logits, probs, targets, weight, rows, scale, strong[0], features, strong[1])
 
     def embedded(self, nets: Networks, batch: Batch, memory: Aligned, *strong: Float[Tensor, "u ..."]) -> Embedded:
         """The batch with these strong views, all of them trained on."""

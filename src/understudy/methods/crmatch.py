@@ -34,8 +34,9 @@ class CRMatch(OnFeatures[AlignedMemory]):
     Differs from the paper: the first author's code, which we follow in the clipping at 0 and in the number of turned
     images (one for each labeled row, times four), projects the feature map before it is pooled, and we the pooled
     features, which every network has. By default q and z(weak(u)) are of the averaged weights' features, so that the
-    distance moves the network by the strong view alone; `teacher="concat"` is the paper's single forward, in which it
-    moves by both.
+    distance moves the network by the strong view alone; under `teacher="concat"` it moves by both, as in that code.
+    Turned images have a forward of their own, which leaves batch norm's running statistics: in one forward with the
+    few strong views that count at first, they would be most of what the statistics describe.
     Costs: four turned images per labeled one beside FixMatch's rows.
     """
 
@@ -61,20 +62,26 @@ class CRMatch(OnFeatures[AlignedMemory]):
 
     def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
         """The loss of section 3 on one step."""
-        # Every mu-th row of a process's part is every mu-th row of the whole batch.
-        turning = torch.arange(0, len(batch.unlabeled.ids), self.mu)
-        turned, turns = every_quarter_turn(batch.unlabeled.view("weak", turning, draw=1))
-        judged = self.judged_features(nets, batch, memory, self.judge, turned)
+        judged = self.judged_features(nets, batch, memory, self.judge)
         z_strong, z_weak = nets.through("projection", judged.strong_features, judged.weak_features[judged.rows])
         nearness = F.cosine_similarity(z_strong, z_weak, dim=-1).clamp(min=0)
         distance = (judged.scale * nearness).sum() / len(judged.weight)
-        (turn_logits,) = nets.through("rotation", judged.others[0][1])
         terms = {
             "supervised": self.labeled_term(judged.labeled, batch),
             "distance": self.lambda_d * distance,
-            "rotation": self.lambda_r * F.cross_entropy(turn_logits, turns),
+            "rotation": self.lambda_r * self.rotation_loss(nets, batch),
         }
         return self.as_loss(batch, judged, terms)
+
+    def rotation_loss(self, nets: Networks, batch: Batch) -> Float[Tensor, ""]:
+        """Mean cross-entropy of the turns that the head sees in images shown in all four ways."""
+        # Every mu-th row of a process's part is every mu-th row of the whole batch.
+        rows = torch.arange(0, len(batch.unlabeled.ids), self.mu)
+        turned, turns = every_quarter_turn(batch.unlabeled.view("weak", rows, draw=1))
+        with nets.still_statistics():
+            ((_, features),) = nets.logits_and_features(turned)
+        (logits,) = nets.through("rotation", features)
+        return F.cross_entropy(logits, turns)
 
     def judge(self, _: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"]) -> tuple[Tensor, Float[Tensor, "u"]]:
         """The class of each row, and 1 where its confidence reaches the threshold."""
