@@ -42,6 +42,7 @@ class AdaMatch(WeakToStrong[AlignedMemory]):
     paper: ClassVar[str] = "Berthelot et al., 2022, https://arxiv.org/abs/2106.04732"
     summary: ClassVar[str] = "FixMatch aligned to predictions on labeled rows, with a threshold relative to their own."
     use_when: ClassVar[str] = "where the pool looks different from the labeled images, or classes are unequally common"
+    cost: ClassVar[float | None] = 10.3
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 3
     threshold: Annotated[float, Knob("tau, a share of the mean labeled confidence", 0, 1, probe=0.0)] = 0.9

@@ -56,6 +56,7 @@ class Dash(WeakToStrong[LabeledLoss]):
     paper: ClassVar[str] = "Xu et al., 2021, https://arxiv.org/abs/2109.00650"
     summary: ClassVar[str] = "Train on images whose loss is below a threshold that starts from the labels' and falls."
     use_when: ClassVar[str] = "where few predictions are confident early, and a fixed threshold would idle"
+    cost: ClassVar[float | None] = 8.0
 
     rho_min: Annotated[float, Knob("loss that the threshold never falls below", 0, probe=1.0)] = 0.05
     gamma: Annotated[float, Knob("factor by which the threshold falls each time", 1, probe=1.01)] = 1.27

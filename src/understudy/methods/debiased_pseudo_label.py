@@ -51,6 +51,7 @@ class DebiasedPseudoLabel(WeakToStrong[MeanPrediction]):
     paper: ClassVar[str] = "Wang et al., 2022, https://arxiv.org/abs/2201.01490"
     summary: ClassVar[str] = "FixMatch, less the network's running preference for some classes."
     use_when: ClassVar[str] = "with few labels or many classes, when some classes draw most pseudo-labels"
+    cost: ClassVar[float | None] = 7.6
 
     threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95
     momentum: Annotated[float, Knob("decay of the running mean prediction", 0, 1, probe=0.2)] = 0.999

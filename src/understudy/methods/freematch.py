@@ -56,6 +56,7 @@ class FreeMatch(WeakToStrong[LearningStatus]):
     paper: ClassVar[str] = "Wang et al., 2023, https://arxiv.org/abs/2205.07246"
     summary: ClassVar[str] = "FixMatch with thresholds that follow running confidence, and a term for class fairness."
     use_when: ClassVar[str] = "with very few labels, and where no threshold is known to be right"
+    cost: ClassVar[float | None] = 8.0
 
     momentum: Annotated[float, Knob("lambda, the decay of the running means", 0, 1, probe=0.2)] = 0.999
     w_f: Annotated[float, Knob("weight of the fairness term", 0, probe=1.0)] = 0.05

@@ -39,6 +39,7 @@ class MeanTeacher(Method[nn.Module]):
     paper: ClassVar[str] = "Tarvainen and Valpola, 2017, https://arxiv.org/abs/1703.01780"
     summary: ClassVar[str] = "Predict what the average of the past weights predicts on another view."
     use_when: ClassVar[str] = "where no strong augmentation makes sense, feature vectors too"
+    cost: ClassVar[float | None] = 8.4
     views: ClassVar[tuple[str, ...]] = ("weak",)
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1

@@ -60,6 +60,7 @@ class MetaPseudoLabels(Method[Feedback]):
     paper: ClassVar[str] = "Pham et al., 2021, https://arxiv.org/abs/2003.10580"
     summary: ClassVar[str] = "A teacher labels for a student and is rewarded when the student's labeled loss falls."
     use_when: ClassVar[str] = "with hundreds of labels or more and a long budget; it pays for two networks"
+    cost: ClassVar[float | None] = 15.9
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 7

@@ -36,6 +36,7 @@ class PiModel(Method[nn.Module]):
     paper: ClassVar[str] = "Laine and Aila, 2017, https://arxiv.org/abs/1610.02242"
     summary: ClassVar[str] = "Two passes over an image, each with its own noise, must predict the same."
     use_when: ClassVar[str] = "as the simplest consistency loss, and where no strong augmentation makes sense"
+    cost: ClassVar[float | None] = 11.8
     views: ClassVar[tuple[str, ...]] = ("weak",)
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1

@@ -51,6 +51,7 @@ class SimMatch(OnFeatures[LabeledEmbeddings]):
     paper: ClassVar[str] = "Zheng et al., 2022, https://arxiv.org/abs/2203.06915"
     summary: ClassVar[str] = "Match classes and nearness to labeled images across views, each correcting the other."
     use_when: ClassVar[str] = "with a handful of labels per class and time to train on every strong view"
+    cost: ClassVar[float | None] = 8.4
 
     threshold: Annotated[float, Knob("confidence below which an image teaches no class", 0, 1, probe=0.0)] = 0.95
     lambda_in: Annotated[float, Knob("weight of the relations' loss", 0, probe=5.0)] = 1.0

@@ -52,6 +52,7 @@ class SoftMatch(WeakToStrong[ConfidenceStatistics]):
         "Weigh the strong view by how near the confidence is to its running mean, class balance aligned."
     )
     use_when: ClassVar[str] = "by default: good from few labels to many, with no threshold to tune"
+    cost: ClassVar[float | None] = 7.9
 
     momentum: Annotated[float, Knob("decay of the running statistics", 0, 1, probe=0.5)] = 0.999
     num_deviations: Annotated[float, Knob("n_sigma of the paper: larger falls faster", 0.1, probe=8.0)] = 2.0

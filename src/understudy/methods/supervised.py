@@ -20,6 +20,7 @@ class Supervised(Method[nn.Module]):
     paper: ClassVar[str] = "none: the textbook baseline"
     summary: ClassVar[str] = "Learn from the labeled images alone."
     use_when: ClassVar[str] = "as the baseline, and when every image is labeled"
+    cost: ClassVar[float | None] = 1.0
 
     def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
         """The labeled term alone."""

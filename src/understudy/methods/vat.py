@@ -42,6 +42,7 @@ class VAT(Method[nn.Module]):
     paper: ClassVar[str] = "Miyato et al., 2018, https://arxiv.org/abs/1704.03976"
     summary: ClassVar[str] = "Keep the prediction under the worst small perturbation, and make it sure."
     use_when: ClassVar[str] = "where augmentations are unknown: it makes its own, for feature vectors too"
+    cost: ClassVar[float | None] = 16.1
     views: ClassVar[tuple[str, ...]] = ("weak",)
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 4
