@@ -27,10 +27,11 @@ def pages() -> dict[Path, str]:
     kinds = [METHODS.get(name) for name in METHODS.names()]
     found = {folder / f"{kind.name}.md": page(kind) for kind in kinds}
     rows = [
-        f"| [{kind.name}]({kind.name}.md) | {kind.summary} | {kind.use_when} | {price(kind)} | {paper(kind)} |"
+        f"| [{kind.name}]({kind.name}.md) | {kind.summary} | {kind.use_when} | {price(kind)} | {reached(kind)} "
+        f"| {paper(kind)} |"
         for kind in kinds
     ]
-    head = ["| method | idea | use it | cost of a step | paper |", "|---|---|---|---|---|"]
+    head = ["| method | idea | use it | cost of a step | digits, 40 labels | paper |", "|---|---|---|---|---|---|"]
     note = (
         "Cost is in supervised steps of as many labeled images, with 7 unlabeled images for each, when every one "
         "counts ([method_cost.json](../../benchmarks/method_cost.json)). "
@@ -68,6 +69,12 @@ def settings(kind: type[Method[Any]]) -> str:
 def price(kind: type[Method[Any]]) -> str:
     """Cost of a step in supervised steps, as a number."""
     return "-" if kind.cost is None else f"{kind.cost:.1f}"
+
+
+def reached(kind: type[Method[Any]]) -> str:
+    """Mean accuracy on digits with 40 labels, in percent."""
+    line = read("methods").get("digits, 40 labels", {}).get("methods", {}).get(kind.name)
+    return "-" if line is None else f"{100 * line['mean']:.1f}"
 
 
 def costs(kind: type[Method[Any]]) -> str:
