@@ -17,6 +17,7 @@ from understudy.cli.compare import compare
 from understudy.cli.console import print_error
 from understudy.cli.demo import demo
 from understudy.cli.evaluate import evaluate
+from understudy.cli.label import label
 from understudy.cli.methods import methods
 from understudy.cli.predict import predict
 from understudy.cli.train import train
@@ -59,7 +60,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(command) or "")
 
 
-for command in (demo, train, evaluate, predict, compare, methods):
+for command in (demo, train, evaluate, predict, label, compare, methods):
     app.command(help=_help(command))(command)
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from understudy.augment import DOMAINS, render
 from understudy.core.errors import DataError, nearest
 
 Names: TypeAlias = NDArray[Any]  # of NumPy's StringDType, which holds no Python object per row
@@ -97,3 +99,32 @@ class Collection:
                 )
             table[code] = list(classes).index(self.classes[code])
         return replace(self, labels=table[self.labels], classes=tuple(classes), values=tuple(classes))
+
+    def as_dataset(self) -> LabeledRows:
+        """The labeled rows that are not for validation or test, for a training loop of the user's own.
+
+        Raises:
+            DataError: There is none.
+        """
+        held_out = np.isin(self.parts, (Part.VALIDATION, Part.TEST, Part.LEFT_OUT))
+        ids = np.flatnonzero((self.labels >= 0) & ~held_out)
+        if not len(ids):
+            raise DataError("no training image is labeled; give a folder per class, or a manifest with a label column")
+        return LabeledRows(self, ids)
+
+
+class LabeledRows(Dataset[tuple[Tensor, int, float]]):
+    """A data set of (image with floats in [0, 1] at the training size, class index, weight)."""
+
+    def __init__(self, collection: Collection, ids: NDArray[np.int64]) -> None:
+        self.collection, self.ids = collection, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int, float]:
+        whole, row = self.collection, int(self.ids[position])
+        domain = DOMAINS["natural" if whole.is_images else "vector"]
+        nothing = np.zeros((1, 0), np.float32)
+        image = render(whole.rows[row : row + 1], "plain", domain, nothing, size=whole.size or 0)[0]
+        return image, int(whole.labels[row]), float(whole.weights[row])

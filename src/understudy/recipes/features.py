@@ -166,6 +166,8 @@ class _File:
     def _open(self) -> None:
         rows, done, cost = (self.folder / name for name in ("features.npy", "done.npy", "cost.json"))
         with contextlib.suppress(OSError, ValueError, UserError):
+            for path in (rows, done):
+                np.load(path, mmap_mode="r")  # refuses a file that was cut short, which writing would fill up
             self.rows, self.done = np.load(rows, mmap_mode="r+"), np.load(done, mmap_mode="r+")
             self.cost = Cost(**read_json(cost))
             if self.rows.shape == self.shape and len(self.done) == self.shape[0]:

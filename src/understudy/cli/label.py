@@ -1,0 +1,85 @@
+"""`understudy label`: a table of automatic labels, to train on elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def label(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
+    images: Annotated[
+        str,
+        typer.Argument(metavar="PILE", help="A folder of images, or a manifest of them.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="A .csv or .parquet file in a folder above the images, replaced if there (default: labels.csv).",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = Path("labels.csv"),
+    threshold: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Least confidence of a label that is kept.", rich_help_panel="Method"),
+    ] = 0.9,
+    per_class: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Keep at most so many images of each class, the most confident; 0 keeps all.",
+            rich_help_panel="Method",
+        ),
+    ] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.", rich_help_panel="Machine"),
+    ] = None,
+) -> None:
+    """Label a pile of images with a trained classifier, where it is confident, and write a manifest of them.
+
+    One row per labeled image: path, label, confidence, weight (0 at chance, 1 at certainty) and split. `understudy
+    train`, `understudy.load` and your own training loop read it.
+
+    [bold]Example:[/bold]
+      understudy label runs/photos-20260131-120000 pile --out labels.csv --threshold 0.95
+    """
+    from collections import Counter
+
+    from understudy.cli.console import open_console, say
+    from understudy.cli.progress import watching
+    from understudy.cli.tables import new_table
+    from understudy.serving.labels import check_name, choose_labels, files_of
+    from understudy.serving.predictor import Predictor
+
+    check_name(out)
+    files_of(images, ())
+    console = open_console()
+    predictor = Predictor.load(run)
+    with watching(console) as watch:
+        found = predictor.predict(images, cache=cache, decoding=watch.decoding, observe=watch.predicting)
+    labels = choose_labels(
+        files_of(images, found.names), found.classes, found.probabilities,
+        threshold=threshold, per_class=per_class,
+    )  # fmt: skip
+    labels.save(out)
+    say(console)
+    say(console, f"{len(labels.files):,} of {labels.num_asked:,} images are labeled in {out}.")
+    counts = Counter(labels.label)
+    table = new_table()
+    table.add_column("class", overflow="fold")
+    table.add_column("labeled", justify="right")
+    for name in found.classes:
+        table.add_row(name, f"{counts[name]:,}")
+    console.print(table)
+    if found.quarantine:
+        say(console)
+        say(console, f"{len(found.quarantine):,} files could not be used, such as {found.quarantine[0][0]}.")
+    say(console)
+    say(console, "Next:")
+    say(console, f"  understudy train {out}")

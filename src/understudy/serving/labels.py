@@ -1,0 +1,142 @@
+"""Automatic labels as a manifest: what a classifier is confident of, to train on elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.core.errors import UserError
+from understudy.engine.rundir import explained
+
+COLUMNS = ("path", "label", "confidence", "weight", "split")
+
+
+@dataclass(frozen=True, eq=False)
+class AutomaticLabels:
+    """Files that a classifier is confident of.
+
+    Args:
+        files: Paths of the images.
+        label: Their most probable class.
+        confidence: Its probability.
+        weight: How much the row should count: (confidence - 1/k) / (1 - 1/k) for k classes, which is 0 at chance and 1
+            at certainty.
+        num_asked: Files among which they were chosen.
+    """
+
+    files: tuple[str, ...]
+    label: tuple[str, ...]
+    confidence: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    num_asked: int
+
+    def save(self, path: str | Path) -> None:
+        """Write a manifest that `load` reads: path, label, confidence, weight, split; paths relative to its folder.
+
+        Raises:
+            UserError: The name ends in neither .csv nor .parquet, some image is not below its folder, or the file
+                cannot be written.
+        """
+        path = Path(path)
+        check_name(path)
+        root = os.path.abspath(path.parent)
+        files = [os.path.relpath(os.path.abspath(file), root).replace(os.sep, "/") for file in self.files]
+        outside = [file for file, relative in zip(self.files, files, strict=True) if relative.startswith("../")]
+        if outside:
+            raise UserError(
+                f"{outside[0]} is not below {root}, and a manifest lists only files below its own folder; "
+                f"write it to {_common_folder(self.files)} or above"
+            )
+        columns = {"path": files, "label": list(self.label), "confidence": self.confidence, "weight": self.weight}
+        with explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{path.name}.tmp")
+            if path.suffix == ".parquet":
+                import pyarrow
+                import pyarrow.parquet
+
+                table = pyarrow.table({**columns, "split": ["train"] * len(files)})
+                pyarrow.parquet.write_table(table, temporary)
+            else:
+                numbers = ([f"{value:.6f}" for value in column] for column in (self.confidence, self.weight))
+                with temporary.open("w", newline="", encoding="utf-8") as file:
+                    writer = csv.writer(file)
+                    writer.writerow(COLUMNS)
+                    writer.writerows(zip(files, self.label, *numbers, ["train"] * len(files), strict=True))
+            os.replace(temporary, path)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a file name of another kind.
+
+    Raises:
+        UserError: It ends in neither .csv nor .parquet.
+    """
+    if path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"labels go to a .csv or .parquet file, not {path.name!r}; name one of these")
+
+
+def files_of(source: str | Path, names: Sequence[str]) -> list[str]:
+    """The files that a source's names stand for.
+
+    Raises:
+        UserError: The source is neither a folder nor a manifest, so that its images are no files.
+    """
+    path = Path(source).expanduser()
+    if not path.is_dir() and not (path.suffix.lower() in (".csv", ".parquet") and path.exists()):
+        raise UserError(f"{str(source)!r} is neither a folder of images nor a manifest; labels are written for files")
+    root = path if path.is_dir() else path.parent
+    return [os.path.join(root, name) for name in names]
+
+
+def choose_labels(
+    files: Sequence[str],
+    classes: Sequence[str],
+    probabilities: NDArray[np.float32],
+    *,
+    threshold: float = 0.9,
+    per_class: int = 0,
+) -> AutomaticLabels:
+    """The images whose most probable class has at least that probability, in the order given.
+
+    Args:
+        threshold: From 0 to 1.
+        per_class: Most images of each class, the most confident ones; 0 is all.
+
+    Raises:
+        UserError: No image is that confident.
+    """
+    if not len(files):
+        raise UserError("there is no image to label; name a folder or manifest that holds some")
+    label, confidence = probabilities.argmax(-1), probabilities.max(-1).astype(np.float64)
+    kept = confidence >= threshold
+    if not kept.any():
+        raise UserError(
+            f"no label reaches a confidence of {threshold:g}, the highest is {confidence.max():.3f}; "
+            "lower --threshold, or train for longer"
+        )
+    if per_class:
+        order = np.lexsort((-confidence, label))
+        counts = np.bincount(label, minlength=len(classes))
+        place = np.empty(len(label), np.int64)  # of an image among those of its class, the most confident first
+        place[order] = np.arange(len(label)) - (np.cumsum(counts) - counts)[label[order]]
+        kept &= place < per_class
+    chosen = np.flatnonzero(kept)
+    chance = 1 / len(classes)
+    return AutomaticLabels(
+        files=tuple(files[at] for at in chosen.tolist()),
+        label=tuple(classes[index] for index in label[chosen].tolist()),
+        confidence=confidence[chosen],
+        weight=((confidence[chosen] - chance) / (1 - chance)).clip(0, 1),
+        num_asked=len(files),
+    )
+
+
+def _common_folder(files: Sequence[str]) -> str:
+    return os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
