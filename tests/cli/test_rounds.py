@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.cli.conftest import Run
 
-QUICK = ("--network", "cnn", "--budget", "30steps", "--set", "recipe.gate=1", "--set", "recipe.threshold=0.11")
+QUICK = ("--network", "cnn", "--budget", "90steps", "--set", "recipe.gate=1", "--set", "recipe.threshold=0.11")
 
 
 @pytest.fixture(autouse=True)
