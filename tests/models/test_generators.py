@@ -42,5 +42,4 @@ def test_generator__vectors_lie_where_the_classifier_expects_them() -> None:
     fit_input(classifier, torch.tensor([1000.0, -5.0]) + torch.tensor([50.0, 0.1]) * torch.randn(500, 2))
     made = generator((2,), 10, like=classifier)(torch.randn(200, 10))
     assert abs(made.mean(0) - torch.tensor([1000.0, -5.0])).lt(torch.tensor([50.0, 0.1])).all()
-    assert made.abs().max() > 900
-    assert made[:, 1].std() < 0.1
+    assert (made.std(0) / torch.tensor([50.0, 0.1])).sub(1).abs().max() < 0.5

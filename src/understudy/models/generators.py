@@ -47,7 +47,11 @@ class ImageGenerator(nn.Module):
 
 
 class VectorGenerator(nn.Module):
-    """Rows of numbers around a mean, such as points in the plane, from two hidden layers."""
+    """Rows of numbers, such as points in the plane: a normal distribution as wide as the data, bent by two layers.
+
+    Starting wide matters: a generator that starts as a small cloud sends it from place to place, and the classifier
+    forgets what it learned elsewhere.
+    """
 
     mean: Tensor
     std: Tensor
@@ -57,11 +61,13 @@ class VectorGenerator(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(latent_width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, features)
         )
+        self.spread = nn.Linear(latent_width, features, bias=False)
+        nn.init.normal_(self.spread.weight, std=latent_width**-0.5)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
 
     def forward(self, latents: Float[Tensor, "n z"]) -> Float[Tensor, "n d"]:
-        rows: Tensor = self.mean + self.std * self.layers(latents)
+        rows: Tensor = self.mean + self.std * (self.spread(latents) + self.layers(latents))
         return rows
 
 
