@@ -166,6 +166,15 @@ def test_pretrain__other_methods_learn_classes() -> None:
     assert line.allowed == "barlow_twins | masked_image | rotation | simclr"
 
 
+def test_train__a_pretext_alone_is_no_method() -> None:
+    with pytest.raises(ConfigError) as caught:
+        understudy.train("digits", method="rotation", device="cpu")
+    assert str(caught.value) == (
+        "rotation learns features and no classes; let another method start from them: "
+        "--recipe pretrain --set recipe.pretext.name=rotation"
+    )
+
+
 def test_pretrain__no_pool() -> None:
     training = small_stage()
     training = replace(training, settings=replace(training.settings, method=Supervised()))
@@ -246,7 +255,7 @@ def test_train__saves_the_picture_and_says_the_shares(tmp_path: Path) -> None:
         network="cnn",
         budget="12steps",
         batch_size=6,
-        recipe={"name": "pretrain", "pretext": "rotation", "pretext_share": 0.25},
+        recipe={"name": "pretrain", "pretext": {"name": "rotation"}, "pretext_share": 0.25},
         device="cpu",
         watch=watch,
     )

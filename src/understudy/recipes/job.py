@@ -89,9 +89,6 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     for key in ("method", "optimizer", "recipe"):
         if isinstance(table.get(key), str):
             table[key] = {"name": table[key]}
-    recipe = table.get("recipe")
-    if isinstance(recipe, Mapping) and isinstance(recipe.get("pretext"), str):
-        table["recipe"] = {**recipe, "pretext": {"name": recipe["pretext"]}}
     on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
     table["method"] = _sized_for(table.get("method", {}), on_processor)
     if "batch_size" not in table and on_processor:
@@ -115,7 +112,7 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     if job.method.pretext:
         raise ConfigError(
             f"{job.method.name} learns features and no classes; let another method start from them: "
-            f"--recipe pretrain --set recipe.pretext={job.method.name}"
+            f"--recipe pretrain --set recipe.pretext.name={job.method.name}"
         )
     Budget.parse(job.budget)
     return job
