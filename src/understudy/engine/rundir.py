@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from understudy.core.errors import RunFolderError, UserError
 
 FORMAT = 1
+_PATIENCE_S = 5.0
 
 
 class RunFolder:
@@ -38,7 +40,15 @@ class RunFolder:
             try:
                 import fcntl
 
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                patient_until = time.monotonic() + _PATIENCE_S
+                while True:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:  # a killed run's workers need a moment to end
+                        if time.monotonic() > patient_until:
+                            raise
+                        time.sleep(0.1)
             except ImportError:  # Windows has no flock; two runs in one folder are then the user's care
                 pass
             except OSError:
