@@ -36,8 +36,8 @@ class MixMatch(Method[nn.Module]):
     are normalized by the same numbers, and these are what the running statistics see. With a forward for labeled rows
     alone the statistics would be those of a handful of images, and the fewer the labels, the worse the evaluation.
 
-    The guess is made in training mode, without gradient, as in the paper: normalized by the batch, guesses keep spread
-    over the classes. By running statistics they all drift to one (digits, 20 labels: 28 % instead of 93 %).
+    The guess is made in training mode, without gradient, as in the paper: normalized by the batch. Guessing in
+    evaluation mode, as the *Match methods do, is no option here: on digits with 20 labels most guesses came out wrong.
 
     Differs from the paper: the ramp's end is a share of training, its supervised first phase included (the authors'
     16,384 of 2^20 steps are 1/64, which is over before the first phase of a short run is); the labeled view is the
