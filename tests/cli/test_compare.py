@@ -142,7 +142,7 @@ def test_compare__interrupted_and_resumed(
     process = start("compare", photos, *arguments, "--out", "stopped")
     assert process.stdout is not None
     for line in process.stdout:
-        if line.strip().startswith("2/8"):
+        if line.strip().startswith("1/8"):
             break
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=120)
