@@ -165,7 +165,7 @@ def test_frozen_features__budget_too_short(tmp_path: Path) -> None:
     network, data = some()
     with pytest.raises(UserError, match=r"features of 36 rows take about .* of time and the budget leaves 0\.0 s"):
         frozen_features(network, data, data.pool, folder=tmp_path, budget=Budget(wall_s=1e-6))
-    with pytest.raises(UserError, match="of processor time and the budget leaves .* longer budget, a smaller network"):
+    with pytest.raises(UserError, match=r"of processor time and the budget leaves .* longer budget, a smaller network"):
         frozen_features(network, data, data.pool, folder=tmp_path, budget=Budget(cpu_s=1e-6))
 
 
@@ -182,7 +182,7 @@ def test_frozen_features__what_was_found_is_paid(tmp_path: Path) -> None:
 def test_frozen_features__no_head() -> None:
     _, data = some()
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(UserError, match="Sequential has no nn.Linear whose input could be its features"):
+    with pytest.raises(UserError, match=r"Sequential has no nn\.Linear whose input could be its features"):
         frozen_features(network, data, data.labeled)
 
 

@@ -25,9 +25,10 @@ from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder, write_json
 from understudy.engine.stage import Stage
 from understudy.methods.supervised import Supervised
-from understudy.models import build, find_head, names
+from understudy.models import build, find_head
 from understudy.models.nets import Execution
 from understudy.recipes.base import RECIPES, Purse, Recipe
+from understudy.recipes.initial_weights import is_fresh
 from understudy.recipes.pool_labels import PoolLabels, with_pseudo_labels
 
 _ROWS_AT_ONCE = 8192
@@ -247,16 +248,6 @@ class _Run:
         )  # fmt: skip
         for observer in self.observe:
             observer(report)
-
-
-def is_fresh(stage: Stage) -> bool:
-    """Whether the stage's network is one of this package that has learned nothing: what its name and seed give."""
-    if stage.network_name not in names():
-        return False
-    seed_torch("initial weights", stage.settings.seed)
-    fresh = build(stage.network_name, shape=stage.data.row_shape, num_classes=len(stage.data.classes)).state_dict()
-    given = stage.network.state_dict()
-    return given.keys() == fresh.keys() and all(torch.equal(given[name].cpu(), fresh[name]) for name in fresh)
 
 
 def softened(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:

@@ -1,0 +1,118 @@
+"""`label`: what a run is confident of as a manifest, read back as a training set with weights."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import understudy as package
+from tests.cli.conftest import Run
+from understudy.core.errors import DataError, UserError
+from understudy.serving.labels import choose_labels
+
+PROBS = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.05, 0.95], [0.5, 0.5]], np.float32)
+FILES = ["a.png", "b.png", "c.png", "d.png", "e.png"]
+
+
+@pytest.fixture
+def own_pile(pile: Path) -> Path:
+    """The pile below the working folder."""
+    shutil.copytree(pile, "pile")
+    return Path("pile")
+
+
+def rows_of(path: str) -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_choose_labels__threshold_and_weight() -> None:
+    found = choose_labels(FILES, ("x", "y"), PROBS, threshold=0.6)
+    assert found.files == ("a.png", "b.png", "c.png", "d.png")
+    assert found.label == ("x", "x", "y", "y")
+    assert found.weight == pytest.approx([0.8, 0.2, 0.6, 0.9], abs=1e-6)
+    assert choose_labels(FILES, ("x", "y"), PROBS, threshold=0).weight[4] == 0
+
+
+def test_choose_labels__per_class_keeps_the_most_confident() -> None:
+    assert choose_labels(FILES, ("x", "y"), PROBS, threshold=0, per_class=1).files == ("a.png", "d.png")
+
+
+def test_choose_labels__nothing_confident() -> None:
+    with pytest.raises(UserError, match=r"no label reaches a confidence of 0.99, the highest is 0.950; lower"):
+        choose_labels(FILES, ("x", "y"), PROBS, threshold=0.99)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_label__comes_back_as_a_training_set(understudy: Run, finished: Path, own_pile: Path, suffix: str) -> None:
+    output = understudy("label", finished, own_pile, "--threshold", "0.5", "--out", f"labels.{suffix}")
+    assert (output.code, output.err) == (0, "")
+    assert f"60 of 60 images are labeled in labels.{suffix}." in output.out
+    assert understudy("predict", finished, own_pile).code == 0
+    predicted = {row["file"]: row for row in rows_of("predictions.csv")}
+    collection = package.load(f"labels.{suffix}")
+    assert len(collection) == 60
+    data = collection.as_dataset()
+    assert len(data) == 60
+    for position in (0, 31):
+        image, label, weight = data[position]
+        row = predicted[Path(str(collection.names[position])).name]
+        assert collection.classes[label] == row["label"]
+        assert weight == pytest.approx(2 * float(row["confidence"]) - 1, abs=1e-4)
+        assert image.shape == collection.shape
+        assert 0 <= float(image.min()) < float(image.max()) <= 1
+    images, labels, weights = next(iter(DataLoader(data, batch_size=8)))
+    assert (images.shape, labels.dtype, weights.shape) == ((8, *collection.shape), torch.int64, (8,))
+
+
+def test_label__is_trained_on(understudy: Run, finished: Path, own_pile: Path) -> None:
+    assert understudy("label", finished, own_pile, "--threshold", "0", "--per-class", "8").code == 0
+    rows = rows_of("labels.csv")
+    assert list(rows[0]) == ["path", "label", "confidence", "weight", "split"]
+    assert {row["split"] for row in rows} == {"train"}
+    counts = {name: sum(row["label"] == name for row in rows) for name in ("ring", "square")}
+    assert max(counts.values()) == 8
+    output = understudy("train", "labels.csv", "--network", "cnn", "--size", "16", "--budget", "5steps", "--out", "r")
+    assert output.code == 0 or "label" in output.err
+
+
+def test_label__a_manifest_as_pile(understudy: Run, finished: Path, own_pile: Path) -> None:
+    Path("pile/list.csv").write_text("path\n3.png\n4.png\n")
+    assert understudy("label", finished, "pile/list.csv", "--threshold", "0", "--out", "some.csv").code == 0
+    assert {row["path"] for row in rows_of("some.csv")} == {"pile/3.png", "pile/4.png"}
+
+
+def test_label__bad_input(understudy: Run, finished: Path, pile: Path, own_pile: Path) -> None:
+    assert (
+        "labels go to a .csv or .parquet file, not 'labels.txt'"
+        in understudy("label", finished, own_pile, "--out", "labels.txt").error()
+    )
+    assert "is not below" in understudy("label", finished, pile, "--threshold", "0", "--out", "labels.csv").error()
+    assert "'digits' is neither a folder of images nor a manifest" in understudy("label", finished, "digits").error()
+    assert (
+        "no label reaches a confidence of 1, the highest"
+        in understudy("label", finished, own_pile, "--threshold", "1").error()
+    )
+    assert not Path("labels.csv").exists()
+
+
+def test_as_dataset__labeled_training_rows_alone(photos: Path, pile: Path, test_photos: Path) -> None:
+    data = package.load(photos, unlabeled=pile, test=test_photos).as_dataset()
+    assert len(data) == 24
+    assert {data[at][2] for at in range(24)} == {1.0}
+    with pytest.raises(DataError, match="no training image is labeled"):
+        package.load(unlabeled=pile).as_dataset()
+
+
+def test_as_dataset__vectors() -> None:
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    data = package.load((rows, np.array([0, 1, -1, 0]))).as_dataset()
+    assert [(row.tolist(), label) for row, label, _ in (data[at] for at in range(3))] == [
+        ([0, 1, 2], 0), ([3, 4, 5], 1), ([9, 10, 11], 0),
+    ]  # fmt: skip
