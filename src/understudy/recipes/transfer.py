@@ -34,6 +34,7 @@ from understudy.models.heads import MLP_HEAD, find_head, with_head
 from understudy.models.nets import Execution
 from understudy.recipes.base import RECIPES, Purse, Recipe
 from understudy.recipes.features import Features, feature_folder, frozen_features
+from understudy.recipes.initial_weights import is_fresh
 from understudy.recipes.linear_heads import LinearHead, logistic_head, prototype_head
 from understudy.recipes.pool_labels import PoolLabels
 from understudy.recipes.propagation import propagated_head
@@ -189,14 +190,17 @@ class _Run:
             head, labels = self.linear_head(network, features)
             head.put_into(find_head(network)[1])
             note = head.note
+        if is_fresh(stage):
+            note += "; the backbone has learned nothing yet: pretrained or weights_file gives one that has"
         trained = Trained(
             model=network.to(self.device).eval(), steps=steps, best_step=steps, cost=Cost(),
             execution=self.execution or Execution(threads=torch.get_num_threads()), history=(), network_name=name,
         )  # fmt: skip
         again = f", {features.num_computed:,} of them computed now" if features.num_computed < len(ids) else ""
-        part = _Part(
-            trained, self.line(0, recipe.head, trained, f"features of {len(ids):,} rows{again}; {note}"), labels
-        )
+        note = f"features of {len(ids):,} rows{again}; {note}"
+        if is_fresh(stage):
+            note += "; the backbone has learned nothing yet: pretrained or weights_file gives it a better start"
+        part = _Part(trained, self.line(0, recipe.head, trained, note), labels)
         self.save_head(part)
         return part
 
