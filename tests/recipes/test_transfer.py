@@ -69,7 +69,7 @@ def test_logistic_head__strength_by_cross_validation() -> None:
     noisy = np.random.default_rng(0).permutation(labels)
     clear, blurred = (logistic_head(rows, found, 3).note for found in (labels, noisy))
     assert clear.endswith("by cross-validation")
-    chosen = [float(note.split()[1]) for note in (blurred, clear)]
+    chosen = [float(note.split()[3]) for note in (blurred, clear)]
     assert chosen[0] < chosen[1]
     assert set(chosen) <= set(STRENGTHS)
 

@@ -66,13 +66,13 @@ def logistic_head(
     center = rows.mean(0) if has_bias else np.zeros(rows.shape[1], np.float32)
     scale = float(np.sqrt(np.mean((rows - center) ** 2))) or 1.0
     inputs = ((rows - center) / scale).astype(np.float32)
-    note = f"C {strength:g}"
+    note = f"logistic regression, C {strength:g}"
     if not strength:
         strength = _best_strength(inputs, labels, weight, seed, has_bias)
-        note = f"C {strength:g} by cross-validation"
+        note = f"logistic regression, C {strength:g} by cross-validation"
         if not strength:
             strength = _NO_CHOICE_STRENGTH
-            note = f"C {strength:g}, since a class has a single label"
+            note = f"logistic regression, C {strength:g}, since a class has a single label"
     found = _fitted(LogisticRegression(C=strength, max_iter=500, fit_intercept=has_bias), inputs, labels, weight)
     coefficients, intercepts = found.coef_, found.intercept_
     if len(found.classes_) == 2:  # scikit-learn gives two classes a single difference of logits
