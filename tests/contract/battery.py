@@ -208,19 +208,21 @@ def check_only_trained_networks_move(kind: type[Method[Any]]) -> None:
         # Without decay: it would move a network that no gradient reaches.
         state = fresh_state(stage(method, optimizer=SGD(weight_decay=0.0)))
         state.set_rates(0.5)
-        for index, objective in enumerate(state.objectives):
-            idle = set(objective.trains)  # a network may have nothing to learn from before memory holds anything
-            for number in range(3):
+        # A network may have nothing to learn from before memory holds anything.
+        idle = [set(objective.trains) for objective in state.objectives]
+        for number in range(3):
+            step = replace(HALFWAY, index=HALFWAY.index + number)
+            batch = state.stream.batch(step, with_unlabeled=state.stream.unlabeled_batch_size > 0)
+            for index, objective in enumerate(state.objectives):
                 before = _networks(state)
-                step = replace(HALFWAY, index=HALFWAY.index + number)
-                batch = state.stream.batch(step, with_unlabeled=state.stream.unlabeled_batch_size > 0)
                 state.update(index, objective.loss(state.nets, batch, state.memory, step))
                 for name, after in _networks(state).items():
                     moved = different(before[name], after)
                     if moved:
-                        idle.discard(name)
+                        idle[index].discard(name)
                         assert name in objective.trains, f"{kind.__name__} is not to train {name} and moved {moved}"
-            assert not idle, f"{kind.__name__} is to train {' and '.join(sorted(idle))} and did not"
+        for names in idle:
+            assert not names, f"{kind.__name__} is to train {' and '.join(sorted(names))} and did not"
 
 
 def _networks(state: TrainState) -> dict[str, dict[str, Tensor]]:

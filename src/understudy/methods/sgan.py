@@ -29,12 +29,14 @@ class Made(nn.Module):
 
     latents: Float[Tensor, "n z"]
     real: Float[Tensor, "d"]
+    rows: Float[Tensor, "g ..."]
 
     def __init__(self, latent_width: int, feature_width: int) -> None:
         super().__init__()
         fixed = seeding.generator("pictures").standard_normal((NUM_PICTURES, latent_width), dtype="float32")
         self.register_buffer("latents", torch.from_numpy(fixed))
         self.register_buffer("real", torch.zeros(feature_width), persistent=False)
+        self.register_buffer("rows", torch.zeros(0), persistent=False)
         self.statistics: Statistics = {}
 
 
@@ -95,7 +97,7 @@ class SGAN(Method[Made]):
             return {"generated": nets.through("generator", memory.latents)[0]}
 
     def latents(self, batch: Batch) -> Float[Tensor, "g z"]:
-        """This process's part of the step's latents; both players get the same ones."""
+        """This process's part of the step's latents."""
         ids = batch.unlabeled.ids
         count = max(1, round(self.generated * len(ids))) * distributed.world_size()
         drawn = batch.random("latents").standard_normal((count, self.latent_width), dtype="float32")
@@ -107,10 +109,9 @@ class SGAN(Method[Made]):
             views = batch.labeled.view(), batch.unlabeled.view("weak")
             (logits, _), (real, features) = nets.logits_and_features(*views)
         memory.real = distributed.mean(features.detach().mean(0))
-        with torch.no_grad():
-            (made,) = nets.through("generator", self.latents(batch))
+        (memory.rows,) = nets.through("generator", self.latents(batch))
         with nets.normalized_by(memory.statistics):
-            ((fake, _),) = nets.logits_and_features(made)
+            ((fake, _),) = nets.logits_and_features(memory.rows.detach())
         real_score, fake_score = realness(real), realness(fake)
         terms = {
             "supervised": self.labeled_term(logits, batch),
@@ -123,10 +124,9 @@ class SGAN(Method[Made]):
         return Loss(terms, {name: rows.float().mean() for name, rows in taken.items()})
 
     def generator_loss(self, nets: Networks, batch: Batch, memory: Made, step: Step) -> Loss:
-        """The generator's loss, over the generated rows of all processes."""
-        (made,) = nets.through("generator", self.latents(batch))
+        """The generator's loss, over the generated rows of all processes: the very rows that the discriminator saw."""
         with nets.normalized_by(memory.statistics):
-            ((_, features),) = nets.logits_and_features(made)
+            ((_, features),) = nets.logits_and_features(memory.rows)
         features = distributed.gather(features)
         terms = {"matching": self.lambda_matching * matching(memory.real, features.mean(0), self.distance)}
         if self.lambda_pull_away:
