@@ -184,6 +184,7 @@ def test_self_training__every_round_is_trained_and_told(tmp_path: Path) -> None:
     assert [line["name"] for line in trained.rounds] == ["teacher", "round 1", "round 2"]
     assert (trained.stopped, trained.steps) == ("", 60)
     assert [line["returned"] for line in trained.rounds] == [False, False, True]
+    assert [line["learned_from_pool"] for line in trained.rounds] == [False, True, True]
     assert trained.rounds[2]["note"] == "returned as the last, since no images may choose"
     first, second = trained.rounds[1:]
     assert first["labels_changed"] is None
@@ -279,7 +280,9 @@ def test_self_training__useless_teacher() -> None:
         "the teacher is right on 40.0 % of 30 validation images, and chance on 33.3 %, which is not surely better (p = "
     )
     assert trained.stopped.endswith("); no image was labeled, and gate=1 would trust it")
-    assert len(trained.rounds) == 1
+    (line,) = trained.rounds
+    assert line["note"] == trained.stopped
+    assert not line["learned_from_pool"]
     assert trained.steps == 12
 
 
@@ -291,16 +294,14 @@ def shuffled_labels(training: Stage) -> Stage:
 
 def test_self_training__labels_that_teach_nothing_are_found_out_without_validation() -> None:
     trained = train(WARY, shuffled_labels(small_stage(steps=200)))
-    assert " of 12 labeled images, asked of classifiers trained on the other half, and chance on " in trained.stopped
+    assert trained.stopped.startswith("classifiers like the teacher, each trained on half of the labels, are right on ")
+    assert " of the 12 images labeled in the other half, and chance on " in trained.stopped
     assert "which is not surely better" in trained.stopped
 
 
 def test_self_training__a_good_teacher_passes_without_validation() -> None:
     trained = train(replace(WARY, num_rounds=1), small_stage(steps=300, labeled=30))
-    assert trained.rounds[0]["note"].startswith("the teacher is right on ")
-    assert trained.rounds[0]["note"].endswith(
-        " of 30 labeled images, asked of classifiers trained on the other half, and chance on 36.7 %"
-    )
+    assert trained.rounds[0]["note"].endswith(" of the 30 images labeled in the other half, and chance on 36.7 %")
     assert len(trained.rounds) == 2
 
 
@@ -355,6 +356,8 @@ def test_self_training__a_student_that_cannot_teach_is_not_returned() -> None:
         trained = train(replace(EAGER, num_rounds=3, least_changed=0.0), small_stage())
     assert trained.stopped.startswith("the student of round 2 takes all 48 unlabeled images for '0'")
     assert [line["returned"] for line in trained.rounds] == [False, True, False]
+    assert trained.rounds[1]["note"] == "returned as the last that can teach, since no images may choose"
+    assert "note" not in trained.rounds[2]
 
 
 def test_self_training__all_confident() -> None:

@@ -75,7 +75,7 @@ def print_result(console: Console, result: Result, request: Request) -> None:
         console.print(_comparison(result))
         say(console)
     for name, trained in result.runs.items():
-        if any("coverage" in line for line in trained.rounds):
+        if any("returned" in line for line in trained.rounds):
             _print_rounds(console, name, trained)
         if any("kept" in line for line in trained.rounds):
             _print_probes(console, trained)
@@ -112,7 +112,7 @@ def _print_verdict(console: Console, result: Result) -> None:
 
 
 def _print_rounds(console: Console, name: str, trained: Trained) -> None:
-    """What each round labeled and reached, which one is returned, and why there were no more."""
+    """What each round, or other part of a recipe, labeled and reached, which is returned, and why there are no more."""
     from understudy.cli.tables import new_table, percent
 
     columns = {
@@ -124,7 +124,7 @@ def _print_rounds(console: Console, name: str, trained: Trained) -> None:
     }
     shown = {title: key for title, key in columns.items() if any(line.get(key) is not None for line in trained.rounds)}
     table = new_table()
-    table.add_column(f"round of {name}")
+    table.add_column(f"{'round' if 'teacher' in (line['name'] for line in trained.rounds) else 'part'} of {name}")
     for title in ("steps", *shown):
         table.add_column(title, justify="right")
     for line in trained.rounds:
@@ -133,7 +133,7 @@ def _print_rounds(console: Console, name: str, trained: Trained) -> None:
     console.print(table)
     say(console)
     notes = [*(line["note"] for line in trained.rounds if line.get("note")), trained.stopped]
-    for note in filter(None, notes):
+    for note in filter(None, dict.fromkeys(notes)):
         say(console, f"{note[0].upper()}{note[1:]}.")
     say(console)
 

@@ -141,7 +141,7 @@ class _Run:
         opinion = self.opinion(teacher)
         if opinion.is_useless(self.recipe.gate):
             note = f"{opinion.text}; no image was labeled, and gate=1 would trust it"
-            self.tell(teacher)
+            self.tell(teacher, note=note)
             return self.conclude(teacher, teacher, note)
         self.tell(teacher, note=opinion.text)
         student = self.recipe.student(self.stage)
@@ -262,6 +262,7 @@ class _Run:
             "round": one.number,
             "name": f"round {one.number}" if one.number else "teacher",
             "validation_accuracy": one.accuracy,
+            "learned_from_pool": labels is not None,
         }
         pseudo_labels = None
         if labels is not None:
@@ -307,11 +308,10 @@ class _Run:
         for line in self.lines:
             line["returned"] = line["round"] == best.number
         if best.accuracy is None and best.number:
-            notes = [
-                self.lines[-1].get("note", ""),
-                "returned as the last, since no images may choose",
-            ]
-            self.lines[-1]["note"] = "; ".join(filter(None, notes))
+            line = self.lines[best.number]
+            which = "last" if line is self.lines[-1] else "last that can teach"
+            notes = [line.get("note", ""), f"returned as the {which}, since no images may choose"]
+            line["note"] = "; ".join(filter(None, notes))
         if self.folder is not None:
             write_json(self.folder / "rounds.json", self.lines)
         return dataclasses.replace(

@@ -42,7 +42,7 @@ def validation_opinion(
     right: NDArray[np.bool_], targets: NDArray[np.int64], num_classes: int, level: float
 ) -> Opinion | None:
     """What validation images say of a teacher's answers; None if they are so few that no answers could satisfy."""
-    return _opinion(right, targets, num_classes, level, f"{len(right):,} validation images")
+    return _opinion(right, targets, num_classes, level, "the teacher is", f"{len(right):,} validation images")
 
 
 def crossfit_opinion(
@@ -82,18 +82,19 @@ def crossfit_opinion(
         trained = fit_fold(fold)
         found = predict(trained.model, data, data.labeled[others], device=device, execution=trained.execution)
         right[others] = found.argmax(-1) == classes[others]
-    what = f"{int(asked.sum()):,} labeled images, asked of classifiers trained on the other half"
-    return _opinion(right[asked], classes[asked], len(data.classes), level, what) or Opinion(None, few)
+    who = "classifiers like the teacher, each trained on half of the labels, are"
+    what = f"the {int(asked.sum()):,} images labeled in the other half"
+    return _opinion(right[asked], classes[asked], len(data.classes), level, who, what) or Opinion(None, few)
 
 
 def _opinion(
-    right: NDArray[np.bool_], targets: NDArray[np.int64], num_classes: int, level: float, what: str
+    right: NDArray[np.bool_], targets: NDArray[np.int64], num_classes: int, level: float, who: str, what: str
 ) -> Opinion | None:
     n, chance = len(right), chance_accuracy(targets, num_classes)
     if p_of_chance(n, n, chance) > level:
         return None
     p_value = p_of_chance(int(right.sum()), n, chance)
-    figures = f"the teacher is right on {100 * right.mean():.1f} % of {what}, and chance on {100 * chance:.1f} %"
+    figures = f"{who} right on {100 * right.mean():.1f} % of {what}, and chance on {100 * chance:.1f} %"
     return Opinion(
         p_value, figures if p_value <= level else f"{figures}, which is not surely better (p = {p_value:.2g})"
     )
