@@ -7,11 +7,12 @@ import torch
 from understudy.core.seeding import seed_torch
 from understudy.engine.stage import Stage
 from understudy.models import build, names
+from understudy.models.zoo import LIBRARIES
 
 
 def is_fresh(stage: Stage) -> bool:
-    """Whether the stage's network is one of this package that has learned nothing: what its name and seed give."""
-    if stage.network_name not in names():
+    """Whether the stage's network, if it is known by name, has learned nothing: it is what its name and seed give."""
+    if stage.network_name not in names() and stage.network_name.partition(":")[0] not in LIBRARIES:
         return False
     seed_torch("initial weights", stage.settings.seed)
     fresh = build(stage.network_name, shape=stage.data.row_shape, num_classes=len(stage.data.classes)).state_dict()

@@ -190,8 +190,6 @@ class _Run:
             head, labels = self.linear_head(network, features)
             head.put_into(find_head(network)[1])
             note = head.note
-        if is_fresh(stage):
-            note += "; the backbone has learned nothing yet: pretrained or weights_file gives one that has"
         trained = Trained(
             model=network.to(self.device).eval(), steps=steps, best_step=steps, cost=Cost(),
             execution=self.execution or Execution(threads=torch.get_num_threads()), history=(), network_name=name,
@@ -320,11 +318,19 @@ class _Run:
             "round": number,
             "name": name,
             "validation_accuracy": accuracy,
+            "learned_from_pool": self.learns_from_pool(name),
             "steps": trained.steps,
             "cpu_s": cost.cpu_s,
             "wall_s": cost.wall_s,
             "note": note,
         }
+
+    def learns_from_pool(self, name: str) -> bool:
+        """Whether unlabeled rows play a part in the head, or in fine-tuning after it."""
+        recipe, method = self.recipe, self.stage.settings.method
+        if recipe.head == "label_propagation" or (recipe.head == "prototypes" and recipe.num_refinements):
+            return True
+        return (recipe.head == "method" or name == "finetune") and method.unlabeled_batch_size(1) > 0
 
     def save_head(self, part: _Part) -> None:
         """Write what a later process goes on from."""
