@@ -28,6 +28,7 @@ from understudy.methods.supervised import Supervised
 from understudy.models import build, find_head, logits_and_features
 from understudy.models.weights import load_weights
 from understudy.recipes import features, propagation
+from understudy.recipes.initial_weights import is_fresh
 from understudy.recipes.linear_heads import STRENGTHS, logistic_head, prototype_head
 from understudy.recipes.propagation import nearest_neighbors, neighbor_graph, propagate, propagated_head
 from understudy.recipes.transfer import Transfer
@@ -155,6 +156,17 @@ def test_propagate__what_no_label_reaches_is_worth_nothing() -> None:
     assert found.certainty.tolist() == pytest.approx([1, 1, 1, 1, 0, 0])
 
 
+def test_propagated_head__what_no_label_reaches_weighs_on_no_class() -> None:
+    rows = np.eye(40, dtype=np.float32)
+    rows[1], rows[3] = rows[0], rows[2]
+    labels = np.array([0, -1, 1, -1, *[-1] * 36])
+    head, _ = propagated_head(
+        torch.from_numpy(rows), np.arange(40), labels, 2, num_neighbors=1, alpha=0.99, seed=0, device=CPU
+    )
+    logits = head.logits(rows)
+    assert logits[0] == pytest.approx(logits[2][::-1], abs=1e-4)
+
+
 def test_propagated_head__learns_the_graphs_labels() -> None:
     rows, truth = blobs(200, spread=0.4)
     labels = np.where(np.arange(200) < 6, truth, -1)
@@ -232,7 +244,32 @@ def test_transfer__a_backbone_that_learned_nothing_is_said() -> None:
     seed_torch("initial weights", 0)
     fresh = build("cnn", shape=stage.data.row_shape, num_classes=3)
     (line,) = train(Transfer(), dataclasses.replace(stage, network=fresh)).rounds
-    assert "the backbone has learned nothing yet: pretrained or weights_file" in line["note"]
+    assert line["note"].count("the backbone has learned nothing yet: pretrained or weights_file") == 1
+
+
+@pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "timm:mobilenetv3_small_050"])
+def test_is_fresh__of_the_libraries_networks(name: str) -> None:
+    stage = dataclasses.replace(small(), network_name=name)
+    seed_torch("initial weights", stage.settings.seed)
+    network = build(name, shape=stage.data.row_shape, num_classes=3)
+    assert is_fresh(dataclasses.replace(stage, network=network))
+    with torch.no_grad():
+        next(iter(network.parameters())).mul_(2)
+    assert not is_fresh(dataclasses.replace(stage, network=network))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "learns"),
+    [
+        (Transfer(), False),
+        (Transfer(head="prototypes", num_refinements=0), False),
+        (Transfer(head="prototypes"), True),
+        (Transfer(head="label_propagation", num_neighbors=5), True),
+        (Transfer(head="method"), True),
+    ],
+)
+def test_transfer__says_whether_unlabeled_rows_play_a_part(recipe: Transfer, learns: bool) -> None:
+    assert train(recipe, small()).rounds[0]["learned_from_pool"] == learns
 
 
 def test_transfer__finetune_moves_all_layers_and_keeps_the_better() -> None:
@@ -240,6 +277,7 @@ def test_transfer__finetune_moves_all_layers_and_keeps_the_better() -> None:
     trained = train(Transfer(finetune=0.5), stage)
     head, tuned = trained.rounds
     assert (head["name"], tuned["name"], tuned["steps"]) == ("linear", "finetune", 6)
+    assert (head["learned_from_pool"], tuned["learned_from_pool"]) == (False, True)
     assert sum(line["returned"] for line in trained.rounds) == 1
     best = max((tuned, head), key=lambda line: line["validation_accuracy"])
     assert best["returned"]

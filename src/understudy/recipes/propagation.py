@@ -51,8 +51,8 @@ def propagated_head(
     found = propagate(neighbor_graph(places, cosines, POWER), labels, num_classes, alpha)
     known = labels >= 0
     label, certainty = np.where(known, labels, found.label), np.where(known, 1.0, found.certainty)
-    weight = certainty / np.maximum(1, np.bincount(label, minlength=num_classes))[label]
-    taught = np.flatnonzero(weight > 0)
+    taught = np.flatnonzero(certainty > 0)
+    weight = certainty / np.maximum(1, np.bincount(label[taught], minlength=num_classes))[label]
     if len(taught) > _MOST_TAUGHT:
         drawn = generator("taught", seed).permutation(len(taught))[:_MOST_TAUGHT]
         taught = np.union1d(taught[drawn], np.flatnonzero(known))
