@@ -143,20 +143,20 @@ def _held_out(collection: Collection, labeled: Ids, share: float, seed: int) -> 
         choose, judge, judged_by = given, test, "test"
         if not len(given) and len(labeled) >= MANY_LABELS:
             choose = hold_out(collection, labeled, min(share, MOST_CHOOSE / len(labeled)), seed)
-        note = f"The {len(judge)} test images judge and nothing else"
+        note = f"The {len(judge):,} test images judge and nothing else"
     else:
         enough = len(labeled) >= FEW_PER_CLASS * len(collection.classes)
         held = given if len(given) else hold_out(collection, labeled, share, seed) if enough else nobody
         choose = hold_out(collection, held, 0.5, seed) if len(held) > ALL_JUDGE else nobody
         judge = np.setdiff1d(held, choose)
         judged_by = "held out" if len(judge) else "nothing"
-        origin = "given as validation" if len(given) else f"held out of {len(labeled)} labeled ones"
-        note = f"The {len(judge)} images {origin} judge and nothing else"
+        origin = "given as validation" if len(given) else f"held out of {len(labeled):,} labeled ones"
+        note = f"The {len(judge):,} images {origin} judge and nothing else"
         if not len(judge):
             why = "cannot be parted by group" if enough else f"are under {FEW_PER_CLASS} per class"
             note = f"Nothing is held out, since the {len(labeled)} labels {why}: whether it helped stays unproven"
     if len(choose):
-        note += f"; {len(choose)} other labeled images may choose"
+        note += f"; {len(choose):,} other labeled images may choose"
     return choose, judge, judged_by, note
 
 
