@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from understudy.core.errors import DataError
-from understudy.evaluation.metrics import Metrics, are_imbalanced, balanced_accuracy, measure
+from understudy.evaluation.metrics import Metrics, are_imbalanced, auroc, balanced_accuracy, measure
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def test_measure__agrees_with_scikit_learn(labels: np.ndarray, probabilities: np
     assert found.macro_f1 == pytest.approx(reference.f1_score(labels, predictions, average="macro"))
     for k in (3, 5):
         assert found.top_k[k] == reference.top_k_accuracy_score(labels, probabilities, k=k)
+    assert found.auroc == pytest.approx(reference.roc_auc_score(labels, probabilities, multi_class="ovr"))
     assert np.array_equal(found.confusion, reference.confusion_matrix(labels, predictions))
     assert [one.support for one in found.per_class] == np.bincount(labels).tolist()
     assert found.accuracy in found.accuracy_interval
@@ -124,3 +125,38 @@ def test_balanced_accuracy__is_the_one_measured() -> None:
 @pytest.mark.parametrize(("counts", "expected"), [([4, 2], False), ([5, 2], True), ([5, 0, 3], False), ([], False)])
 def test_are_imbalanced__beyond_twice(counts: list[int], expected: bool) -> None:
     assert are_imbalanced(np.repeat(np.arange(len(counts)), counts)) is expected
+
+
+def test_auroc__by_hand() -> None:
+    """Class 0: 0.6 and 0.3 against 0.3 and 0.1 win three pairs and tie one; class 1 mirrors it."""
+    probabilities = np.array([[0.6, 0.4], [0.3, 0.7], [0.3, 0.7], [0.1, 0.9]])
+    assert auroc(np.array([0, 0, 1, 1]), probabilities) == pytest.approx(3.5 / 4)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(2, 5))
+def test_auroc__equals_scikit_learn_with_ties_and_missing_classes(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, probabilities = rng.integers(0, k, n), rng.integers(0, 4, (n, k)) / 4
+    there = [one for one in range(k) if 0 < (labels == one).sum() < n]
+    areas = [reference.roc_auc_score(labels == one, probabilities[:, one]) for one in there]
+    assert auroc(labels, probabilities) == (pytest.approx(np.mean(areas)) if areas else None)
+
+
+def test_auroc__undefined_without_probabilities_or_a_second_class() -> None:
+    labels = np.zeros(4, int)
+    assert measure(labels, np.full((4, 2), 0.5), classes=2).auroc is None
+    assert measure(np.array([0, 1]), np.array([0, 1]), classes=2).auroc is None
+
+
+def test_auroc__many_classes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    labels, probabilities = np.arange(400) % 90, rng.dirichlet(np.ones(100), 400)
+    whole = auroc(labels, probabilities)
+    monkeypatch.setattr("understudy.evaluation.metrics._COLUMNS_AT_ONCE", 7)
+    assert auroc(labels, probabilities) == pytest.approx(whole)
+
+
+def test_metrics__record_from_before_auroc(labels: np.ndarray, probabilities: np.ndarray) -> None:
+    record = measure(labels, probabilities, classes=7).to_json()
+    del record["auroc"]
+    assert Metrics.from_json(record).auroc is None

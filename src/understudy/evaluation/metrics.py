@@ -13,6 +13,8 @@ from understudy.core.errors import DataError
 from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
 
 _EVEN = 2
+_COLUMNS_AT_ONCE = 64
+_SUM_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Metrics:
     Args:
         top_k: By k, the share of images whose class is among the k most probable; empty without probabilities.
         confusion: Row: the true class; column: the predicted one.
+        auroc: The chance that an image of a class is given a higher probability of it than an image of another class,
+            averaged over the classes; None without probabilities, and where all images are of one class.
     """
 
     n: int
@@ -50,6 +54,7 @@ class Metrics:
     top_k: dict[int, float]
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    auroc: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All of it as what `json.dumps` takes."""
@@ -105,7 +110,57 @@ def measure(
         top_k={} if probabilities is None else _top_k(labels, probabilities, top_k),
         per_class=per_class,
         confusion=confusion,
+        auroc=None if probabilities is None else auroc(labels, probabilities),
     )
+
+
+def auroc(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float | None:
+    """The mean area under the ROC curve of a class against the rest, over the classes that some, not all, images are of.
+
+    By the ranks of the probabilities (Mann and Whitney's U), ties counting half: scikit-learn's
+    `roc_auc_score(..., average="macro", multi_class="ovr")` in a third of the time. None when all are of one class.
+    """
+    from scipy.stats import rankdata
+
+    counts = np.bincount(labels, minlength=probabilities.shape[1])
+    present = np.flatnonzero((counts > 0) & (counts < len(labels)))
+    areas: list[float] = []
+    for start in range(0, len(present), _COLUMNS_AT_ONCE):
+        some = present[start : start + _COLUMNS_AT_ONCE]
+        ranks = rankdata(probabilities[:, some], axis=0)
+        inside = counts[some]
+        above = np.where(labels[:, None] == some, ranks, 0).sum(0) - inside * (inside + 1) / 2
+        areas.extend((above / (inside * (len(labels) - inside))).tolist())
+    return float(np.mean(areas)) if areas else None
+
+
+def labeled_probabilities(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """Both as arrays that fit together, the probabilities in double precision.
+
+    Raises:
+        DataError: There are no images, not one row of probabilities per label, a class number is out of range, or a row
+            is no distribution over the classes.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    if labels.ndim != 1 or probabilities.ndim != 2 or len(labels) != len(probabilities):
+        raise DataError(
+            f"labels of shape {labels.shape} and probabilities of shape {probabilities.shape} do not belong together; "
+            "give one class number and one row of probabilities per image"
+        )
+    if len(labels) == 0:
+        raise DataError("there is no labeled image to evaluate on; give at least one")
+    _probabilities(probabilities, probabilities.shape[1])
+    _check_range("label", labels, probabilities.shape[1])
+    sums = probabilities.sum(1)
+    bad = np.flatnonzero((probabilities < 0).any(1) | (np.abs(sums - 1) > _SUM_TOLERANCE))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} of {len(labels)} rows are no probabilities, the first, row {bad[0]}, with the sum "
+            f"{sums[bad[0]]:.3g}; give the softmax of the logits"
+        )
+    return labels, probabilities
 
 
 def balanced_accuracy(labels: NDArray[np.integer], predictions: NDArray[np.integer]) -> float:
