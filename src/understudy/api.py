@@ -312,7 +312,7 @@ class _Command:
             return HeldOut(labels[ids], held["supervised"][role].argmax(-1), held[method][role].argmax(-1))
 
         candidates = {name: Candidate(name, trained.cost, trained.steps) for name, trained in runs.items()}
-        return judge(
+        verdict = judge(
             held_out("judge", splits.judge),
             baseline=candidates["supervised"],
             method=candidates[method],
@@ -320,6 +320,10 @@ class _Command:
             cost_clock="cpu_s" if pick_device(self.job.device).type == "cpu" else "wall_s",
             imbalanced=any(are_imbalanced(labels[ids]) for ids in (splits.labeled, splits.judge)),
         )
+        returned = (line for line in runs[method].rounds if line.get("returned"))
+        if all(line.get("learned_from_pool", True) for line in returned):
+            return verdict
+        return _without_pool(verdict)
 
     def initial_network(self, data: TrainingData) -> tuple[nn.Module, str]:
         """The network both runs start from, and its name in the run folder."""
@@ -466,6 +470,17 @@ def _run_to_json(trained: Trained) -> dict[str, Any]:
         "history": list(trained.history),
         "rounds": list(trained.rounds),
     }
+
+
+def _without_pool(verdict: Verdict) -> Verdict:
+    """The verdict on a recipe whose model learned from no unlabeled image: the better one, and no credit or blame."""
+    name = verdict.method.name
+    what = "the model trained on the labels alone; that of " + name
+    if verdict.delivered == "method":
+        what = f"the model of {name}, which"
+    reason = f"Delivered: {what} learned from no unlabeled image either, so that these explain no difference."
+    outcome = verdict.outcome if verdict.comparison is None else "not proven"
+    return dataclasses.replace(verdict, outcome=outcome, reason=reason)
 
 
 def _with_quality(trained: Trained, quality: PseudoLabelQuality | None) -> Trained:

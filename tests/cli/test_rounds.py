@@ -49,3 +49,37 @@ def test_train__another_network_is_delivered_by_its_name(understudy: Run) -> Non
     expected = "resnet_small" if verdict["delivered"] == "method" else "cnn"
     assert json.loads(Path("r/model.json").read_text())["network"] == expected
     assert understudy("evaluate", "r", "digits").code == 0
+
+
+def test_train__a_teacher_that_may_not_teach(understudy: Run) -> None:
+    output = understudy(
+        "train", "digits", "--labels", "40", "--recipe", "self_training", "--network", "cnn", "--budget", "10steps",
+        "--out", "r",
+    )  # fmt: skip
+    assert output.code == 0, output.err
+    words = " ".join(output.out.split())
+    why = "which is not surely better (p = "
+    assert f"TEACHER done: {(told := _between(words, 'TEACHER done: ', why))}{why}" in words
+    assert f"teacher (returned) 2 {told[0].upper()}{told[1:]}{why}" in words.replace("─", "")
+    assert words.count(why) == 2
+    assert "unlabeled images hurt" not in words
+    assert (
+        words.count("self_training learned from no unlabeled image either, so that these explain no difference.") == 1
+    )
+    assert json.loads(Path("r/result.json").read_text())["verdict"]["outcome"] == "not proven"
+
+
+def test_train__parts_of_transfer(understudy: Run) -> None:
+    output = understudy(
+        "train", "digits", "--labels", "40", "--recipe", "transfer", "--budget", "200steps", "--out", "r"
+    )
+    assert output.code == 0, output.err
+    words = " ".join(output.out.split())
+    assert "part of transfer steps" in words
+    assert "linear (returned) 0" in words
+    assert words.count("the backbone has learned nothing yet") == 2  # when it is done, and in the end
+    assert "transfer learned from no unlabeled image either" in words or "transfer, which learned from no" in words
+
+
+def _between(text: str, start: str, end: str) -> str:
+    return text.split(start, 1)[1].split(end, 1)[0]

@@ -21,6 +21,7 @@ _FILES = {
     "result.json": "every figure: verdict, metrics, costs, history",
     "rounds.png": "accuracy, coverage and changed labels by round",
     "probes.png": "how good the features were during pretraining",
+    "pictures": "images that the method made, step by step",
     "predictions.csv": "what it says of each held-out image",
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
