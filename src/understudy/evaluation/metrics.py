@@ -115,7 +115,7 @@ def measure(
 
 
 def auroc(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float | None:
-    """The mean area under the ROC curve of a class against the rest, over the classes that some, not all, images are of.
+    """The mean area under the ROC curve of a class against the rest, over classes that some but not all images are of.
 
     By the ranks of the probabilities (Mann and Whitney's U), ties counting half: scikit-learn's
     `roc_auc_score(..., average="macro", multi_class="ovr")` in a third of the time. None when all are of one class.
