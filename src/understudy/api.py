@@ -23,12 +23,12 @@ from understudy.core.config import to_table
 from understudy.core.errors import UserError
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
-from understudy.data.simulate import simulate
+from understudy.data.simulate import HiddenLabels, simulate
 from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
-from understudy.engine.observers import Observer, PictureGrids, PseudoLabelQuality, Report
+from understudy.engine.observers import HistoryLines, Observer, PictureGrids, PseudoLabelQuality, Report
 from understudy.engine.predict import predict
 from understudy.engine.rundir import FORMAT, RunFolder, explained, read_json, write_json
 from understudy.engine.stage import Stage
@@ -36,10 +36,13 @@ from understudy.evaluation.metrics import Metrics, are_imbalanced, measure
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
 from understudy.methods.supervised import Supervised
 from understudy.models import check_network
+from understudy.recipes.findings import Findings, Finished, look
 from understudy.recipes.job import Job, as_training_data, initial_network, make_job
 from understudy.recipes.plain import Plain
 from understudy.reports.probes import draw_probes
+from understudy.reports.record import RunRecord
 from understudy.reports.rounds import draw_rounds
+from understudy.reports.write import page_of, write_page
 from understudy.serving.predictor import Predictions, Predictor
 
 _RESERVE = 0.03
@@ -84,6 +87,8 @@ class Result:
         run_metrics: Their metrics, by the same names.
         predictions: The delivered model's predictions of the images that judge.
         pseudo_labels: Accuracy and coverage of the pseudo-labels over training, when labels were hidden.
+        findings: What a report tells beyond that: calibration, mistakes, suspected label errors, the pool, pictures.
+        training: What was trained and how, in a few words each.
         folder: Where everything was saved, if anywhere.
     """
 
@@ -96,21 +101,38 @@ class Result:
     predictions: Predictions | None
     splits: Splits
     notes: tuple[str, ...]
-    pseudo_labels: tuple[Mapping[str, float], ...]
+    pseudo_labels: tuple[Mapping[str, Any], ...]
+    findings: Findings
+    training: Mapping[str, Any]
     folder: Path | None
 
     def predict(self, source: Any, **options: Any) -> Predictions:
         """Class probabilities of new images; see `Predictor.predict`."""
         return self.predictor.predict(source, **options)
 
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write the report, one self-contained HTML file with its figures beside it, and give its path.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        record = RunRecord(
+            name=self.findings.figures["data"]["name"] if self.folder is None else self.folder.resolve().name,
+            result={**self.to_json(), "environment": _environment()},
+            pictures=self.findings.pictures,
+            held_out=self.findings.held_out,
+        )
+        return write_page(page_of([record]), Path(path))
+
     def to_json(self) -> dict[str, Any]:
         """All figures as plain values."""
         return {
             "format": FORMAT,
+            "training": dict(self.training),
+            **self.findings.figures,
             "verdict": None if self.verdict is None else self.verdict.to_json(),
             "metrics": {name: metrics.to_json() for name, metrics in self.run_metrics.items()},
             "runs": {name: _run_to_json(trained) for name, trained in self.runs.items()},
-            "judged_by": self.splits.judged_by,
             "pseudo_labels": [dict(line) for line in self.pseudo_labels],
             "notes": list(self.notes),
         }
@@ -176,6 +198,8 @@ class _Command:
             table["network"] = network
         self.folder = None if folder is None else RunFolder(Path(folder))
         self.log: list[str] = []
+        self.name = Path(source).name if isinstance(source, str | Path) else "images given in memory"
+        self.hidden: HiddenLabels | None = None
         self.collection = load(
             source,
             unlabeled=unlabeled,
@@ -198,9 +222,8 @@ class _Command:
             self.say(note)
         if collection.quarantine:
             self.say(_quarantine_note(collection))
-        hidden = None
         if job.num_labels:
-            collection, hidden = simulate(collection, job.num_labels, job.seed, **job.simulation())
+            collection, self.hidden = simulate(collection, job.num_labels, job.seed, **job.simulation())
             self.say(collection.notes[-1])
         splits = split(collection, job.seed)
         self.say(splits.note)
@@ -212,10 +235,15 @@ class _Command:
             method = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
         compare = bool(len(splits.unlabeled)) and not (isinstance(method, Supervised) and isinstance(job.recipe, Plain))
         name = method.name if isinstance(job.recipe, Plain) else job.recipe.name
-        quality = PseudoLabelQuality(hidden.of(data.pool)) if hidden is not None else None
+        quality = None
+        if self.hidden is not None:
+            quality = PseudoLabelQuality(self.hidden.of(data.pool), len(data.classes))
         observers: list[Observer] = [watch.step, *([quality] if quality else [])]
         if self.folder is not None:
-            observers.append(PictureGrids(self.folder.path / "pictures"))
+            observers += [
+                PictureGrids(self.folder.path / "pictures"),
+                HistoryLines(self.folder.path / "history.jsonl"),
+            ]
 
         baseline_budget = self.first_budget(budget, compare)
         settings = job.settings()
@@ -274,6 +302,21 @@ class _Command:
         if len(splits.judge):
             names = tuple(str(name) for name in self.collection.names[splits.judge])
             predictions = Predictions(names, data.classes, held[delivered]["judge"])
+        job = self.job
+        finished = Finished(
+            name=self.name,
+            domain=job.domain,
+            collection=self.collection,
+            splits=splits,
+            data=data,
+            runs=runs,
+            held=held,
+            delivered=delivered,
+            hidden=self.hidden,
+            device=job.device,
+            seed=job.seed,
+            corrupted=job.corrupted,
+        )
         result = Result(
             verdict=verdict,
             model=model,
@@ -285,6 +328,15 @@ class _Command:
             splits=splits,
             notes=tuple(self.log),
             pseudo_labels=tuple(quality.rounds) if quality else (),
+            findings=look(finished),
+            training={
+                "method": job.method.name,
+                "recipe": job.recipe.name,
+                "network": network_name,
+                "optimizer": job.optimizer.name,
+                "budget": job.budget,
+                "seed": job.seed,
+            },
             folder=None if self.folder is None else self.folder.path,
         )
         if self.folder is not None:
@@ -412,6 +464,7 @@ class _Command:
             if any("kept" in line for line in trained.rounds):
                 with explained(folder):
                     draw_probes(trained.rounds, folder / "probes.png")
+        result.findings.save(folder)
         write_json(folder / "result.json", {**result.to_json(), "environment": _environment()})
         result.predictor.save(folder)  # last: its presence says that the run is finished
 

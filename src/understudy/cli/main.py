@@ -21,6 +21,7 @@ from understudy.cli.label import label
 from understudy.cli.methods import methods
 from understudy.cli.predict import predict
 from understudy.cli.train import train
+from understudy.cli.write_report import report
 from understudy.core.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -60,7 +61,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(command) or "")
 
 
-for command in (demo, train, evaluate, predict, label, compare, methods):
+for command in (demo, train, report, evaluate, predict, label, compare, methods):
     app.command(help=_help(command))(command)
 
 

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 _FILES = {
     "model.safetensors": "the delivered classifier, with model.json",
     "result.json": "every figure: verdict, metrics, costs, history",
+    "report.html": "the report, which understudy report writes",
     "rounds.png": "accuracy, coverage and changed labels by round",
     "probes.png": "how good the features were during pretraining",
     "pictures": "images that the method made, step by step",
     "predictions.csv": "what it says of each held-out image",
+    "mistakes.csv": "its most confident errors among them",
+    "label_errors.csv": "held-out images whose given label is doubted",
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
     "quarantine.json": "files that could not be used, with reasons",
@@ -88,6 +91,7 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     images = "IMAGES" if request.source != "digits" else "digits"
     say(console)
     say(console, "Next:")
+    say(console, f"  understudy report {folder} --open")
     say(console, f"  understudy predict {folder} {images}")
     say(console, f"  understudy evaluate {folder} {images}")
 

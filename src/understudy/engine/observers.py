@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
@@ -68,34 +69,64 @@ Observer = Callable[[Report], None]
 class PseudoLabelQuality:
     """Diagnostics by someone who knows the hidden labels: how many pseudo-labels counted, and how many were right."""
 
-    def __init__(self, hidden: NDArray[np.int64]) -> None:
-        """`hidden` is the true class by pool position, -1 where it is not known."""
+    def __init__(self, hidden: NDArray[np.int64], num_classes: int | None = None) -> None:
+        """`hidden` is the true class by pool position, -1 where it is not known.
+
+        Args:
+            num_classes: As many as occur in `hidden` if not given.
+        """
         self._hidden = hidden
-        self.rounds: list[dict[str, float]] = []
-        self._seen = self._counted = self._judged = self._right = 0
+        self._num_classes = num_classes or int(hidden.max(initial=0)) + 1
+        self.rounds: list[dict[str, Any]] = []
+        self._start()
 
     def __call__(self, report: Report) -> None:
         """Take in one step or round; a line is added to `rounds` at every evaluation, and for every round."""
         for loss in report.losses:
             if loss.pseudo_labels is not None:
                 self._count(loss.pseudo_labels)
-        line: dict[str, float] = {"progress": report.progress}
+        line: dict[str, Any] = {"progress": report.progress}
         if report.round is not None and report.round.pseudo_labels is not None:
             line["round"] = report.round.number
             self._count(report.round.pseudo_labels)
         if (report.evaluation is not None or "round" in line) and self._seen:
-            accuracy = self._right / self._judged if self._judged else float("nan")
-            self.rounds.append(line | {"coverage": self._counted / self._seen, "pseudo_label_accuracy": accuracy})
-            self._seen = self._counted = self._judged = self._right = 0
+            judged, right = int(self._judged.sum()), int(self._right.sum())
+            line |= {
+                "coverage": self._counted / self._seen,
+                "pseudo_label_accuracy": right / judged if judged else float("nan"),
+                "counts": self._judged.tolist(),
+                "right": self._right.tolist(),
+            }
+            self.rounds.append(line)
+            self._start()
+
+    def _start(self) -> None:
+        self._seen = self._counted = 0
+        self._judged, self._right = np.zeros((2, self._num_classes), np.int64)
 
     def _count(self, found: PseudoLabels) -> None:
         counts = (found.weight > 0).cpu().numpy()
         truth = self._hidden[found.ids.cpu().numpy()]
+        labels = found.labels.cpu().numpy()
         judged = counts & (truth >= 0)
         self._seen += len(counts)
         self._counted += int(counts.sum())
-        self._judged += int(judged.sum())
-        self._right += int((found.labels.cpu().numpy() == truth)[judged].sum())
+        np.add.at(self._judged, labels[judged], 1)
+        np.add.at(self._right, labels[judged & (labels == truth)], 1)
+
+
+class HistoryLines:
+    """Appends every evaluation's line to a file as JSON, so that a run cut short can be reported on too."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, report: Report) -> None:
+        """Append the line of this step, if it has one; a resumed run says again what came after its checkpoint."""
+        if report.evaluation is None or distributed.rank():
+            return
+        with explained(self._path.parent), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"run": report.run, **report.evaluation}) + "\n")
 
 
 class PictureGrids:

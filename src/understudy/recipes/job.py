@@ -64,6 +64,9 @@ class Job(Settings):
     unlabeled_order: Annotated[
         str, Knob("whether the pool's largest class is the labels' largest or smallest", choices=ORDERS)
     ] = "same"
+    corrupted: Annotated[
+        int, Knob("held-out images that each model is also shown under common corruptions; 0 is none", 0)
+    ] = 0
     test_time_averaging: Annotated[bool, Knob("average predictions over shifts and mirrors of an image")] = False
 
     def __post_init__(self) -> None:

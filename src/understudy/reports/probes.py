@@ -6,27 +6,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from understudy.reports.picture import percent_axis, series
+from understudy.reports.style import FURTHER, METHOD, MUTED, new_figure, styled, write_png
+
 _SERIES = (
-    ("knn_accuracy", "nearest neighbors", "o-", "#1b6ca8"),
-    ("linear_accuracy", "linear classifier", "s--", "#e08a1e"),
+    ("knn_accuracy", "nearest neighbors", "o-", METHOD),
+    ("linear_accuracy", "linear classifier", "s--", FURTHER[0]),
 )
 
 
+@styled
 def draw_probes(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write the picture of the probes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    figure = new_figure(height=3.6)
     axes = figure.subplots()
     for name, label, style, color in _SERIES:
-        points = [(100 * line["progress"], 100 * line[name]) for line in lines if name in line]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, color=color, label=label, markersize=4)
+        x, y = series(lines, "progress", name)
+        if x:
+            axes.plot(x, y, style, color=color, label=label, markersize=4)
     for line in lines:
         if line.get("kept"):
-            axes.axvline(100 * line["progress"], color="0.6", linestyle=":", zorder=0, label="kept")
-    axes.set(xlim=(0, 103), ylim=(0, 102), xlabel="% of pretraining", ylabel="% of labeled images told right")
-    axes.set_title("Probes of the pretrained features")
-    axes.grid(axis="y", color="0.9")
-    axes.legend(fontsize=8, loc="lower right")
-    figure.savefig(path, dpi=120)
+            axes.axvline(line["progress"], color=MUTED, linestyle=":", linewidth=1, zorder=0, label="kept")
+    percent_axis(axes, "x", 0, 1, label="share of pretraining", room=0.02)
+    percent_axis(axes, "y", 0, 1, room=0.03)
+    axes.set_title("labeled images told right by probes of the features")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right")
+    write_png(figure, path)
