@@ -101,11 +101,12 @@ def test_prototype_head__confident_rows_join() -> None:
         prototype_head(few, labels[:6], 3, pool=pool, num_refinements=count, threshold=0.5) for count in (0, 2)
     )
     right = [(head.logits(pool).argmax(1) == labels[6:]).mean() for head in (alone, together)]
-    assert "confident unlabeled rows joined" in together.note
+    assert "confident unlabeled rows joined the means" in together.note
     assert "joined" not in alone.note
     assert right[1] >= right[0]
     never = prototype_head(few, labels[:6], 3, pool=pool, num_refinements=2, threshold=1.0)
     assert np.allclose(never.weight, alone.weight)
+    assert "no unlabeled row joined the means, since none reached a confidence of 1" in never.note
 
 
 # Label propagation.

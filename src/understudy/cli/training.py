@@ -137,9 +137,11 @@ def _print_rounds(console: Console, name: str, trained: Trained) -> None:
         table.add_row(label, f"{line['steps']:,}", *(percent(line.get(key)) for key in shown.values()))
     console.print(table)
     say(console)
-    notes = [*(line["note"] for line in trained.rounds if line.get("note")), trained.stopped]
-    for note in filter(None, dict.fromkeys(notes)):
-        say(console, f"{note[0].upper()}{note[1:]}.")
+    for line in trained.rounds:
+        if line.get("note"):
+            say(console, f"{line['name'].capitalize()}: {line['note']}.")
+    if trained.stopped and trained.stopped not in (line.get("note") for line in trained.rounds):
+        say(console, f"{trained.stopped[0].upper()}{trained.stopped[1:]}.")
     say(console)
 
 

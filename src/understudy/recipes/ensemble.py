@@ -153,7 +153,7 @@ class _Run:
         )
         trained = self.fit(part, self.execution)
         self.execution = self.execution or dataclasses.replace(trained.execution, chunks=1)
-        self.tell(name, trained, self.probabilities(trained, stage.data.choose), f"seed {seed} of {recipe.num_members}")
+        self.tell(name, trained, self.probabilities(trained, stage.data.choose), f"trained from seed {seed}")
         return trained
 
     def share_left(self, number: int) -> float:
@@ -207,7 +207,7 @@ class _Run:
         trained = self.fit(part, self.execution if same else None)
         sizes = _num_weights(stage.network), _num_weights(self.student)
         than = "smaller than" if sizes[1] < sizes[0] else "larger than" if sizes[1] > sizes[0] else "as large as"
-        note = f"{sizes[1]:,} weights, {than} a member's {sizes[0]:,}"
+        note = f"the student has {sizes[1]:,} weights, {than} a member's {sizes[0]:,}"
         trained = dataclasses.replace(trained, network_name=recipe.student or stage.network_name)
         self.tell("student", trained, self.probabilities(trained, stage.data.choose), note)
         return trained

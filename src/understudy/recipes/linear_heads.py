@@ -115,7 +115,8 @@ def prototype_head(
         return LinearHead(directions.astype(np.float32), bias.astype(np.float32))
 
     head, joined = head_of(sums), 0
-    for _ in range(num_refinements if pool is not None and len(pool) else 0):
+    num_refinements = num_refinements if pool is not None and len(pool) else 0
+    for _ in range(num_refinements):
         assert pool is not None
         probabilities = _softmax(head.logits(pool))
         confidence = probabilities.max(1)
@@ -123,9 +124,11 @@ def prototype_head(
         totals, joined = sums.copy(), int(sure.sum())
         np.add.at(totals, probabilities[sure].argmax(1), confidence[sure, None] * _unit(pool[sure] - center))
         head = head_of(totals)
-    note = f"class means times {scale:g}"
+    note = f"nearest class mean by cosine, times {scale:g}"
     if joined:
-        note += f", which {joined:,} confident unlabeled rows joined"
+        note += f"; {joined:,} confident unlabeled rows joined the means"
+    elif num_refinements:
+        note += f"; no unlabeled row joined the means, since none reached a confidence of {threshold:g}"
     return LinearHead(head.weight, head.bias, note)
 
 
