@@ -142,7 +142,7 @@ class _Run:
 
     def member(self, number: int) -> Trained:
         """The classifier of one seed."""
-        stage, recipe, name = self.stage, self.recipe, f"member {number + 1}"
+        stage, name = self.stage, f"member {number + 1}"
         seed = stage.settings.seed + number
         part = dataclasses.replace(
             stage,
