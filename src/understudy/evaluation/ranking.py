@@ -80,12 +80,21 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> Interval | None:
     return Interval(float(figures.mean()) - half, float(figures.mean()) + half, level)
 
 
-def paired_effect(first: ArrayLike, second: ArrayLike) -> float | None:
-    """Cohen's d of paired figures: the mean difference in units of its standard deviation; None where that is zero."""
+def paired_effect(first: ArrayLike, second: ArrayLike, *, corrected: bool = False) -> float | None:
+    """Cohen's d of paired figures: the mean difference in units of its standard deviation; None where that is zero.
+
+    Args:
+        corrected: By Hedges' exact factor (1981): d is too large on average, of 3 pairs by 77 %, of 5 by 25 %. It takes
+            3 pairs or more.
+    """
+    from scipy.special import gammaln
+
     differences = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
-    if len(differences) < 2 or are_equal(differences):
+    if len(differences) < (3 if corrected else 2) or are_equal(differences):
         return None
-    return float(differences.mean() / differences.std(ddof=1))
+    effect = float(differences.mean() / differences.std(ddof=1))
+    half = (len(differences) - 1) / 2
+    return effect * float(np.exp(gammaln(half) - gammaln(half - 0.5)) / np.sqrt(half)) if corrected else effect
 
 
 def are_equal(differences: ArrayLike) -> bool:
