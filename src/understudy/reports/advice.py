@@ -1,0 +1,162 @@
+"""What a report says first: the answer in a sentence a non-specialist understands, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from understudy.evaluation.verdict import percent, points
+
+Tone = Literal["good", "bad", "open"]
+_LEAST_SUPPORT = 10
+_WEAK_RECALL = 0.8
+_FAR_BELOW = 0.1
+_MISTRUST = 0.05
+_STILL_RISING = 0.01
+_LATE = 0.75
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The answer: a few words, and a sentence of what to use and how good it is."""
+
+    tone: Tone
+    answer: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Something to do: what, in a few words, and why."""
+
+    what: str
+    why: str
+
+
+def headline(result: Mapping[str, Any]) -> Headline:
+    """Did the unlabeled images help?"""
+    verdict, delivered = result["verdict"], result["metrics"].get(result["delivered"])
+    if verdict is None:
+        alone = "Only labeled images were trained on, so there is nothing to compare."
+        return Headline("open", "A classifier from labels alone", " ".join(filter(None, (alone, _how_good(delivered)))))
+    outcome, comparison = verdict["outcome"], verdict["comparison"]
+    if comparison is None:
+        return Headline(
+            "open",
+            "Nobody can say yet whether the unlabeled images helped",
+            "With so few labels no image was held out to judge by. The model trained with the unlabeled images is "
+            "delivered, as asked for.",
+        )
+    shares = verdict["baseline"]["accuracy"], verdict["method"]["accuracy"]
+    alone, both = (percent(share) for share in shares)
+    used = "with the unlabeled images" if verdict["delivered"] == "method" else "on the labels alone"
+    answer = {
+        "helped": "Yes: the unlabeled images helped",
+        "hurt": "No: the unlabeled images made it worse",
+        "not proven": "No difference is proven",
+    }[outcome]
+    detail = (
+        f"Of {comparison['n']:,} held-out images, the labels alone get {alone} right, and with the unlabeled images "
+        f"it is {both}. Use the model trained {used}, which is the one saved."
+    )
+    return Headline({"helped": "good", "hurt": "bad"}.get(outcome, "open"), answer, detail)  # type: ignore[arg-type]
+
+
+def advice(result: Mapping[str, Any]) -> tuple[Advice, ...]:
+    """What to do next, the most useful first."""
+    return (*_about_proof(result), *_about_labels(result), *_about_classes(result), *_about_training(result))
+
+
+def _how_good(metrics: Mapping[str, Any] | None) -> str:
+    if metrics is None:
+        return "No image was held out to judge it by."
+    return f"It gets {percent(metrics['accuracy'])} of {metrics['n']:,} held-out images right."
+
+
+def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
+    """What would settle an open question."""
+    verdict, data = result["verdict"], result["data"]
+    if verdict is None:
+        if not data["num_unlabeled"]:
+            yield Advice("Add unlabeled images", "Give a folder of them with --unlabeled, to learn whether they help.")
+        return
+    if verdict["outcome"] == "unproven":
+        least = 5 * len(data["classes"])
+        yield Advice(
+            f"Label {max(1, least - data['num_labeled']):,} more images, or give some with --test",
+            "From five per class on, a fifth of the labels is held out to judge by.",
+        )
+    elif verdict["outcome"] == "not proven" and verdict["smallest_gain"]:
+        yield Advice(
+            "Label more images to judge by, or train longer",
+            f"With {verdict['comparison']['n']:,} held-out images only a gain of about "
+            f"{points(verdict['smallest_gain'])} would be likely to show. A smaller one may be there.",
+        )
+    elif verdict["outcome"] == "hurt":
+        yield Advice(
+            "Leave the unlabeled images out, or look at what is in them",
+            "Images of other things than the classes are the usual cause; another method is worth a try: "
+            "understudy compare.",
+        )
+
+
+def _about_labels(result: Mapping[str, Any]) -> Iterator[Advice]:
+    """Labels to look at again."""
+    count = len(result["label_errors"])
+    if count:
+        yield Advice(
+            f"Check the {count:,} doubted labels" if count > 1 else "Check the doubted label",
+            "The model, which never saw these labels, is sure of another class. They are listed below and in "
+            "label_errors.csv; correct what is wrong and train again.",
+        )
+
+
+def _about_classes(result: Mapping[str, Any]) -> Iterator[Advice]:
+    """The class that most images are missed of."""
+    metrics = result["metrics"].get(result["delivered"])
+    if metrics is None:
+        return
+    judged = [
+        (one["recall"], number, one)
+        for number, one in enumerate(metrics["per_class"])
+        if one["support"] >= _LEAST_SUPPORT and one["recall"] is not None
+    ]
+    if not judged:
+        return
+    recall, number, worst = min(judged, key=lambda line: line[:2])
+    if recall >= _WEAK_RECALL and recall >= metrics["balanced_accuracy"] - _FAR_BELOW:
+        return
+    row = [0 if at == number else count for at, count in enumerate(metrics["confusion"][number])]
+    others = (
+        f"most often for {metrics['per_class'][row.index(max(row))]['name']!r}" if max(row) else "for other classes"
+    )
+    yield Advice(
+        f"Label more images of {worst['name']!r}",
+        f"Only {percent(recall)} of its {worst['support']:,} held-out images are recognized; the others are taken "
+        f"{others}.",
+    )
+
+
+def _about_training(result: Mapping[str, Any]) -> Iterator[Advice]:
+    """Confidence that cannot be trusted, and training that ended too early."""
+    found = result["calibration"].get(result["delivered"])
+    if found is not None and found["ece"] > _MISTRUST:
+        bins = [one for one in found["bins"] if one["n"]]
+        said = sum(one["n"] * one["confidence"] for one in bins) / found["n"]
+        right = sum(one["n"] * one["accuracy"] for one in bins) / found["n"]
+        which = "it promises more than it keeps" if said > right else "it knows more than it says"
+        yield Advice(
+            "Do not take its confidence at face value",
+            f"On average it says {percent(said)} and is right in {percent(right)}: {which}.",
+        )
+    history = result["runs"][result["delivered"]]["history"]
+    curve = [(line["progress"], line["validation_accuracy"]) for line in history if "validation_accuracy" in line]
+    if curve:
+        before = [accuracy for progress, accuracy in curve if progress <= _LATE]
+        if before and curve[-1][1] > max(before) + _STILL_RISING:
+            yield Advice(
+                "Train longer",
+                f"Accuracy on validation images was still rising: {percent(max(before))} three quarters of the way, "
+                f"{percent(curve[-1][1])} at the end.",
+            )

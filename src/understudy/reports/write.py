@@ -1,0 +1,73 @@
+"""Folders in, one HTML file out, with its figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from understudy.core.errors import UserError
+from understudy.reports.comparison_page import comparison_page, several_page
+from understudy.reports.page import Page, render
+from understudy.reports.record import ComparisonRecord, PartialRecord, Record, RunRecord, read
+from understudy.reports.run_page import partial_page, run_page
+from understudy.reports.style import save
+
+FIGURES = "figures"
+
+
+def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """The path of the report of one folder, or of several training runs side by side.
+
+    Args:
+        out: The HTML file; `report.html` in the folder, or beside the first of several, if not given.
+
+    Raises:
+        UserError: A folder holds nothing to report on, runs cannot be compared, or the file cannot be written.
+    """
+    records = [read(folder) for folder in folders]
+    if out is None:
+        out = folders[0] / "report.html" if len(folders) == 1 else folders[0].parent / "report.html"
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"a report is an HTML file, and {out.name!r} was given; name one that ends in .html")
+    return write_page(page_of(records), out)
+
+
+def page_of(records: Sequence[Record]) -> Page:
+    """The page that suits the records.
+
+    Raises:
+        UserError: They cannot be shown on one page.
+    """
+    if not records:
+        raise UserError("no folder was given; name one that a training run or comparison was saved in")
+    if len(records) == 1:
+        match records[0]:
+            case RunRecord() as record:
+                return run_page(record)
+            case PartialRecord() as record:
+                return partial_page(record)
+            case ComparisonRecord() as record:
+                return comparison_page(record)
+    runs = [record for record in records if isinstance(record, RunRecord)]
+    if len(runs) < len(records):
+        odd = next(record.name for record in records if not isinstance(record, RunRecord))
+        raise UserError(
+            f"{odd} is not a finished training run, and only those are put side by side; report on it alone"
+        )
+    return several_page(runs)
+
+
+def write_page(page: Page, out: Path) -> Path:
+    """The path, once the page and its figures are there."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        text = render(page)
+        temporary = out.with_name(f"{out.name}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(out)
+        for picture in page.pictures:
+            (out.parent / FIGURES).mkdir(exist_ok=True)
+            save(picture.figure, out.parent / FIGURES / f"{out.stem}-{picture.name}")
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror or error}); name another file with --out") from None
+    return out
