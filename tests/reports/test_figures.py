@@ -15,7 +15,7 @@ import pytest
 
 from tests.reports import made
 from understudy.reports import comparison_figures, run_figures
-from understudy.reports.picture import Picture, points, spread
+from understudy.reports.picture import MINUS, Picture, points, spread
 from understudy.reports.probes import draw_probes
 from understudy.reports.rounds import draw_rounds
 from understudy.reports.style import svg
@@ -173,7 +173,7 @@ def test_accuracies__caption() -> None:
     assert picture is not None
     assert picture.caption == (
         "Supervised is right on 61 % and mean teacher is right on 64.8 % of 400 judging images. The difference is +3.8 "
-        "points, with a 95 % interval from {MINUS}1 to +8.5. Lines are 95 % intervals."
+        f"points, with a 95 % interval from {MINUS}1 to +8.5. Lines are 95 % intervals."
     )
 
 
@@ -309,10 +309,10 @@ def test_gains__caption() -> None:
     picture = comparison_figures.gains(found)
     assert picture is not None
     assert picture.caption == (
-        "The largest gain is uda's with 40 labels, +5 points. 1 of 2 differences is proven at the 5 % level after Holm's "
-        "correction; 2 seeds each."
+        "The largest gain is uda's with 40 labels, +5 points. 1 of 2 differences is proven at the 5 % level after "
+        "Holm's correction; 2 seeds each."
     )
-    assert {"+5", "{MINUS}2", "p = 0.01"} <= set(_strings(svg(picture.figure)))
+    assert {"+5", f"{MINUS}2", "p = 0.01"} <= set(_strings(svg(picture.figure)))
 
 
 def test_label_curve__all_labels_have_a_place() -> None:
@@ -324,7 +324,7 @@ def test_waterfall__signed_steps() -> None:
     picture = comparison_figures.waterfall([*made.STEPS, ("unknown", NAN, None)])
     strings = _strings(_is_whole(picture))
     assert "+8.9  → 70.1 %" in strings
-    assert "{MINUS}0.4  → 76.8 %" in strings
+    assert f"{MINUS}0.4  → 76.8 %" in strings
     assert picture is not None
     assert picture.caption.startswith(
         "From 61.2 to 80.3 % in 4 steps; the largest gain is + pseudo-labels (+8.9 points)"
@@ -364,7 +364,7 @@ def test_spread__keeps_order_and_distance() -> None:
 
 
 def test_points__has_a_sign() -> None:
-    assert [points(value) for value in (0.012, -0.1, 0.0, -0.00001)] == ["+1.2", "{MINUS}10", "0", "0"]
+    assert [points(value) for value in (0.012, -0.1, 0.0, -0.00001)] == ["+1.2", f"{MINUS}10", "0", "0"]
 
 
 def test_draw_rounds__and_probes_write_files(tmp_path: Path) -> None:

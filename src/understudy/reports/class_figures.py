@@ -10,6 +10,7 @@ from understudy.reports.picture import (
     Picture,
     Plain,
     classes_of,
+    column_names,
     count,
     delivered_of,
     inside,
@@ -22,9 +23,9 @@ from understudy.reports.picture import (
     upper,
 )
 from understudy.reports.style import (
+    FULL,
     INK,
     MUTED,
-    PAPER,
     RIGHT,
     SMALL,
     WRONG,
@@ -42,7 +43,8 @@ _MOST_COUNTED = 20
 _MOST_NAMED = 30
 _MOST_BARS = 30
 _EACH_END = 12
-_MOST_CELLS = 500
+_MOST_CELLS = 250
+_FIGURE_IN = 6.6
 
 
 @styled
@@ -52,9 +54,10 @@ def confusion(result: Plain) -> Picture | None:
 
     name = delivered_of(result)
     rows = inside(result, "metrics", name, "confusion")
-    if name is None or not rows or not any(map(any, rows)):
+    counts = np.array(rows or [[0]], float)  # None becomes not a number
+    counts[~np.isfinite(counts)] = 0
+    if name is None or not counts.any():
         return None
-    counts = np.nan_to_num(np.array([[number(value) or 0 for value in row] for row in rows]))
     support = counts.sum(1, keepdims=True)
     shares = counts / np.maximum(support, 1)
     classes = classes_of(result, len(counts))[: len(counts)]
@@ -63,30 +66,25 @@ def confusion(result: Plain) -> Picture | None:
     axes = figure.subplots()
     shown = _pooled(shares, -(-k // _MOST_CELLS))
     axes.imshow(
-        tinted(shown if k <= _MOST_COUNTED else np.sqrt(shown)),
-        aspect="auto" if k <= 5 else "equal",
+        tinted(FULL * shown if k <= _MOST_COUNTED else np.sqrt(shown)),
+        aspect="auto" if k <= _MOST_NAMED else "equal",
         interpolation="none",
         extent=(-0.5, k - 0.5, k - 0.5, -0.5),
     )
     axes.grid(False)
     if k <= _MOST_COUNTED:
         for row, column in zip(*np.nonzero(counts), strict=True):
-            color = PAPER if shares[row, column] > 0.55 else INK
             text = f"{counts[row, column]:,.0f}"
-            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9.5 if k <= 12 else SMALL)
+            axes.text(column, row, text, ha="center", va="center", fontsize=9.5 if k <= 12 else SMALL)
     if k <= _MOST_NAMED:
-        names = short_names(classes, 24 if k <= 12 else 18)
-        long = max(map(len, names)) > (10 if k <= 5 else 2)
-        axes.set_xticks(range(k), names, rotation=40 if long else 0, ha="right" if long else "center")
+        column_names(axes, short_names(classes, 16), _FIGURE_IN - 0.075 * max(map(len, names := short_names(classes))))
         axes.set_yticks(range(k), names)
-        if long:
-            for label in axes.get_xticklabels():
-                label.set_rotation_mode("anchor")
-        axes.tick_params(labelcolor=INK, labelsize=9 if k <= _MOST_COUNTED else SMALL)
+        axes.tick_params(axis="y", labelcolor=INK, labelsize=9 if k <= _MOST_COUNTED else SMALL)
     for at in range(k + 1) if k <= _MOST_NAMED else (0, k):
         axes.axhline(at - 0.5, color=MUTED if at in (0, k) else INK, linewidth=0.6, alpha=1 if at in (0, k) else 0.08)
         axes.axvline(at - 0.5, color=MUTED if at in (0, k) else INK, linewidth=0.6, alpha=1 if at in (0, k) else 0.08)
-    axes.set(xlabel="predicted", ylabel="true class")
+    by = "" if k <= _MOST_NAMED else ", by its number"
+    axes.set(xlabel=f"predicted class{by}", ylabel=f"true class{by}")
     return Picture("confusion", "Confusion matrix", _confusion_caption(name, counts, classes), figure)
 
 
@@ -96,10 +94,11 @@ def per_class_change(result: Plain) -> Picture | None:
     method = method_of(result)
     before, after = (inside(result, "metrics", name, "per_class") or () for name in (BASELINE, method))
     changes = []
+    classes = classes_of({"data": {"classes": [inside(one, "name") for one in after]}} if after else result, len(after))
     for place, (one, two) in enumerate(zip(before, after, strict=False)):
         old, new, n = number(inside(one, "recall")), number(inside(two, "recall")), number(inside(two, "support"))
         if old is not None and new is not None and n:
-            changes.append((new - old, old, new, int(n), str(inside(two, "name") or f"class {place}")))
+            changes.append((new - old, old, new, int(n), classes[place]))
     if not changes or method is None:
         return None
     changes.sort(key=lambda one: -one[0])
@@ -109,21 +108,20 @@ def per_class_change(result: Plain) -> Picture | None:
         shown = [*changes[:_EACH_END], None, *changes[-_EACH_END:]]
     figure = new_figure(height=0.75 + 0.27 * len(shown))
     axes = figure.subplots()
-    labels = short_names([one[4] if one else "" for one in shown])
-    labels = [f"{label}  n = {one[3]}" if one else "" for label, one in zip(labels, shown, strict=True)]
+    named = short_names([one[4] if one else "" for one in shown])
+    labels = [label if one else "" for label, one in zip(named, shown, strict=True)]
     for row, one in enumerate(shown):
         if one is None:
             axes.text(0, row, f"{left_out:,} more classes in between", ha="center", va="center", color=MUTED)
             continue
-        change, old, new = one[:3]
+        change, old, new, n = one[:4]
         axes.barh(row, change, 0.62, color=RIGHT if change >= 0 else WRONG, linewidth=0)
         axes.annotate(
-            f"{points(change)}  ({percent(old, 0)} → {percent(new, 0)} %)",
-            (change, row),
-            xytext=(4 if change >= 0 else -4, 0),
+            f"{points(change)}  ({percent(old, 0)} → {percent(new, 0)} % of {n:,})",
+            (max(change, 0), row),
+            xytext=(5, 0),
             textcoords="offset points",
             va="center",
-            ha="left" if change >= 0 else "right",
             fontsize=SMALL,
         )
     rows_axis(axes, labels, size=9)
@@ -136,7 +134,7 @@ def per_class_change(result: Plain) -> Picture | None:
 
 
 def _confusion_height(k: int) -> float:
-    return 2.6 + 0.35 * k if k <= 5 else 5.2 if k <= 12 else 6.4
+    return min(6.4, 1.9 + 0.34 * k)
 
 
 def _pooled(shares: Any, block: int) -> Any:
@@ -172,7 +170,9 @@ def _symmetric(axes: Axes, changes: Sequence[float]) -> None:
     """Limits with room for what is written beside the bars."""
     low, high = min(0.0, *changes), max(0.0, *changes)
     width = max(high - low, 0.05)
-    axes.set_xlim(low - (0.38 if low < 0 else 0.05) * width, high + 0.38 * width)
+    right = high + 0.5 * width * max(0.25, 1 - 0.75 * high / width) + 0.3 * high
+    axes.set_xlim(low - 0.03 * width, right)
+    axes.set_xticks([tick for tick in axes.get_xticks() if low - 0.03 * width <= tick <= min(right, 1)])
 
 
 def _change_caption(changes: Sequence[Any], method: str, left_out: int) -> str:
@@ -184,7 +184,9 @@ def _change_caption(changes: Sequence[Any], method: str, left_out: int) -> str:
         parts.append(f"the largest loss is {_change_words(worst)}")
     text = ", ".join(parts) or "no class changed"
     better, worse = sum(one[0] > 0 for one in changes), sum(one[0] < 0 for one in changes)
-    text = f"{upper(text)}. {upper(method)} finds more of {count(better, 'class', 'classes')} and fewer of {worse}"
+    text = (
+        f"{upper(text)}. {upper(method)} finds more images of {count(better, 'class', 'classes')} and fewer of {worse}"
+    )
     if left_out > 0:
         text += f"; {count(left_out, 'class', 'classes')} without judging images left out"
     return f"{text}."

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from understudy.reports.ingredient_figures import parallel_coordinates, waterfall
-from understudy.reports.model_figures import label_ends
 from understudy.reports.picture import (
     BASELINE,
     Picture,
@@ -17,6 +16,8 @@ from understudy.reports.picture import (
     ends_of,
     inside,
     interval,
+    label_ends,
+    label_points,
     listed,
     method_of,
     number,
@@ -25,6 +26,7 @@ from understudy.reports.picture import (
     points,
     rows_axis,
     run_color,
+    run_marker,
     run_word,
     upper,
 )
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _DASHED = (0, (3, 2))
+_MOST_BANDS = 4
 
 
 @styled
@@ -77,7 +80,7 @@ def methods(found: Plain) -> Picture | None:
                 axes.plot(seeds, [row] * len(seeds), "|", color=color, markersize=9, alpha=0.8, markeredgewidth=1.2)
             axes.plot(one["accuracy"], row, "o", color=color, markersize=7, markeredgecolor=PAPER)
             axes.annotate(
-                percent(one["accuracy"]),
+                f"{percent(one['accuracy'])} %",
                 (1, row),
                 xycoords=("axes fraction", "data"),
                 xytext=(6, 0),
@@ -128,19 +131,19 @@ def gains(found: Plain) -> Picture | None:
             if between is not None:
                 axes.plot(between, (row, row), color=color, linewidth=2.2, alpha=0.55)
             axes.plot(difference, row, "s", color=color, markersize=6.5, markeredgecolor=PAPER)
-            axes.annotate(
-                f"{points(difference)}   {_p_words(one['gain'])}",
-                (1, row),
-                xycoords=("axes fraction", "data"),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=9,
-            )
+            for at, text in ((6, points(difference)), (42, _p_words(one["gain"]))):
+                axes.annotate(
+                    text,
+                    (1, row),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(at, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=9,
+                )
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=_DASHED, zorder=1)
         rows_axis(axes, [run_word(one["method"]) for one in rows])
-        percent_axis(axes, "x", min(every), max(every))
-        axes.xaxis.set_major_formatter(lambda value, _: points(value))
+        percent_axis(axes, "x", min(every), max(every), signed=True)
         axes.set_title(f"points over {BASELINE}, {_labels_word(labels)}")
     rows = [one for rows in panels.values() for one in rows]
     best = max(rows, key=lambda one: one["gain"]["difference"])
@@ -173,9 +176,12 @@ def label_curve(found: Plain) -> Picture | None:
     ends = []
     for name, line in lines.items():
         x, y, color = [one[0] for one in line], [one[1] for one in line], run_color(name, order)
-        axes.plot(x, y, "o--" if name == BASELINE else "o-", color=color, markersize=4)
+        axes.plot(x, y, "--" if name == BASELINE else "-", marker=run_marker(name, order), color=color, markersize=4.5)
         known = [(at, *between) for at, _, between in line if between is not None]
-        if len(known) > 1:
+        if len(lines) > _MOST_BANDS:
+            for at, *between in known:
+                axes.plot((at, at), between, color=color, linewidth=1, alpha=0.5)
+        elif len(known) > 1:
             x, lows, highs = ([one[at] for one in known] for at in range(3))
             axes.fill_between(x, lows, highs, color=color, alpha=0.12, linewidth=0)
         ends.append((run_word(name), x[-1], y[-1], color))
@@ -213,19 +219,26 @@ def cost(found: Plain) -> Picture | None:
         return None
     order = [str(name) for name in found.get("methods") or ()]
     tallest = max(map(len, panels.values()))
-    height = max(2.4, 0.9 + 0.2 * tallest)
+    height = min(3.4, max(2.4, 0.9 + 0.2 * tallest))
     figure = new_figure(height=len(panels) * height)
     for axes, (labels, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True):
         ends = []
         for one in rows:
             color = run_color(one["method"], order)
-            axes.plot(one[clock], one["accuracy"], "o", color=color, markersize=7, markeredgecolor=PAPER)
+            axes.plot(
+                one[clock],
+                one["accuracy"],
+                run_marker(one["method"], order),
+                color=color,
+                markersize=7,
+                markeredgecolor=PAPER,
+            )
             ends.append((run_word(one["method"]), one[clock], one["accuracy"], color))
-        seconds = [one[clock] for one in rows]
-        axes.set_xlim(min(0.0, min(seconds)), max(seconds) * 1.05)
-        percent_axis(axes, "y", *ends_of([one["accuracy"] for one in rows]), room=0.1)
+        low, high = ends_of([one[clock] for one in rows])
+        axes.set_xlim(0.85 * low if low > 0.5 * high else 0, 1.15 * high)
+        percent_axis(axes, "y", *ends_of([one["accuracy"] for one in rows]), room=0.12)
         axes.set_title(f"accuracy, {_labels_word(labels)}")
-        label_ends(axes, ends, height - 0.9)
+        label_points(axes, ends, (6.4, height - 0.9))
     axes.set_xlabel("seconds a run" if clock == "wall_s" else "processor seconds a run")
     every = [one for rows in panels.values() for one in rows]
     cheap, dear = min(every, key=lambda one: one[clock]), max(every, key=lambda one: one[clock])

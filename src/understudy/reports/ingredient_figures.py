@@ -17,6 +17,7 @@ from understudy.reports.picture import (
     percent_axis,
     points,
     rows_axis,
+    run_word,
 )
 from understudy.reports.style import (
     FURTHER,
@@ -50,7 +51,7 @@ def waterfall(steps: Sequence[tuple[str, float, Any]]) -> Picture | None:
     axes = figure.subplots()
     every = [value for _, mean, between in known for value in (mean, *(between or ()))]
     low, high = ends_of(every)
-    start = max(0.0, low - 0.25 * max(high - low, 0.02))
+    start = max(0.0, math.floor(20 * (low - 0.2 * max(high - low, 0.02))) / 20)
     before = start
     changes = []
     for row, (name, mean, between) in enumerate(known):
@@ -66,7 +67,7 @@ def waterfall(steps: Sequence[tuple[str, float, Any]]) -> Picture | None:
         if row:
             changes.append((mean - before, name))
         before = mean
-    rows_axis(axes, short_names([name for name, *_ in known], 30))
+    rows_axis(axes, short_names([name for name, *_ in known], 40))
     percent_axis(axes, "x", start, high)
     axes.set_xlim(start, high + 0.3 * (high - start))
     axes.set_title(f"accuracy, the axis begins at {percent(start)} %" if start > 0 else "accuracy")
@@ -92,7 +93,11 @@ def parallel_coordinates(tried: Sequence[tuple[Mapping[str, Any], float]]) -> Pi
     names = [name for name in names if len({_plain(settings.get(name)) for settings, _ in known}) > 1][:8]
     if len(known) < 2 or not names:
         return None
-    scales = [_Scale([settings.get(name) for settings, _ in known], clean(name)) for name in names]
+    titles = [name.rpartition(".")[2] for name in names]
+    titles = [run_word(end if titles.count(end) == 1 else name) for name, end in zip(names, titles, strict=True)]
+    scales = [
+        _Scale([settings.get(name) for settings, _ in known], title) for name, title in zip(names, titles, strict=True)
+    ]
     scales.append(_Scale([value for _, value in known], "accuracy", is_share=True))
     figure = new_figure(height=4.4)
     axes = figure.subplots()
@@ -127,7 +132,7 @@ def parallel_coordinates(tried: Sequence[tuple[Mapping[str, Any], float]]) -> Pi
     axes.set_yticks([])
     axes.set_ylim(-0.06, 1.06)
     axes.set_xlim(-0.05, len(scales) - 1 + 0.45)
-    axes.set_xticks(range(len(scales)), [shorten(scale.name, 16) for scale in scales])
+    axes.set_xticks(range(len(scales)), short_names([scale.name for scale in scales], 18))
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", labelcolor=INK, labelsize=9 if len(scales) <= 6 else SMALL)
     if len(scales) > 5:
@@ -136,7 +141,7 @@ def parallel_coordinates(tried: Sequence[tuple[Mapping[str, Any], float]]) -> Pi
             label.set(ha="left", rotation_mode="anchor")
     best = order[-1]
     chosen = listed(
-        [f"{clean(name)} {scale.word(best[0].get(name))}" for scale, name in zip(scales, names, strict=False)]
+        [f"{scale.name} {scale.word(best[0].get(name))}" for scale, name in zip(scales, names, strict=False)]
     )
     caption = (
         f"The best of {count(len(known), 'run')} (orange) has {percent(high)} %, the worst {percent(low)} %: {chosen}."
@@ -175,7 +180,7 @@ class _Scale:
         """Places and words of what the axis shows."""
         if self._is_list:
             step = max(1, len(self._list) // 8)
-            return [(at / max(1, len(self._list) - 1), shorten(one, 12)) for at, one in enumerate(self._list)][::step]
+            return [(at / max(1, len(self._list) - 1), shorten(one, 15)) for at, one in enumerate(self._list)][::step]
         few = sorted(set(self._numbers))
         if len(few) > 5:
             few = [self._low, self._high]
@@ -186,7 +191,7 @@ class _Scale:
         known = number(value)
         if self._is_list or known is None:
             return shorten(_plain(value))
-        return f"{percent(known)} %" if self._is_share else f"{known:.4g}"
+        return f"{percent(known)} %" if self._is_share else f"{known:.3g}"
 
 
 def _plain(value: Any) -> str:

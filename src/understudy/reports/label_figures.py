@@ -10,10 +10,11 @@ from understudy.reports.picture import (
     Picture,
     Plain,
     classes_of,
+    column_names,
     count,
     delivered_of,
+    dots,
     inside,
-    listed,
     number,
     numbers,
     percent,
@@ -32,7 +33,6 @@ from understudy.reports.style import (
     RIGHT,
     SMALL,
     WRONG,
-    clean,
     new_figure,
     quoted,
     short_names,
@@ -67,7 +67,9 @@ def rounds(result: Plain) -> Picture | None:
         lines = inside(result, "runs", name, "rounds") or ()
         if any(_known(line, key) for line in lines for key, *_ in _ROUND_LINES):
             figure = rounds_figure(lines, classes_of(result))
-            return Picture("rounds", "Rounds", _rounds_caption(lines), figure)
+            return Picture(
+                "rounds", "Rounds", _rounds_caption(lines, number(inside(result, "data", "num_choose"))), figure
+            )
     return None
 
 
@@ -85,13 +87,9 @@ def rounds_figure(lines: Sequence[Plain], classes: Sequence[str]) -> Figure:
     returned = [place for place, line in enumerate(lines) if line.get("returned")]
     for place in returned:
         axes.axvspan(place - 0.2, place + 0.2, color=MUTED, alpha=0.15, linewidth=0, zorder=0)
-        axes.annotate("returned", (place, 1), xycoords=("data", "axes fraction"), ha="center", va="top", color=MUTED)
     longest = 24 if len(lines) <= 4 else 12
-    axes.set_xticks(
-        range(len(lines)), [shorten(str(line.get("name", place)), longest) for place, line in enumerate(lines)]
-    )
-    if len(lines) > 8:
-        axes.tick_params(axis="x", labelrotation=45)
+    names = [shorten(str(line.get("name", place)), longest) for place, line in enumerate(lines)]
+    column_names(axes, [f"{name}\n(returned)" if at in returned else name for at, name in enumerate(names)], 6.6)
     axes.set_xlim(-0.5, max(len(lines) - 0.5, 0.5))
     percent_axis(axes, "y", 0, 1, room=0.03)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
@@ -106,7 +104,7 @@ def pseudo_labels(result: Plain) -> Picture | None:
     lines = result.get("pseudo_labels") or ()
     columns = [
         ("coverage", "share of the unlabeled images used", METHOD, "-"),
-        ("pseudo_label_accuracy", "right", RIGHT, "--"),
+        ("pseudo_label_accuracy", "share of these that is right", RIGHT, "--"),
     ]
     drawn = [(key, label, color, style, *series(lines, "progress", key)) for key, label, color, style in columns]
     drawn = [one for one in drawn if one[4]]
@@ -153,7 +151,7 @@ def pseudo_labels_by_class(result: Plain) -> Picture | None:
         figure = _sorted_labels(counts, right if has_right else None)
     caption = (
         f"Of {count(total, 'pseudo-label')} {quoted(classes[most])} got the most, {counts[most]:,.0f}; "
-        f"{count(few, 'class', 'classes')} got less than half of the mean, {mean:,.0f}."
+        f"{count(few, 'class', 'classes') if few else 'no class'} got less than half of the mean, {mean:,.0f}."
     )
     judged = [at for at in range(len(counts)) if counts[at] >= 1]
     if has_right:
@@ -197,10 +195,9 @@ def label_distribution(result: Plain) -> Picture | None:
             axes.plot(
                 values, range(k), marker, color=color, label=text, markersize=size, markerfacecolor=_face(marker, color)
             )
-        elif kind == next(iter(shares)):
-            axes.step(range(1, k + 1), values, where="mid", color=color, label=text)
         else:
-            axes.plot(range(1, k + 1), values, marker, color=color, label=text, markersize=2.5, alpha=0.7)
+            style = "--" if kind == "true" else "-"
+            axes.step(range(1, k + 1), sorted(values, reverse=True), style, where="mid", color=color, label=text)
     every = [value for values in shares.values() for value in values]
     if k <= _MOST_NAMED:
         for row, at in enumerate(order):
@@ -210,8 +207,10 @@ def label_distribution(result: Plain) -> Picture | None:
         percent_axis(axes, "x", 0, max(every))
     else:
         percent_axis(axes, "y", 0, max(every))
-        axes.set_xlabel(f"classes, sorted by their share of the {_WORDS[next(iter(shares))]}")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+        axes.set_xlabel("classes, each line sorted by itself")
+        axes.set_title("share of the images")
+    above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2}
+    axes.legend(**(above if k <= _MOST_NAMED else {}))
     return Picture("label_distribution", "Classes", _distribution_caption(shares, counts, classes), figure)
 
 
@@ -223,19 +222,18 @@ def _face(marker: str, color: str) -> str:
     return color if marker == "o" else PAPER
 
 
-def _rounds_caption(lines: Sequence[Plain]) -> str:
+def _rounds_caption(lines: Sequence[Plain], num_choose: float | None) -> str:
+    names = [shorten(str(line.get("name", place))) for place, line in enumerate(lines)]
+    of = "" if not num_choose else f" of {count(num_choose, 'validation image')}"
     said = []
-    for key, words in (
-        ("validation_accuracy", "validation accuracy"),
-        ("pseudo_label_accuracy", "accuracy of the labels"),
-    ):
-        values = [line[key] for line in lines if _known(line, key)]
-        if values:
-            said.append(f"{words} goes from {percent(values[0])} to {percent(values[-1])} %")
-    kept = [clean(str(line.get("name"))) for line in lines if line.get("returned")]
-    text = listed(said)
-    text = f"{upper(text)} over {count(len(lines), 'round')}" if text else count(len(lines), "round")
-    return f"{text}{f'; {shorten(kept[0])} is returned' if kept else ''}."
+    for key, words in (("validation_accuracy", "validation accuracy"), ("pseudo_label_accuracy", "label accuracy")):
+        known = [(name, line[key]) for name, line in zip(names, lines, strict=True) if _known(line, key)]
+        if len(known) > 1:
+            (first, low), (last, high) = known[0], known[-1]
+            text = f"{words} goes from {percent(low)} % ({first}) to {percent(high)} % ({last})"
+            said.append(text + of * (key == "validation_accuracy"))
+    kept = [f"the model of {name} is kept" for name, line in zip(names, lines, strict=True) if line.get("returned")]
+    return upper("; ".join([*said, *kept[:1]]) or count(len(lines), "line")) + "."
 
 
 def _draw_classes(axes: Axes, lines: Sequence[Plain], classes: Sequence[str]) -> None:
@@ -260,10 +258,7 @@ def _draw_classes(axes: Axes, lines: Sequence[Plain], classes: Sequence[str]) ->
     axes.set_title("pseudo-labels per class")
     if k <= 20:
         names = short_names([*map(str, classes), *(f"class {at}" for at in range(len(classes), k))], 16)[:k]
-        long = max(map(len, names)) > (20 if k <= 3 else 8 if k <= 8 else 3)
-        axes.set_xticks(range(k), names, rotation=40 if long else 0, ha="right" if long else "center", fontsize=SMALL)
-        for label in axes.get_xticklabels() if long else ():
-            label.set_rotation_mode("anchor")
+        column_names(axes, names, 6.6)
     else:
         axes.set_xlabel("classes, each round sorted by number of labels")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, fontsize=SMALL)
@@ -306,7 +301,7 @@ def _sorted_labels(counts: Sequence[float], right: Sequence[float] | None) -> An
     panels[0].set_title("pseudo-labels at the end")
     if right is not None:
         known = [(place, right[at] / counts[at]) for place, at in zip(places, order, strict=True) if counts[at]]
-        panels[1].plot(*zip(*known, strict=True), "o", color=RIGHT, markersize=2.5, alpha=0.8)
+        dots(panels[1], [one[0] for one in known], [one[1] for one in known], RIGHT)
         percent_axis(panels[1], "y", 0, 1, room=0.03)
         panels[1].set_title("right among them")
     panels[-1].set_xlabel("classes, sorted by number of pseudo-labels")

@@ -13,6 +13,7 @@ from understudy.reports.picture import (
     delivered_of,
     inside,
     interval,
+    label_ends,
     listed,
     number,
     numbers,
@@ -24,10 +25,9 @@ from understudy.reports.picture import (
     run_word,
     runs_of,
     series,
-    spread,
     upper,
 )
-from understudy.reports.style import INK, METHOD, MUTED, PAPER, SMALL, new_figure, styled, tinted
+from understudy.reports.style import FULL, INK, METHOD, MUTED, PAPER, SMALL, new_figure, styled, tinted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,10 +65,9 @@ def accuracies(result: Plain) -> Picture | None:
         ends = [0.0, *_dot(below, 0, difference, between, METHOD, signed=True)]
         below.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
         rows_axis(below, [""])
-        percent_axis(below, "x", min(ends), max(ends), room=0.25)
-        below.xaxis.set_major_formatter(lambda value, _: points(value))
+        percent_axis(below, "x", min(ends), max(ends), room=0.25, signed=True)
         below.set_title("difference in points, same images")
-        about = "" if between is None else f", by 95 % confidence between {points(between[0])} and {points(between[1])}"
+        about = "" if between is None else f", with a 95 % interval from {points(between[0])} to {points(between[1])}"
         caption += f" The difference is {points(difference)} points{about}."
     if any(interval(of_one.get("accuracy_interval")) for of_one in known.values()):
         caption += " Lines are 95 % intervals."
@@ -94,10 +93,10 @@ def learning_curves(result: Plain) -> Picture | None:
         axes.set_title("accuracy on validation images")
         axes.set_xlabel(unit)
         label_ends(axes, ends, 2.4)
-        best = [f"{run_word(name)} at best {percent(max(y))} %" for name, (_, y) in judged.items()]
+        best = [f"{run_word(name)} {percent(max(y))} %" for name, (_, y) in judged.items()]
         n = number(inside(result, "data", "num_choose"))
         of = "" if not n else f" of {count(n, 'validation image')}"
-        return Picture("learning_curves", "Learning curves", f"On the way: {listed(best)}{of}.", figure)
+        return Picture("learning_curves", "Learning curves", f"Best validation accuracy: {listed(best)}{of}.", figure)
     panels = [(title, _losses(histories, clock, labeled)) for title, labeled in _LOSSES]
     panels = [(title, lines) for title, lines in panels if lines]
     if not panels:
@@ -106,7 +105,13 @@ def learning_curves(result: Plain) -> Picture | None:
     for axes, (title, found) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
         for number_of, (name, term, x, y) in enumerate(found):
             style = ("-", "--", ":", "-.")[number_of % 4 if len({one[0] for one in found}) < len(found) else 0]
-            axes.plot(x, y, style, color=run_color(name), label=f"{run_word(name)}: {run_word(term)}")
+            axes.plot(
+                x,
+                y,
+                style,
+                color=run_color(name),
+                label=run_word(name) if term == BASELINE else f"{run_word(name)}: {run_word(term)}",
+            )
         axes.set_title(title)
         axes.set_ylim(bottom=min(0, *(value for one in found for value in one[3])))
         axes.legend(ncols=2, loc="upper right")
@@ -160,13 +165,16 @@ def reliability(result: Plain) -> Picture | None:
         )
         below.yaxis.set_major_locator(_few_ticks())
         percent_axis(below, "x", 0, 1, label="confidence", room=0.03)
+        below.set_xticks([0, 0.25, 0.5, 0.75, 1])
         said.append(_calibration_sentence(name, one, ece))
-    panels[0, 0].set_ylabel("right")
+    panels[0, 0].set_ylabel("share that is right")
     panels[1, 0].set_ylabel("images")
     n = number(inside(next(iter(found.values())), "n"))
     of = "" if n is None else f" on {count(n, 'judging image')}"
-    caption = f"On the dashed line a model is right as often as it says{of}. {' '.join(filter(None, said))}"
-    return Picture("reliability", "Reliability", caption.strip(), figure)
+    caption = "On the dashed line a model is right as often as its confidence says, below it less often."
+    if any(said):
+        caption += f" The mean gap (ECE){of}: {listed([one for one in said if one])}."
+    return Picture("reliability", "Reliability", caption, figure)
 
 
 @styled
@@ -190,9 +198,11 @@ def confidence(result: Plain) -> Picture | None:
             axes.stairs(shares, edges, color=run_color(name), linewidth=1.8, label=run_word(name))
         sure = sum(one for one, low in zip(counts, edges, strict=False) if low >= _SURE - 1e-9) / sum(counts)
         said.append(f"{run_word(name)} is at least 95 % sure of {percent(sure)} % of {count(sum(counts), 'image')}")
-    axes.set_xlim(0, 1.005)
+    axes.set_xlim(-0.01, 1.01)
+    axes.tick_params(axis="x", pad=7)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{percent(value)} %"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{percent(value)} %"))
+    axes.yaxis.set_major_locator(_few_ticks(5))
     axes.set_xlabel("confidence of the predicted class")
     axes.set_title("share of the unlabeled images")
     axes.legend(loc="upper left")
@@ -226,28 +236,6 @@ def robustness(result: Plain) -> Picture | None:
     if n is not None:
         caption += f" n = {n:,.0f} images each."
     return Picture("robustness", "Robustness to corrupted images", caption, figure)
-
-
-def label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, str]], inches: float) -> None:
-    """Write names right of the ends of lines, apart from one another, in the lines' colors.
-
-    Args:
-        ends: Name, x, y and color of each line's end.
-        inches: About how high the axes are.
-    """
-    low, high = axes.get_ylim()
-    places = spread([y for _, _, y, _ in ends], (high - low) * 0.17 / inches, low, high)
-    for (name, _, _, color), place in zip(ends, places, strict=True):
-        axes.annotate(
-            name,
-            (1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(8, 0),
-            textcoords="offset points",
-            color=color,
-            va="center",
-            annotation_clip=False,
-        )
 
 
 def _dot(
@@ -291,11 +279,11 @@ def _losses(
 def _calibration_sentence(name: str, one: Plain, ece: float | None) -> str:
     if ece is None:
         return ""
-    text = f"The expected error of {run_word(name)}'s confidence (ECE) is {percent(ece)} %"
+    text = f"{run_word(name)} {percent(ece)} %"
     temperature, scaled = number(one.get("temperature")), number(one.get("scaled_ece"))
     if temperature is not None and scaled is not None:
-        text += f", and {percent(scaled)} % after scaling with temperature {temperature:.2g}"
-    return f"{text}."
+        text += f" ({percent(scaled)} % after scaling with temperature {temperature:.2g})"
+    return text
 
 
 def _by_corruption(result: Plain, name: str | None) -> dict[str, list[float | None]]:
@@ -346,12 +334,13 @@ def _draw_table(name: str, found: Mapping[str, list[float | None]]) -> Any:
     figure = new_figure(height=0.8 + 0.24 * len(found))
     axes = figure.subplots()
     order = sorted(found, key=lambda one: sum(value or 0 for value in found[one][1:]))
-    axes.imshow(tinted([[value or 0 for value in found[one]] for one in order]), aspect="auto", interpolation="none")
+    axes.imshow(
+        tinted([[FULL * (value or 0) for value in found[one]] for one in order]), aspect="auto", interpolation="none"
+    )
     for row, corruption in enumerate(order):
         for column, value in enumerate(found[corruption]):
             if value is not None:
-                color = PAPER if value > 0.6 else INK
-                axes.text(column, row, percent(value), ha="center", va="center", color=color, fontsize=SMALL)
+                axes.text(column, row, percent(value), ha="center", va="center", fontsize=SMALL)
     rows_axis(axes, [run_word(one) for one in order])
     axes.grid(False)
     axes.set_xticks(_STRENGTHS)
@@ -363,7 +352,7 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
     return [float("nan") if value is None else value for value in values]
 
 
-def _few_ticks() -> Any:
+def _few_ticks(most: int = 2) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(2, integer=True)
+    return MaxNLocator(most, steps=[1, 2, 5, 10])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from understudy.reports.style import INK, METHOD, SUPERVISED, clean, color_of, name_figure
+from understudy.reports.style import FURTHER, INK, METHOD, SMALL, SUPERVISED, clean, color_of, name_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,6 +108,12 @@ def run_color(name: str, others: Iterable[str] = ()) -> str:
     return color_of(order.index(name)) if name in order else METHOD
 
 
+def run_marker(name: str, others: Iterable[str]) -> str:
+    """The shape of a method's points, which tells apart those whose colors begin again."""
+    order = [one for one in others if one != BASELINE]
+    return "osD^v"[(order.index(name) if name in order else 0) // (1 + len(FURTHER)) % 5]
+
+
 def run_word(name: str) -> str:
     """A run's or method's name as a label."""
     return clean(name).replace("_", " ")
@@ -164,16 +170,20 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return found
 
 
-def percent_axis(axes: Axes, which: str, low: float, high: float, *, label: str = "", room: float = 0.06) -> None:
-    """Set one axis to shares from low to high with a little room, ticks in percent."""
+def percent_axis(
+    axes: Axes, which: str, low: float, high: float, *, label: str = "", room: float = 0.06, signed: bool = False
+) -> None:
+    """Set one axis to shares, or to signed differences of shares, from low to high with a little room."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     width = max(high - low, 0.02)
-    limits = (max(low - room * width, -0.03), min(high + room * width, 1.03))
+    limits = (low - room * width, high + room * width)
+    if not signed:
+        limits = (max(limits[0], -0.03 * width), min(limits[1], 1.03))
     (axes.set_xlim if which == "x" else axes.set_ylim)(*limits)
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], prune=None))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{percent(value)} %"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: points(value) if signed else f"{percent(value)} %"))
     if label:
         axis.set_label_text(label)
 
@@ -185,3 +195,92 @@ def rows_axis(axes: Axes, labels: Sequence[str], *, size: float = 9.5) -> None:
     axes.grid(False, axis="y")
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", labelcolor=INK)
+
+
+def column_names(axes: Axes, names: Sequence[str], inches: float) -> None:
+    """Write names below the columns of an axis of so many inches: level, at an angle or upright, as room permits."""
+    room = 72 * inches / max(1, len(names))
+    level = max(len(line) for name in names for line in name.split("\n")) * 5.2 < room - 4
+    rotation = 0 if level else 40 if room > 16 else 90
+    axes.set_xticks(
+        range(len(names)), list(names), rotation=rotation, ha="right" if rotation == 40 else "center", fontsize=SMALL
+    )
+    for label in axes.get_xticklabels():
+        label.set_rotation_mode("anchor" if rotation == 40 else "default")
+    axes.tick_params(axis="x", labelcolor=INK)
+
+
+def dots(axes: Axes, x: Iterable[float], y: Iterable[float], color: str, size: float = 3.0, label: str = "") -> None:
+    """Very many dots as one path, which takes a fifth of the room that markers take."""
+    places = [(at, value) for at, value in zip(x, y, strict=True)]
+    length = (max(at for at, _ in places) - min(at for at, _ in places)) / 2000 if places else 0  # 0 is not drawn
+    flat_x = [value for at, _ in places for value in (at - length, at + length, math.nan)]
+    flat_y = [value for _, height in places for value in (height, height, math.nan)]
+    axes.plot(flat_x, flat_y, color=color, linewidth=size, solid_capstyle="round", alpha=0.75, label=label)
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[str, float, float, str]], inches: float) -> None:
+    """Write names right of the ends of lines, apart from one another, in the lines' colors.
+
+    Args:
+        ends: Name, x, y and color of each line's end.
+        inches: About how high the axes are.
+    """
+    low, high = axes.get_ylim()
+    right = axes.get_xlim()[1]
+    places = spread([y for _, _, y, _ in ends], (high - low) * 0.17 / inches, low, high)
+    for (name, x, y, color), place in zip(ends, places, strict=True):
+        axes.annotate(
+            name,
+            (x, y),
+            xycoords="data",
+            xytext=(right, place),
+            textcoords="data",
+            color=color,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.7,
+                "alpha": 0.6,
+                "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def label_points(axes: Axes, marks: Sequence[tuple[str, float, float, str]], inches: Range) -> None:
+    """Write names beside points, each where it hides the least of what is there already.
+
+    Args:
+        marks: Name, x, y and color of each point.
+        inches: About how wide and high the axes are; their limits are set.
+    """
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    wide, tall = 72 * inches[0], 72 * inches[1]
+    spots = [(wide * (x - left) / (right - left), tall * (y - low) / (high - low)) for _, x, y, _ in marks]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in spots]
+    for (name, *at, color), (x, y) in sorted(zip(marks, spots, strict=True), key=lambda pair: -pair[1][1]):
+        width, best = 5.4 * len(name), None
+        for dx, dy, side in _SIDES:
+            start = x + dx - (0 if side == "left" else width if side == "right" else width / 2)
+            box = (start, y + dy - 6, start + width, y + dy + 6)
+            bad = sum(_overlap(box, other) for other in taken) + 50 * (max(0, -box[0]) + max(0, box[2] - wide))
+            if best is None or bad < best[0]:
+                best = (bad, dx, dy, side, box)
+        assert best is not None
+        taken.append(best[4])
+        axes.annotate(
+            name, (at[0], at[1]), xytext=best[1:3], textcoords="offset points", ha=best[3], va="center", color=color
+        )
+
+
+_SIDES = (
+    *((8, 0, "left"), (-8, 0, "right"), (0, 11, "center"), (0, -11, "center")),
+    *((7, 9, "left"), (7, -9, "left"), (-7, 9, "right"), (-7, -9, "right"), (0, 22, "center"), (0, -22, "center")),
+)
+
+
+def _overlap(one: tuple[float, ...], two: tuple[float, ...]) -> float:
+    return max(0, min(one[2], two[2]) - max(one[0], two[0])) * max(0, min(one[3], two[3]) - max(one[1], two[1]))

@@ -27,6 +27,8 @@ SUPERVISED, METHOD = MUTED, "#2a7fc9"
 FURTHER = ("#e08a1e", "#119f78", "#b86fa8", "#4fb0dc", "#9a8a12", "#d1603d")
 """Of methods beside the first, in this order."""
 RIGHT, WRONG = "#119f78", "#d1603d"
+FULL = 0.8
+"""How strong a cell of a table is at most, so that ink can be read on it on light and on dark paper."""
 SMALL = 8.5
 """The least size of text, in points."""
 
@@ -69,6 +71,7 @@ _LOOK: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
     "lines.solid_capstyle": "round",
+    "path.simplify": False,
     "svg.fonttype": "none",
     "text.color": INK,
     "text.parse_math": False,
