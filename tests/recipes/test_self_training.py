@@ -23,7 +23,7 @@ from understudy.data.stream import Stream
 from understudy.engine.fit import Trained
 from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.stage import Stage
-from understudy.recipes import pool_labels, rounds
+from understudy.recipes import pool_labels, rounds, teacher_gate
 from understudy.recipes.pool_labels import PoolLabels, predict_pool, times_kept, with_pseudo_labels
 from understudy.recipes.self_training import SelfTraining
 
@@ -307,17 +307,23 @@ def test_self_training__a_good_teacher_passes_without_validation() -> None:
 
 def test_crossfit_opinion__halves_do_not_see_what_they_judge() -> None:
     training, seen = small_stage(), list[Stage]()
-    actual = rounds.fit
+    judged: list[set[int]] = []
+    actual, asked = rounds.fit, teacher_gate.predict
 
     def remembered(stage: Stage, *arguments: Any, **options: Any) -> Trained:
         seen.append(stage)
         return actual(stage, *arguments, **options)
 
-    with mock.patch.object(rounds, "fit", remembered):
+    def predicted(network: Any, data: Any, ids: Any, **options: Any) -> Any:
+        judged.append(set(ids))
+        return asked(network, data, ids, **options)
+
+    with mock.patch.object(rounds, "fit", remembered), mock.patch.object(teacher_gate, "predict", predicted):
         train(replace(WARY, num_rounds=1), training)
     first, second = (stage.data for stage in seen if stage.name.startswith("gate"))
     assert sorted([*first.labeled, *second.labeled]) == list(range(12))
     assert not set(first.labeled) & set(second.labeled)
+    assert judged == [set(second.labeled), set(first.labeled)]
     for half in (first, second):
         assert half.targets.tolist() == training.data.targets[torch.from_numpy(half.labeled)].tolist()
         assert set(half.targets.tolist()) == {0, 1, 2}

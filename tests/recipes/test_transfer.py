@@ -157,6 +157,21 @@ def test_propagate__what_no_label_reaches_is_worth_nothing() -> None:
     assert found.certainty.tolist() == pytest.approx([1, 1, 1, 1, 0, 0])
 
 
+def test_propagated_head__classes_count_alike() -> None:
+    """Iscen et al., equation 12: each row by its certainty over the number of rows of its class."""
+    rows, truth = blobs(60)
+    few = np.concatenate([np.arange(0, 60, 3), np.arange(1, 60, 12), np.arange(2, 60, 6)])
+    labels = np.where(np.arange(len(few)) % 4 == 0, truth[few], -1)
+    with mock.patch.object(propagation, "logistic_head", side_effect=logistic_head) as learned:
+        _, found = propagated_head(
+            torch.from_numpy(rows - 3), few, labels, 3, num_neighbors=5, alpha=0.9, seed=0, device=CPU
+        )
+    counts = np.bincount(found.label, minlength=3)
+    assert len(set(counts)) > 1
+    assert (found.certainty > 0).all()
+    assert learned.call_args.kwargs["weight"] == pytest.approx(found.certainty / counts[found.label])
+
+
 def test_propagated_head__what_no_label_reaches_weighs_on_no_class() -> None:
     rows = np.eye(40, dtype=np.float32)
     rows[1], rows[3] = rows[0], rows[2]

@@ -76,6 +76,7 @@ class NoisyStudent(Rounds):
                 f"recipe.student_network is {self.student_network!r}, and your own module could not be trained in "
                 "place; leave student_network empty, or give the network by name"
             )
+        self.student(stage)  # a name that is none is found out before hours went into the teacher
         return super().train(stage, folder, observe=observe, execution=execution)
 
     def student(self, stage: Stage) -> Student:
