@@ -1,7 +1,10 @@
-"""Pictures that a method has to show become files that open and show them."""
+"""What observers leave behind: pictures that open, lines of history, and a log that TensorBoard reads."""
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from torch import Tensor
 from understudy.core.budget import Budget, Cost
 from understudy.core.errors import UserError
 from understudy.core.types import Step
-from understudy.engine.observers import PictureGrids, Report, picture_grid
+from understudy.engine.observers import HistoryLines, PictureGrids, Report, TensorBoard, picture_grid
 
 
 def report(index: int = 11, **pictures: Tensor) -> Report:
@@ -52,3 +55,32 @@ def test_picture_grid__enlarges_small_images() -> None:
     grid = picture_grid(images)
     assert grid.shape == (66, 66, 3)
     np.testing.assert_array_equal(grid[:32:4, :32:4], (images[0] * 255).round().byte().permute(1, 2, 0))
+
+
+def evaluated(step: int, **figures: float) -> Report:
+    return replace(report(), evaluation={"step": step, **figures})
+
+
+def test_history_lines__one_for_each_evaluation(tmp_path: Path) -> None:
+    observe = HistoryLines(tmp_path / "history.jsonl")
+    for one in (evaluated(5, supervised=2.0), report(), evaluated(10, supervised=1.5)):
+        observe(one)
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert lines == [{"run": "sgan", "step": step, "supervised": loss} for step, loss in ((5, 2.0), (10, 1.5))]
+
+
+def test_tensor_board__reads_what_was_logged_and_a_resumed_run_replaces_its_steps(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    first = TensorBoard(tmp_path / "log")
+    for one in (evaluated(5, loss=2.0), report(), evaluated(10, loss=1.0)):
+        first(one)
+    TensorBoard(tmp_path / "log")(evaluated(10, loss=1.5))
+    found = accumulator.EventAccumulator(str(tmp_path / "log" / "sgan"))
+    found.Reload()
+    assert [(one.step, one.value) for one in found.Scalars("loss")] == [(5, 2.0), (10, 1.5)]
+
+
+def test_tensor_board__that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"pip install 'understudy\[tensorboard\]', or leave the log out"):
+        TensorBoard(tmp_path)

@@ -37,6 +37,8 @@ def summary_lines(metrics: Metrics) -> list[str]:
         f"balanced accuracy  {percent(metrics.balanced_accuracy):>7}  (95 % interval {interval(balanced)})",
         f"macro F1           {percent(metrics.macro_f1):>7}",
     ]
+    if metrics.auroc is not None:
+        lines.append(f"AUROC              {metrics.auroc:>7.3f}")
     return lines + [f"top-{k} accuracy     {percent(share):>7}" for k, share in metrics.top_k.items()]
 
 

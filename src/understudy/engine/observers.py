@@ -15,6 +15,7 @@ from torch import Tensor
 
 from understudy.core import distributed
 from understudy.core.budget import Budget, Cost
+from understudy.core.errors import UserError
 from understudy.core.types import Loss, PseudoLabels, Step
 from understudy.engine.rundir import explained
 
@@ -127,6 +128,40 @@ class HistoryLines:
             return
         with explained(self._path.parent), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"run": report.run, **report.evaluation}) + "\n")
+
+
+class TensorBoard:
+    """Writes every evaluation's figures as TensorBoard reads them, a run of its own for each training."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is what TensorBoard is to be pointed at.
+
+        Raises:
+            UserError: TensorBoard is not installed.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError(
+                "tensorboard is not installed; pip install 'understudy[tensorboard]', or leave the log out"
+            ) from None
+        self._folder, self._writer = folder, SummaryWriter
+        self._writers: dict[str, Any] = {}
+
+    def __call__(self, report: Report) -> None:
+        """Write the line of this step, if it has one."""
+        if report.evaluation is None or distributed.rank():
+            return
+        step = int(report.evaluation["step"])
+        with explained(self._folder):
+            if report.run not in self._writers:  # what a resumed run makes again replaces what it made before
+                place = self._folder / report.run.replace("/", "-")
+                self._writers[report.run] = self._writer(str(place), purge_step=step)
+            writer = self._writers[report.run]
+            for name, value in report.evaluation.items():
+                if name != "step":
+                    writer.add_scalar(name, value, step)
+            writer.flush()
 
 
 class PictureGrids:
