@@ -20,10 +20,11 @@ from understudy.cli.main import app
 from understudy.cli.report import print_report
 from understudy.core.budget import Budget
 from understudy.recipes import grid
-from understudy.recipes.comparison import Comparison, choose, rank_blocks, summarize
+from understudy.recipes.comparison import Comparison
 from understudy.recipes.comparison import Run as OneRun
 from understudy.recipes.grid import Plan
 from understudy.recipes.one_run import Figures
+from understudy.recipes.summaries import choose, rank_blocks, summarize
 
 QUICK = ("--network", "cnn", "--budget", "10steps", "--jobs", 1, "--set", "size=16", "--set", "batch_size=6")
 

@@ -220,6 +220,15 @@ def test_compare__sigterm_saves_and_goes_on(whole: tuple[Comparison, Path, Watch
     assert_same(small(tmp_path / "stopped"), whole[0])
 
 
+def test_compare__stopped_within_a_run_is_no_failed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: Any, **options: Any) -> None:
+        raise Interrupted("stopped at step 3; everything is saved in some folder")
+
+    monkeypatch.setattr(grid, "run_one", stop)
+    with pytest.raises(Interrupted, match=rf"^stopped; everything is saved in {tmp_path}$"):
+        small(tmp_path)
+
+
 def test_compare__takes_a_map_of_the_caller(whole: tuple[Comparison, Path, Watch], tmp_path: Path) -> None:
     def backwards(function: Any, tasks: Any) -> Iterator[Any]:
         """As a cluster would: in any order, tasks and results by value."""

@@ -115,6 +115,14 @@ def simulate(
     return _hide(replace(collection, notes=(*collection.notes, note)), ids, labels, labeled, pool, random)
 
 
+def revealed(collection: Collection, hidden: HiddenLabels) -> Collection:
+    """The collection that `simulate` returned, with the labels that it hid."""
+    true = hidden.of(np.arange(len(collection)))
+    labels = np.where(true >= 0, true, collection.labels)
+    content = hashlib.blake2b(collection.content.encode() + labels.tobytes(), digest_size=16).hexdigest()
+    return replace(collection, labels=labels, content=content)
+
+
 def check_simulation(
     num_labels: int, imbalance: float, num_unlabeled: int, unlabeled_imbalance: float, unlabeled_order: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Methods x numbers of labels x seeds at one budget per run, on the same images, splits, draws and initial weights."""
+"""Variants x numbers of labels x seeds at one budget per run, on the same images, splits, draws and initial weights."""
 
 from __future__ import annotations
 
@@ -7,72 +7,45 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import signal
 import tempfile
-import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from understudy.core.budget import Budget
-from understudy.core.config import Config, to_table
+from understudy.core.config import to_table
 from understudy.core.errors import ConfigError, DataError, Interrupted, UserError
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.engine.execution import free_cores, pick_device
 from understudy.engine.rundir import RunFolder, read_json, write_json
-from understudy.methods.base import METHODS, Method
+from understudy.methods.base import Method
 from understudy.models.nets import Execution
-from understudy.recipes.comparison import BASELINE, Clock, Comparison, Run, choose, rank_blocks, summarize
-from understudy.recipes.grid import Plan, Task, folder_name, lost_run, recorded_run, run_folder, run_task
-from understudy.recipes.job import Job, make_job
-from understudy.recipes.methods_asked import Asked, method_label, sort_options
+from understudy.recipes.asked import Asked, sort_options
+from understudy.recipes.comparison import ALL_LABELS, BASELINE, Clock, Comparison, Run
+from understudy.recipes.grid import Plan, Task, lost_run, recorded_run, run_folder, run_task
+from understudy.recipes.job import Job
+from understudy.recipes.ladder import Ingredient, climb
 from understudy.recipes.one_run import Setup, measure_execution, set_up
-from understudy.recipes.processes import Map, in_processes
+from understudy.recipes.plain import Plain
+from understudy.recipes.processes import Map, in_processes, sigterm_stops
 from understudy.recipes.shared_images import SharedImages, held_out_test
 from understudy.recipes.statements import labels_text
-
-
-class Watcher(Protocol):
-    """Whoever shows a person how a comparison goes."""
-
-    def message(self, text: str) -> None:
-        """Something worth knowing, in a sentence."""
-
-    def decoding(self, done: int, total: int) -> None:
-        """Images decoded so far."""
-
-    def began(self, plan: Plan) -> None:
-        """What will be trained; the folders of its runs tell how far they are."""
-
-    def finished(self, run: Run) -> None:
-        """A run that ended."""
-
-
-class Silent:
-    """A watcher that shows nothing."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
-
-    def decoding(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def began(self, plan: Plan) -> None:
-        """Nothing."""
-
-    def finished(self, run: Run) -> None:
-        """Nothing."""
+from understudy.recipes.summaries import choose, rank_blocks, summarize, upper_bound
+from understudy.recipes.variants import plain, said_of
+from understudy.recipes.watchers import Silent, Watcher
 
 
 def compare(
     source: Any = None,
     *,
-    methods: str | Sequence[str | Method[Any]],
+    methods: str | Sequence[str | Method[Any]] = (),
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
     num_labels: int | Sequence[int] | None = None,
     seeds: int | Sequence[int] = 3,
     budget: str | None = None,
+    upper_bound: bool = False,
     unlabeled: Any = None,
     test: Any = None,
     folder: str | Path | None = None,
@@ -83,18 +56,23 @@ def compare(
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
-    """Train every method with every number of labels and seed, and supervised learning with each, and compare them.
+    """Train every variant with every number of labels and seed, and supervised learning with each, and compare them.
 
-    For a number of labels and a seed all methods get the same labels, split, initial weights and draws. Test images
+    For a number of labels and a seed all variants get the same labels, split, initial weights and draws. Test images
     judge and select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
 
     Args:
         source: As `understudy.train` takes it.
-        methods: Names or method objects; "all" is every registered one.
+        methods: Names or method objects, each a variant of its own; "all" is every registered one.
+        variants: Tables of settings by name, for whatever else is to be compared: any field of `Job` that not all runs
+            share, as `{"weak labels": {"method": "softmatch", "labeled_view": "weak"}, "rounds": {"recipe":
+            "self_training"}}`.
         num_labels: Labels to keep; without it those given are used as they are.
         seeds: So many from 0 on, or the seeds themselves; a seed draws labels and initial weights.
         budget: Of each run, such as "60cpu-s", which is the default, "2m" or "500steps".
-        folder: Where to keep everything. A folder of the same comparison goes on, also with other methods, numbers of
+        upper_bound: Also train supervised learning on all labels that are hidden, once for each seed, and say what
+            share of the way there each variant goes.
+        folder: Where to keep everything. A folder of the same comparison goes on, also with other variants, numbers of
             labels or seeds, and trains only what it does not hold yet.
         jobs: Runs at a time, each a process with one thread; as many as there are free cores.
         map: What carries the runs out, such as a cluster's: called with a function and the tasks, gives results in any
@@ -107,20 +85,40 @@ def compare(
         UserError: Something given cannot be used, or every run failed.
         Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
     """
-    asked = sort_options(methods, num_labels, seeds, budget, {**(config or {}), **options})
+    table = {**(config or {}), **options}
+    asked = sort_options(methods, num_labels, seeds, budget, table, variants=variants, upper_bound=upper_bound)
+    sources = {"source": source, "unlabeled": unlabeled, "test": test}
+    return carry_out(asked, sources, folder=folder, cache=cache, jobs=jobs, map_=map, watch=watch)
+
+
+def carry_out(
+    asked: Asked,
+    sources: Mapping[str, Any],
+    *,
+    folder: str | Path | None,
+    cache: str | Path | None,
+    jobs: int | None,
+    map_: Map | None,
+    watch: Watcher | None,
+    ladder: Sequence[Ingredient] = (),
+) -> Comparison:
+    """The comparison that was asked for, as `compare` says.
+
+    Args:
+        ladder: Ingredients of an ablation, each with the number of the variant that has it.
+    """
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs is {jobs}; give the number of runs at a time, at least 1")
-    sources = {"source": source, "unlabeled": unlabeled, "test": test}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_sigterm_stops())
+        stack.enter_context(sigterm_stops())
         if folder is None:
             root, keep = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-"))), False
         else:
             root, keep = Path(folder), True
-        command = _Command(asked, sources, root, keep, cache, jobs, map, watch or Silent())
+        command = _Command(asked, sources, root, keep, cache, jobs, map_, watch or Silent(), ladder)
         try:
             return command.run()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             raise Interrupted(f"stopped; everything is saved in {root}" if keep else "stopped") from None
 
 
@@ -137,20 +135,25 @@ class _Command:
         jobs: int | None,
         map_: Map | None,
         watch: Watcher,
+        ladder: Sequence[Ingredient],
     ) -> None:
         self.asked, self.sources, self.root, self.keep = asked, sources, root, keep
-        self.cache, self.watch, self.map = cache, watch, map_
+        self.cache, self.watch, self.map, self.ladder = cache, watch, map_, ladder
         self.budget = Budget.parse(asked.budget)
+        self.labels: list[str] = []
         self.slugs: dict[str, str] = {}
         self.jobs_asked: dict[tuple[str, int], Job] = {}
+        self.own: dict[str, dict[str, Any]] = {}
         self.on_processor = pick_device(str(asked.shared.get("device", "auto"))).type == "cpu"
         self.jobs = jobs or (free_cores() if self.on_processor else 1)
-        self.notes: list[str] = list(asked.notes)
+        self.notes: list[str] = []
         self.runs: dict[str, Run] = {}
         self.judged_by = ""
 
     def run(self) -> Comparison:
         """Read, plan, train what is not there yet, compare, save."""
+        for note in self.asked.notes:
+            self.say(note)
         shared = self.asked.shared
         given = {name: shared.get(name) or None for name in ("size", "channels")}
         loading = {**self.sources, **given, "cache": self.cache}
@@ -174,22 +177,32 @@ class _Command:
         return self.map is None and self.jobs == 1
 
     def resolve(self, collection: Collection) -> None:
-        """Make the job of every method and number of labels, and so check it, before anything is trained."""
-        source = self.sources["source"]
+        """Make the job of every variant and number of labels, and so check it, before anything is trained."""
+        source, asked = self.sources["source"], self.asked
         named = source if isinstance(source, str) else ""
-        for count in self.asked.num_labels:
-            shared = {**self.asked.shared, "budget": self.asked.budget, "num_labels": count}
-            for number, one in enumerate(self.asked.methods):
-                job = make_job({**shared, "method": one}, collection, None, named)
-                full = job.method.name
-                if one != {"name": full}:
-                    usual: Method[Any] = type(job.method)()
-                    if full in METHODS.names():
-                        usual = make_job({**shared, "method": full}, collection, None, named).method
-                    full = method_label(job.method, usual)
-                label = full if number else BASELINE
-                self.slugs.setdefault(label, folder_name(full))
+        for count in asked.num_labels:
+            shared = {**asked.shared, "budget": asked.budget, "num_labels": count}
+            jobs = [variant.job(shared, collection, named) for variant in asked.variants]
+            if count == asked.num_labels[0]:
+                full = [
+                    one.label(job, shared, collection, named) for one, job in zip(asked.variants, jobs, strict=True)
+                ]
+                self.labels = [BASELINE, *full[1:]]
+                self.name_folders(full)
+            for variant, label, job in zip(asked.variants, self.labels, jobs, strict=True):
                 self.jobs_asked.setdefault((label, count), job)
+                self.own.setdefault(label, variant.own(job))
+
+    def name_folders(self, full: Sequence[str]) -> None:
+        """Give every variant its folder.
+
+        Raises:
+            ConfigError: A variant is named as a method is called.
+        """
+        for variant, label, text in zip(self.asked.variants, self.labels, full, strict=True):
+            if variant.name and label in self.slugs:
+                raise ConfigError(f"variant {label!r} is called as a method that is compared too; choose another name")
+            self.slugs.setdefault(label, variant.folder(text))
 
     def identity(self, collection: Collection) -> dict[str, str]:
         """What all runs of a folder have in common: images, which of them judge, budget and settings."""
@@ -205,29 +218,68 @@ class _Command:
 
     def plan(self, collection: Collection, images: SharedImages) -> list[Task]:
         """The runs that the folder does not hold yet, one seed after the other."""
-        setups = [self.first_setup(collection, count) for count in self.asked.num_labels]
-        execution = self.execution(setups[0])
+        self.check_setups(collection)
+        asked = self.asked
+        execution = self.execution(self.first_setup(collection, asked.num_labels[0]))
         tasks = []
-        for seed, count, label in product(self.asked.seeds, self.asked.num_labels, self.slugs):
-            place = run_folder(count, seed, self.slugs[label])
-            job = dataclasses.replace(self.jobs_asked[label, count], seed=seed)
-            run = recorded_run(self.root, place, label, job)
-            if run is not None:
-                self.runs[place] = run
+        for seed in asked.seeds:
+            for count, label in product(asked.num_labels, self.slugs):
+                job = dataclasses.replace(self.jobs_asked[label, count], seed=seed)
+                place = run_folder(count, seed, self.slugs[label])
+                tasks.append(Task(images, self.root, place, label, job, execution, self.own[label]))
+            if asked.upper_bound:
+                tasks.append(self.bound(images, seed, execution))
+        left = []
+        for task in tasks:
+            run = recorded_run(task)
+            if run is None:
+                left.append(task)
             else:
-                tasks.append(Task(images, self.root, place, label, job, execution))
+                self.runs[task.folder] = run
         plan = Plan(
             tuple(self.slugs),
-            self.asked.num_labels,
-            self.asked.seeds,
+            asked.num_labels,
+            asked.seeds,
             self.budget,
             self.jobs,
             tuple(self.runs.values()),
-            tuple(tasks),
+            tuple(left),
+            asked.upper_bound,
+            "variants" if any(one.name for one in asked.variants) else "methods",
         )
         self.say(str(plan))
         self.watch.began(plan)
-        return tasks
+        return left
+
+    def bound(self, images: SharedImages, seed: int, execution: Execution) -> Task:
+        """Supervised with all labels that the largest number of labels hides, and the settings of that number."""
+        count = self.asked.num_labels[-1]
+        job = dataclasses.replace(self.jobs_asked[BASELINE, count], seed=seed)
+        place = run_folder(count, seed, ALL_LABELS.replace(" ", "-"))
+        return Task(images, self.root, place, ALL_LABELS, job, execution, reveal=True)
+
+    def check_setups(self, collection: Collection) -> None:
+        """Nothing, when every number of labels and every named variant can begin.
+
+        Raises:
+            UserError: One cannot, or there are no hidden labels to learn an upper bound from.
+        """
+        asked = self.asked
+        if asked.upper_bound and not asked.num_labels[0]:
+            raise DataError(
+                "the upper bound is what the hidden labels would give, and none are hidden; "
+                "say how many labels to keep with num_labels (--labels)"
+            )
+        for count in asked.num_labels:
+            self.first_setup(collection, count)
+        for variant, label in zip(asked.variants, self.labels, strict=True):
+            if variant.name:
+                with said_of(variant.name):
+                    set_up(collection, self.first_job(label, asked.num_labels[0]))
+
+    def first_job(self, label: str, count: int) -> Job:
+        """The job with so many labels and the first seed."""
+        return dataclasses.replace(self.jobs_asked[label, count], seed=self.asked.seeds[0])
 
     def first_setup(self, collection: Collection, count: int) -> Setup:
         """Supervised with so many labels and the first seed, which finds what is wrong before anything is trained.
@@ -235,8 +287,10 @@ class _Command:
         Raises:
             DataError: There are too few or too many labels, or no image is left without one.
         """
-        setup = set_up(collection, dataclasses.replace(self.jobs_asked[BASELINE, count], seed=self.asked.seeds[0]))
-        if not len(setup.splits.unlabeled):
+        setup = set_up(collection, self.first_job(BASELINE, count))
+        jobs = [self.jobs_asked[label, count] for label in self.labels]
+        uses_pool = any(job.method.unlabeled_batch_size(1) or not isinstance(job.recipe, Plain) for job in jobs)
+        if uses_pool and not len(setup.splits.unlabeled):
             raise DataError(
                 f"with {labels_text(count)} no image is left unlabeled, so the methods have nothing to learn from; "
                 "keep fewer labels, or give unlabeled images"
@@ -271,7 +325,8 @@ class _Command:
             UserError: Every run failed.
         """
         asked, names = self.asked, tuple(self.slugs)
-        order = {(n, s, m): at for at, (n, s, m) in enumerate(product(asked.num_labels, asked.seeds, names))}
+        grid = [*product(asked.num_labels, asked.seeds, names), *((0, seed, ALL_LABELS) for seed in asked.seeds)]
+        order = {place: at for at, place in enumerate(grid)}
         runs = sorted(self.runs.values(), key=lambda run: order[run.num_labels, run.seed, run.method])
         if not any(run.figures for run in runs):
             raise UserError(f"all {len(runs)} runs failed; the first: {runs[0].error}")
@@ -293,35 +348,23 @@ class _Command:
             ranked=ranked,
             notes=tuple(self.notes),
             folder=self.root if self.keep else None,
+            upper_bound=upper_bound(runs, names, asked.num_labels, asked.seeds, clock) if asked.upper_bound else None,
+            ablation=climb(self.ladder, self.labels, runs, summaries, self.root),
         )
         if self.keep:
-            tables = {name: to_table(self.jobs_asked[name, asked.num_labels[0]].method) for name in names}
-            found.save(self.root, {"settings": _plain(asked.shared), "method_settings": tables})
+            found.save(self.root, self.settings())
         return found
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked for, as values of JSON: for all runs, and for each variant."""
+        count = self.asked.num_labels[0]
+        return {
+            "settings": {name: plain(value) for name, value in self.asked.shared.items()},
+            "method_settings": {name: to_table(self.jobs_asked[name, count].method) for name in self.slugs},
+            "variant_settings": self.own,
+        }
 
     def say(self, text: str) -> None:
         """Show a sentence and keep it for the report."""
         self.notes.append(text)
         self.watch.message(text)
-
-
-def _plain(shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as values of JSON."""
-    return {name: to_table(value) if isinstance(value, Config) else value for name, value in shared.items()}
-
-
-@contextlib.contextmanager
-def _sigterm_stops() -> Iterator[None]:
-    """While it lasts, SIGTERM is like Ctrl-C, where this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

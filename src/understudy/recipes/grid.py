@@ -7,16 +7,17 @@ import dataclasses
 import hashlib
 import re
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from understudy.core.budget import Budget, format_seconds
 from understudy.core.config import to_table
-from understudy.core.errors import RunFolderError, UserError
+from understudy.core.errors import Interrupted, RunFolderError, UserError
 from understudy.engine.rundir import check_format, read_json, write_json
 from understudy.models.nets import Execution
-from understudy.recipes.comparison import FORMAT, Run
+from understudy.recipes.comparison import ALL_LABELS, FORMAT, Run
 from understudy.recipes.job import Job
 from understudy.recipes.one_run import Figures, run_one
 from understudy.recipes.shared_images import SharedImages
@@ -32,6 +33,9 @@ class Task:
     Args:
         root: The comparison's folder.
         folder: The run's, below it.
+        method: What the variant is called.
+        own: Settings of the variant beside its method, as plain values.
+        reveal: Whether it trains on all labels that were hidden.
     """
 
     images: SharedImages
@@ -40,6 +44,22 @@ class Task:
     method: str
     job: Job
     execution: Execution
+    own: Mapping[str, Any] = field(default_factory=dict)
+    reveal: bool = False
+
+    @property
+    def num_labels(self) -> int:
+        """Labels kept; 0 is all."""
+        return 0 if self.reveal else self.job.num_labels
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a record must agree in to be of this run, beside what all runs of the folder share."""
+        return {"method_settings": to_table(self.job.method), "variant_settings": dict(self.own)}
+
+    def run(self, figures: Figures | None = None, error: str = "") -> Run:
+        """The run with what came of it."""
+        return Run(self.method, self.num_labels, self.job.seed, self.folder, figures, error)
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,8 @@ class Plan:
         num_labels: Labels kept; 0 is all that are given.
         finished: Runs that the folder held already.
         left: Those to train, in order.
+        upper_bound: Whether supervised learning is also trained on all labels, once per seed.
+        noun: What the methods are to be called.
     """
 
     methods: tuple[str, ...]
@@ -60,6 +82,8 @@ class Plan:
     jobs: int
     finished: tuple[Run, ...]
     left: tuple[Task, ...]
+    upper_bound: bool = False
+    noun: str = "methods"
 
     @property
     def seconds(self) -> float | None:
@@ -71,12 +95,13 @@ class Plan:
 
     def __str__(self) -> str:
         grid = [
-            f"{len(self.methods)} methods with supervised",
+            f"{len(self.methods)} {self.noun} with supervised",
             *([f"{len(self.num_labels)} numbers of labels"] if len(self.num_labels) > 1 else []),
             f"{len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}",
         ]
         total = len(self.left) + len(self.finished)
-        text = f"{' x '.join(grid)}: {total} runs of {self.budget} each, {self.jobs} at a time"
+        also = f", and {ALL_LABELS} x {grid[-1]}" if self.upper_bound else ""
+        text = f"{' x '.join(grid)}{also}: {total} runs of {self.budget} each, {self.jobs} at a time"
         if self.finished:
             text += f"; {len(self.finished)} are finished, {len(self.left)} are left"
         if len(self.left) and self.seconds is not None:
@@ -91,21 +116,19 @@ def run_task(task: Task) -> Run:
         Interrupted: It was asked to stop; everything is saved.
     """
     place = task.root / task.folder
-    head: dict[str, Any] = {"method": task.method, "num_labels": task.job.num_labels, "seed": task.job.seed}
     try:
-        figures, _ = run_one(task.images.open(), task.job, folder=place, execution=task.execution)
+        figures, _ = run_one(task.images.open(), task.job, folder=place, execution=task.execution, reveal=task.reveal)
+    except Interrupted:
+        raise
     except UserError as error:
-        return Run(**head, folder=task.folder, error=str(error))
+        return task.run(error=str(error))
     except Exception as error:  # of a method's own making, which must not take the other runs with it
         with contextlib.suppress(OSError):
             (place / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        return Run(**head, folder=task.folder, error=f"{type(error).__name__}: {error} (see {task.folder}/error.txt)")
-    settings = to_table(task.job.method)
-    write_json(
-        place / _RECORD,
-        {"format": FORMAT, **head, "method_settings": settings, "figures": dataclasses.asdict(figures)},
-    )
-    return Run(**head, folder=task.folder, figures=figures)
+        return task.run(error=f"{type(error).__name__}: {error} (see {task.folder}/error.txt)")
+    head = {"format": FORMAT, "method": task.method, "num_labels": task.num_labels, "seed": task.job.seed}
+    write_json(place / _RECORD, {**head, **task.settings, "figures": dataclasses.asdict(figures)})
+    return task.run(figures)
 
 
 def run_folder(num_labels: int, seed: int, slug: str) -> str:
@@ -113,29 +136,32 @@ def run_folder(num_labels: int, seed: int, slug: str) -> str:
     return f"runs/{f'{num_labels}-labels' if num_labels else 'labels-given'}/seed-{seed}/{slug}"
 
 
-def recorded_run(root: Path, folder: str, method: str, job: Job) -> Run | None:
-    """The finished run that a folder holds, if it does.
+def recorded_run(task: Task) -> Run | None:
+    """The finished run that the folder of a task holds, if it does.
 
     Raises:
-        RunFolderError: Its method had other settings, as another version's defaults may be, or it is damaged.
+        RunFolderError: It had other settings, as another version's defaults may be, or it is damaged.
     """
-    path = root / folder / _RECORD
+    path = task.root / task.folder / _RECORD
     if not path.exists():
         return None
     found = read_json(path)
     check_format(found, path.parent)
-    wanted, there = to_table(job.method), found["method_settings"]
-    different = sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name))
+    different: set[str] = set()
+    for part, wanted in task.settings.items():
+        there = found.get(part, {})  # variants came after the first records
+        different |= {name for name in {*wanted, *there} if wanted.get(name) != there.get(name)}
     if different:
         raise RunFolderError(
-            f"{path.parent} holds a run of {method} with another {' and '.join(different)}; choose another folder"
+            f"{path.parent} holds a run of {task.method} with another {' and '.join(sorted(different))}; "
+            "choose another folder"
         )
-    return Run(method, job.num_labels, job.seed, folder, Figures(**found["figures"]))
+    return task.run(Figures(**found["figures"]))
 
 
 def lost_run(task: Task, reason: str) -> Run:
     """The run of a task whose process died again and again."""
-    return Run(task.method, task.job.num_labels, task.job.seed, task.folder, error=reason)
+    return task.run(error=reason)
 
 
 def folder_name(label: str) -> str:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.core.budget import Budget
+from understudy.core.budget import Budget, Cost
 from understudy.data.collection import Collection
-from understudy.data.simulate import HiddenLabels, simulate
+from understudy.data.simulate import HiddenLabels, revealed, simulate
 from understudy.data.split import Splits, split
 from understudy.engine.execution import pick_device, resolve
-from understudy.engine.fit import Trained, fit
+from understudy.engine.fit import Trained
 from understudy.engine.observers import Observer, PseudoLabelQuality, Report
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder, explained
@@ -30,6 +30,7 @@ from understudy.engine.state import TrainState
 from understudy.evaluation.metrics import balanced_accuracy
 from understudy.models.nets import Execution
 from understudy.recipes.job import Job, as_training_data, initial_network
+from understudy.recipes.plain import Plain
 
 _PROGRESS_S = 0.5
 _PROGRESS, _PREDICTIONS = "progress.json", "predictions.npz"
@@ -71,7 +72,7 @@ class Figures:
         num_test: Images that judged and decided nothing.
         validation_accuracy: On the `num_validation` images that may choose; None when there are none.
         mask_ratio: Share of the unlabeled images shown that counted, over all steps that showed any; 0 when none were
-            shown, None when the method does not say.
+            shown, None when the method does not say. Of a recipe of rounds, the share of the pool that was labeled.
         mask_ratio_at_end: The same in the last twentieth of training.
         pseudo_label_accuracy: Share of the pseudo-labels that counted which were right, in the last twentieth of
             training; None when no labels were hidden.
@@ -113,6 +114,7 @@ def run_one(
     folder: Path | None = None,
     execution: Execution | None = None,
     observe: Sequence[Observer] = (),
+    reveal: bool = False,
 ) -> tuple[Figures, Predicted]:
     """The figures of one run of its own budget, and its predictions of the test images, looked at once, after it.
 
@@ -121,24 +123,25 @@ def run_one(
         job: Its `budget` is this run's, its `seed` draws the labels to keep and the initial weights.
         folder: Where the run is kept: finished it is loaded, interrupted it goes on.
         execution: How a run to compare with was executed.
+        reveal: Whether to train on all labels that the job would hide, to see what they are worth.
 
     Raises:
         UserError: The options, the images or the folder cannot be used.
         Interrupted: Ctrl-C or SIGTERM came while a folder was given; everything is saved.
     """
-    setup = set_up(collection, job)
+    setup = set_up(collection, job, reveal=reveal)
     stage, splits = setup.stage, setup.splits
     watchers = list(observe)
     quality = None
     if setup.hidden is not None:
-        quality = PseudoLabelQuality(setup.hidden.of(stage.data.pool))
+        quality = PseudoLabelQuality(setup.hidden.of(stage.data.pool), len(stage.data.classes))
         watchers.append(quality)
     progress = None
     if folder is not None:
         RunFolder(folder)
-        progress = ProgressFile(folder, quality)
+        progress = ProgressFile(folder, quality, stage.budget)
         watchers.append(progress)
-    trained = fit(stage, folder, observe=watchers, execution=execution)
+    trained = job.recipe.train(stage, folder, observe=watchers, execution=execution)
     rounds = quality.rounds if quality else []
     last = rounds[-1] if rounds else progress.pseudo_labels if progress else None
 
@@ -153,8 +156,11 @@ def run_one(
     return figures, predicted
 
 
-def set_up(collection: Collection, job: Job) -> Setup:
+def set_up(collection: Collection, job: Job, *, reveal: bool = False) -> Setup:
     """The run up to its first step.
+
+    Args:
+        reveal: Whether the images get back the labels that the job hides; images it leaves out stay out.
 
     Raises:
         UserError: The job does not suit the images.
@@ -162,6 +168,8 @@ def set_up(collection: Collection, job: Job) -> Setup:
     hidden = None
     if job.num_labels:
         collection, hidden = simulate(collection, job.num_labels, job.seed, **job.simulation())
+        if reveal:
+            collection, hidden = revealed(collection, hidden), None
     splits = split(collection, job.seed)
     data = as_training_data(collection, splits, job.domain)
     stage = Stage(
@@ -185,23 +193,36 @@ def measure_execution(setup: Setup) -> Execution:
 class ProgressFile:
     """An observer that tells other processes, by a small file, how far a run is."""
 
-    def __init__(self, folder: Path, quality: PseudoLabelQuality | None) -> None:
-        """Take up the file of an earlier process, whose last pseudo-labels may be the last of the run."""
+    def __init__(self, folder: Path, quality: PseudoLabelQuality | None, budget: Budget) -> None:
+        """Take up the file of an earlier process, whose last pseudo-labels may be the last of the run.
+
+        Args:
+            budget: That of the whole, which a recipe divides among several runs.
+        """
         self._folder = folder
         self._quality = quality
+        self._budget = budget
         self._written_at = 0.0
-        self.pseudo_labels: dict[str, float] | None = read_progress(folder).get("pseudo_labels")
+        before = read_progress(folder)
+        self.pseudo_labels: dict[str, float] | None = before.get("pseudo_labels")
+        self._parts: dict[str, dict[str, float]] = before.get("parts", {})
 
     def __call__(self, report: Report) -> None:
         """Write the file, at evaluations and otherwise at most every half second."""
-        if report.evaluation is None and time.monotonic() - self._written_at < _PROGRESS_S:
-            return
-        self._written_at = time.monotonic()
         if self._quality is not None and self._quality.rounds:
             self.pseudo_labels = self._quality.rounds[-1]
-        budget, spent = report.budget, report.spent
-        done = spent.share_of(budget) if budget.is_timed else report.progress
-        line = {"done": min(1.0, done), "wall_s": spent.wall_s, "pseudo_labels": self.pseudo_labels}
+        if report.round is None:
+            part = {"wall_s": report.spent.wall_s, "cpu_s": report.spent.cpu_s, "steps": report.step.index + 1}
+            self._parts[report.run] = part
+        is_news = report.evaluation is not None or report.round is not None
+        if not is_news and time.monotonic() - self._written_at < _PROGRESS_S:
+            return
+        self._written_at = time.monotonic()
+        wall_s, cpu_s, steps = (
+            sum(part[name] for part in self._parts.values()) for name in ("wall_s", "cpu_s", "steps")
+        )
+        done = min(1.0, Cost(wall_s, cpu_s).share_of(self._budget, int(steps)))
+        line = {"done": done, "wall_s": wall_s, "pseudo_labels": self.pseudo_labels, "parts": self._parts}
         temporary = self._folder / f"{_PROGRESS}.tmp"
         with explained(self._folder):
             temporary.write_text(json.dumps(line), encoding="utf-8")
@@ -231,8 +252,11 @@ def _figures(
 ) -> Figures:
     splits, classes = setup.splits, predicted.classes
     used, used_at_end = _mask_ratio(trained.history)
-    if not setup.job.method.unlabeled_batch_size(1):
-        used = used_at_end = 0.0
+    if isinstance(setup.job.recipe, Plain):
+        if not setup.job.method.unlabeled_batch_size(1):
+            used = used_at_end = 0.0
+    elif used is None:
+        used = used_at_end = _coverage(trained.rounds)
     right = (pseudo_labels or {}).get("pseudo_label_accuracy", math.nan)
     return Figures(
         accuracy=float((classes == predicted.labels).mean()),
@@ -263,3 +287,9 @@ def _mask_ratio(history: Sequence[Mapping[str, Any]]) -> tuple[float | None, flo
             last = float(line["mask_ratio"])
             weighted, steps = weighted + count * last, steps + count
     return (weighted / steps if steps else None), last
+
+
+def _coverage(rounds: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of the pool that the round which was returned was trained on; None for recipes without rounds."""
+    returned = [line for line in rounds if line.get("returned")]
+    return float(returned[-1].get("coverage", 0.0)) if returned else None

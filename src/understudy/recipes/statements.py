@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from understudy.evaluation.learning_curve import learning_curve
 from understudy.evaluation.verdict import COST_TOLERANCE, percent
 
 if TYPE_CHECKING:
-    from understudy.recipes.comparison import Comparison, Summary
+    from understudy.recipes.comparison import Comparison, Rung, Summary, UpperBound
 
 _SURE = 0.05
 
@@ -20,11 +21,86 @@ def labels_text(num_labels: int) -> str:
 def statements(found: Comparison) -> tuple[str, ...]:
     """The sentences of a comparison, one statement each."""
     lines = [found.judged_by]
-    lines += _proven(found)
-    lines += _ranks(found)
-    lines += _choices(found)
+    if found.ablation:
+        lines += _ingredients(found)
+    else:
+        lines += _proven(found)
+        lines += _ranks(found)
+        lines += _choices(found)
+    lines += _upper_bound(found)
+    lines += _more_labels(found)
     lines += _costs(found)
+    lines += _stopped(found)
     return tuple(lines + _failures(found))
+
+
+def _ingredients(found: Comparison) -> list[str]:
+    """What each ingredient of an ablation adds to those before it."""
+    tested = sum(one.step is not None and one.step.p_value is not None for one in found.ablation)
+    lines = [_ingredient(one, tested) for one in found.ablation[1:]]
+    lines.append("Each step is that of an ingredient added to those before it; in another order it may be another.")
+    if len(found.seeds) > 1:
+        return [*lines, *_few_seeds(found)]
+    return [*lines, "McNemar's test of one seed speaks of these very classifiers only; give more seeds."]
+
+
+def _ingredient(rung: Rung, tested: int) -> str:
+    """One step: its size, its interval, and whether it is more than chance once all steps are looked at."""
+    name, step = f"{rung.adds[:1].upper()}{rung.adds[1:]}", rung.step
+    if step is None:
+        return f"{name}: no seed finished with and without it."
+    between = ""
+    if step.interval is not None:
+        between = f" ({100 * step.interval.low:.1f} to {100 * step.interval.high:.1f})"
+    text = f"{name}: {100 * step.difference:+.1f} points{between}"
+    if step.p_holm is None:
+        return f"{text}; all seeds differ alike, so there is no test."
+    steps = f"corrected for {tested} steps" if tested > 1 else "of one step"
+    return f"{text}, {'proven' if step.p_holm < _SURE else 'not proven'}: {_p_text(step.p_holm)}, {steps}."
+
+
+def _upper_bound(found: Comparison) -> list[str]:
+    """What all labels give, and the share of the way there that each method goes."""
+    if found.upper_bound is None or found.upper_bound.summary.accuracy is None:
+        return []
+    summary = found.upper_bound.summary
+    assert summary.accuracy is not None
+    counts = {run.figures.num_labeled for run in found.runs if run.method == summary.method and run.figures}
+    between = ""
+    if summary.interval is not None:
+        between = f" ({100 * summary.interval.low:.1f} to {100 * summary.interval.high:.1f})"
+    return [
+        f"All {max(counts):,} labels bring supervised to {percent(summary.accuracy)}{between} in the same budget.",
+        *(line for count in found.num_labels for line in _gaps(found.upper_bound, count)),
+    ]
+
+
+def _gaps(bound: UpperBound, num_labels: int) -> list[str]:
+    """What share of the way each method goes with so many labels; once for all where that cannot be said of any."""
+    gaps = [gap for gap in bound.gaps if gap.num_labels == num_labels and gap.num_seeds]
+    lines = [gap.sentence for gap in gaps if gap.share is not None]
+    if len(lines) < len(gaps):
+        seeds = max(gap.num_seeds for gap in gaps)
+        whose = "of some methods " if lines else ""
+        lines.append(
+            f"With {labels_text(num_labels)} it cannot be said {whose}what share of the gap to all labels is closed: "
+            f"over {seeds} seed{'s' if seeds > 1 else ''} all labels are not certain to do better. Give more seeds."
+        )
+    return lines
+
+
+def _more_labels(found: Comparison) -> list[str]:
+    """What twice as many labels as the most measured would buy with each method, where there is a curve to follow."""
+    lines = []
+    for method in found.methods:
+        accuracies: dict[int, list[float]] = {}
+        for run in found.runs:
+            if run.method == method and run.figures:
+                accuracies.setdefault(run.num_labels, []).append(run.figures.accuracy)
+        curve = learning_curve(accuracies) if len(accuracies) > 1 else None
+        if curve is not None:
+            lines.append(f"{method}: {curve.sentence(curve.counts[-1])}")
+    return lines
 
 
 def _proven(found: Comparison) -> list[str]:
@@ -63,8 +139,12 @@ def _ranks(found: Comparison) -> list[str]:
         return []
     order = sorted(zip(test.mean_ranks, found.ranked, strict=True))
     named = ", ".join(f"{name} {rank:.2f}" for rank, name in order)
-    p_value = "p < 0.0001" if test.p_value < 0.0001 else f"p = {test.p_value:.2g}"
+    p_value = _p_text(test.p_value)
     return [f"Mean ranks over {test.num_blocks} blocks of labels and seed: {named} (Friedman's test, {p_value})."]
+
+
+def _p_text(p_value: float) -> str:
+    return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.2g}"
 
 
 def _choices(found: Comparison) -> list[str]:
@@ -110,6 +190,18 @@ def _costs(found: Comparison) -> list[str]:
 
 def _times(one: Summary) -> str:
     return percent(one.cost_ratio or 0.0)
+
+
+def _stopped(found: Comparison) -> list[str]:
+    """Which runs ended of their own accord before the budget was used, and why."""
+    reasons: dict[tuple[str, int, str], list[str]] = {}
+    for run in found.runs:
+        if run.figures and run.figures.stopped:
+            reasons.setdefault((run.method, run.num_labels, run.figures.stopped), []).append(str(run.seed))
+    return [
+        f"{method} with {labels_text(count)} ended early (seed {', '.join(seeds)}): {reason}."
+        for (method, count, reason), seeds in reasons.items()
+    ]
 
 
 def _failures(found: Comparison) -> list[str]:
