@@ -38,7 +38,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Methods to compare with supervised, or all; `understudy methods` lists them (default: all).",
+            help="Methods to compare with supervised, or all; `understudy methods` lists them (default: all, or none "
+            "beside the variants of a file).",
             rich_help_panel=_GRID,
         ),
     ] = None,
@@ -66,6 +67,14 @@ def compare(
             rich_help_panel=_RUNS,
         ),
     ] = None,
+    upper_bound: Annotated[
+        bool,
+        typer.Option(
+            "--upper-bound",
+            help="Train supervised on all hidden labels too, and say what share of the way there each method goes.",
+            rich_help_panel=_GRID,
+        ),
+    ] = False,
     network: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +85,11 @@ def compare(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.toml", help="Settings; knobs of a method under [its name].", rich_help_panel=_RUNS),
+        typer.Option(
+            metavar="FILE.toml",
+            help="Settings; a table under a method's name holds its knobs, a table variants.NAME a variant.",
+            rich_help_panel=_RUNS,
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
@@ -118,15 +131,18 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare methods at equal budget over numbers of labels and seeds, and say what is proven.
+    """Compare methods, or any other variants, at equal budget over numbers of labels and seeds, and say what is proven.
 
-    Supervised learning is always among them, trained once for each number of labels and seed. Test images judge and
-    select nothing. The report says for each number of labels how the methods did on average, how that varies between
-    draws of labels, what is gained over supervised and how surely, and what it cost; also as JSON and CSV.
+    A variant is a table variants.NAME in the file of --config with whatever is to differ: method, recipe, labeled_view,
+    optimizer and so on. Supervised learning is always among them, trained once for each number of labels and seed. Test
+    images judge and select nothing. The report says for each number of labels how the methods did on average, how that
+    varies between draws of labels, what is gained over supervised and how surely, and what it cost; also as JSON and
+    CSV.
 
     [bold]Examples:[/bold]
       understudy compare digits --methods fixmatch,softmatch --labels 20,40 --budget 20cpu-s
       understudy compare photos --methods all --labels 250 --seeds 5 --out runs/all
+      understudy compare photos --config variants.toml --labels 40 --seeds 5 --upper-bound
       understudy compare --resume runs/all [dim](after Ctrl-C)[/dim]
     """
     from understudy.cli.comparing import holds_comparison, load_request, run
@@ -146,6 +162,7 @@ def compare(
             assignments,
             cache,
             out,
+            upper_bound or None,
             *given.values(),
         )
         if any(value is not None for value in others):
@@ -157,14 +174,15 @@ def compare(
         return
     if source is None:
         raise UserError("no images were given; name a folder, manifest or data set: understudy compare SOURCE")
-    options = _options(config, given, assignments or [])
+    options = comparison_options(config, given, assignments or [])
     options |= {
         name: value
         for name, value in (
             ("methods", [part.strip() for part in methods.split(",")] if methods else None),
-            ("num_labels", _numbers("--labels", labels)),
-            ("seeds", _seeds(seeds)),
+            ("num_labels", numbers("--labels", labels)),
+            ("seeds", seeds_asked(seeds)),
             ("budget", budget),
+            ("upper_bound", upper_bound or None),
         )
         if value is not None
     }
@@ -181,7 +199,7 @@ def compare(
         run(request, open_folder(out, f"compare-{Path(source).name}"), jobs, fresh=True)
 
 
-def _options(config: Path | None, given: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+def comparison_options(config: Path | None, given: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """The table of options: the file's, overruled by what the command line gives, overruled by its `--set`."""
     from understudy.core.config import override, read_toml
 
@@ -192,7 +210,7 @@ def _options(config: Path | None, given: dict[str, Any], assignments: list[str])
     return override(table, [re.sub("^optimizer=", "optimizer.name=", text) for text in assignments])
 
 
-def _numbers(option: str, text: str | None) -> list[int] | None:
+def numbers(option: str, text: str | None) -> list[int] | None:
     """The whole numbers of a list such as 40,250."""
     if text is None:
         return None
@@ -202,7 +220,7 @@ def _numbers(option: str, text: str | None) -> list[int] | None:
     return [int(part) for part in parts]
 
 
-def _seeds(text: str | None) -> int | list[int] | None:
+def seeds_asked(text: str | None) -> int | list[int] | None:
     """How many seeds, or a list of them."""
-    numbers = _numbers("--seeds", text)
-    return numbers[0] if numbers is not None and len(numbers) == 1 else numbers
+    found = numbers("--seeds", text)
+    return found[0] if found is not None and len(found) == 1 else found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -23,10 +23,13 @@ from understudy.cli.tables import new_table
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from understudy.recipes.comparison import Run
+    from understudy.recipes.comparison import Comparison, Run
     from understudy.recipes.grid import Plan
 
 REQUEST = "request.json"
+COMPARE, ABLATE = "compare", "ablate"
+_GRID = ("num_labels", "seeds", "budget")
+_ARGUMENTS = {COMPARE: ("methods", "variants", "upper_bound", *_GRID), ABLATE: ("method", "recipe", *_GRID)}
 _LINE_S = 10.0
 _PER_SECOND = 2
 _BAR_WIDTH = 20
@@ -49,10 +52,11 @@ class Watch(Protocol):
         """A run that ended."""
 
 
-def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool) -> None:
+def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool, command: str = COMPARE) -> None:
     """Compare in the folder and print the report.
 
     Args:
+        command: What was asked for: `compare`, or `ablate`.
         fresh: Whether the folder was opened for this command, which may then remove it if training never began.
 
     Raises:
@@ -61,17 +65,25 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool) -> Non
     """
     from understudy.cli.report import print_report
     from understudy.core.errors import Interrupted, UserError
+    from understudy.recipes.ablation import ablate
     from understudy.recipes.compare import compare
 
     console = open_console()
-    resume = f"understudy compare --resume {shlex.quote(str(folder))}"
+    resume = f"understudy {command} --resume {shlex.quote(str(folder))}"
     options = dict(request.options)
-    grid = {name: options.pop(name) for name in ("methods", "num_labels", "seeds", "budget") if name in options}
+    arguments = {name: options.pop(name) for name in _ARGUMENTS[command] if name in options}
+    if command == COMPARE and not arguments.get("variants"):
+        arguments.setdefault("methods", "all")
+
+    def save() -> None:
+        save_request(request, folder, command)
+
     if fresh:
-        save_request(request, folder)
+        save()
+    carry_out: Callable[..., Comparison] = ablate if command == ABLATE else compare
     try:
-        with watching(console, lambda: save_request(request, folder)) as watch:
-            found = compare(
+        with watching(console, save) as watch:
+            found = carry_out(
                 request.source,
                 unlabeled=request.unlabeled,
                 test=request.test,
@@ -80,7 +92,7 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool) -> Non
                 jobs=jobs,
                 watch=watch,
                 config=options,
-                **{"methods": "all", **grid},
+                **arguments,
             )
     except UserError as error:
         if not fresh or discard_unstarted(folder):
@@ -91,27 +103,30 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool) -> Non
     print_report(console, found)
 
 
-def save_request(request: Request, folder: Path) -> None:
+def save_request(request: Request, folder: Path, command: str) -> None:
     """Write what was asked for into the folder, for `--resume`."""
     from understudy.engine.rundir import FORMAT, write_json
 
-    write_json(folder / REQUEST, {"format": FORMAT, **asdict(request)})
+    write_json(folder / REQUEST, {"format": FORMAT, "command": command, **asdict(request)})
 
 
-def load_request(folder: Path) -> Request:
+def load_request(folder: Path, command: str = COMPARE) -> Request:
     """What the last comparison in the folder was asked for.
 
     Raises:
-        UserError: The folder is not there or holds no comparison of the command line.
+        UserError: The folder is not there, or holds nothing that this command made.
     """
     from understudy.core.errors import UserError
     from understudy.engine.rundir import check_format, read_json
 
     if not (folder / REQUEST).exists():
         what = "holds no comparison of the command line" if folder.is_dir() else "is not there"
-        raise UserError(f"{folder} {what}, so there is nothing to resume; name a folder that `compare` made")
+        raise UserError(f"{folder} {what}, so there is nothing to resume; name a folder that `{command}` made")
     found = read_json(folder / REQUEST)
     check_format(found, folder)
+    made_by = found.pop("command", COMPARE)
+    if made_by != command:
+        raise UserError(f"{folder} is of another command; go on with: understudy {made_by} --resume {folder}")
     return Request(**{name: value for name, value in found.items() if name != "format"})
 
 
@@ -237,7 +252,8 @@ class State:
         found = []
         for task in islice(left, self.plan.jobs):  # tasks are handed out in order
             progress = read_progress(task.root / task.folder)
-            name = f"{task.method}, {labels_text(task.job.num_labels)}, seed {task.job.seed}"
+            labels = "" if task.reveal else f", {labels_text(task.num_labels)}"
+            name = f"{task.method}{labels}, seed {task.job.seed}"
             found.append((name, float(progress.get("done", 0.0)), float(progress.get("wall_s", 0.0))))
         return found
 
@@ -283,7 +299,8 @@ def _cell(runs: list[Run], num_seeds: int) -> str:
 def run_line(run: Run, state: State) -> str:
     """One ended run among all of them."""
     labels = f"  {run.num_labels:>6,} labels" if run.num_labels else ""
-    head = f"{len(state.ended):>4}/{state.total}  {run.method:<16}{labels}  seed {run.seed:<3}"
+    width = max(map(len, (*state.plan.methods, "")))
+    head = f"{len(state.ended):>4}/{state.total}  {run.method:<{max(16, width)}}{labels}  seed {run.seed:<3}"
     if run.figures is None:
         return f"{head}  failed: {run.error}"
     one = run.figures

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from understudy.cli.ablate import ablate
 from understudy.cli.compare import compare
 from understudy.cli.console import print_error
 from understudy.cli.demo import demo
@@ -61,7 +62,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(command) or "")
 
 
-for command in (demo, train, report, evaluate, predict, label, compare, methods):
+for command in (demo, train, report, evaluate, predict, label, compare, ablate, methods):
     app.command(help=_help(command))(command)
 
 

@@ -20,6 +20,10 @@ _LEGEND = (
     "seeds, p corrected for all comparisons, d in standard deviations. rank: 1 is best. used: share of the unlabeled "
     "images that counted. right: share of their pseudo-labels that were so in the end."
 )
+_LADDER_LEGEND = (
+    "Each row has its ingredient and all above it; with strong augmentation it is what a comparison calls supervised. "
+    "step: over the row above on the same seeds, p corrected for all steps. bare:"
+)
 _FILES = {
     "comparison.json": "every figure and sentence",
     "runs.csv": "a line per run",
@@ -36,14 +40,16 @@ def print_report(console: Console, found: Comparison) -> None:
     many = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "1 seed"
     for count in found.num_labels:
         rows = [one for one in found.summaries if one.num_labels == count]
+        if found.upper_bound is not None:
+            rows.append(found.upper_bound.summary)
         title = labels_text(count)
         say(console)
         say(console, f"{title[0].upper()}{title[1:]}, {many} of {found.budget} a run; in % of {num_test:,} test images")
         say(console)
-        for table in (accuracy_table(rows), cost_table(rows)):
+        for table in [ablation_table(found)] if found.ablation else [accuracy_table(rows), cost_table(rows)]:
             _print_whole(console, table)
             say(console)
-    say(console, _LEGEND)
+    say(console, f"{_LADDER_LEGEND} {found.ablation[0].settings}." if found.ablation else _LEGEND)
     say(console)
     for sentence in found.sentences():
         say(console, sentence)
@@ -83,6 +89,29 @@ def accuracy_table(rows: list[Summary]) -> Table:
             "-" if gain is None or gain.interval is None else _interval(gain.interval, signed=True),
             "-" if gain is None or gain.p_holm is None else _p_value(gain.p_holm),
             "-" if gain is None or gain.effect is None else f"{gain.effect:.1f}",
+        )
+    return table
+
+
+def ablation_table(found: Comparison) -> Table:
+    """How right each rung is, and what it adds to the one before."""
+    table = new_table()
+    for name in ("ingredient", "settings"):
+        table.add_column(name, no_wrap=True)
+    for name in ("mean", "95 % interval", "step", "95 % interval", "p (Holm)", "CPU-s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    cost = {one.method: one.cpu_s for one in found.summaries}
+    for place, one in enumerate(found.ablation):
+        step = one.step
+        table.add_row(
+            f"+ {one.adds}" if place else one.adds,
+            one.settings if place else "",
+            "failed" if one.accuracy is None else _percent(one.accuracy),
+            _interval(one.interval),
+            "-" if step is None else f"{100 * step.difference:+.1f}",
+            "-" if step is None else _interval(step.interval, signed=True),
+            "-" if step is None or step.p_holm is None else _p_value(step.p_holm),
+            _number(cost[one.name], 1),
         )
     return table
 
