@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from understudy.core.errors import UserError
 from understudy.models.heads import find_head
 
 WRAPPERS = ("state_dict", "model")
+_LONGEST_REASON = 160
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -98,6 +100,7 @@ def existing(path: str | Path) -> Path:
 
 
 def first_line(error: Exception) -> str:
-    """The start of an error's message, on one line."""
+    """The start of an error's message, on one line; what kind of error it is where that says more than its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] or type(error).__name__
+    text = textwrap.shorten(" ".join(lines[:2]), _LONGEST_REASON, placeholder=" ...")
+    return text if " " in text else type(error).__name__
