@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _NO_LOSS = ("step", "progress", "cpu_s", "wall_s", "mask_ratio", "validation_accuracy", "phase")
 _SURE = 0.95
+_FEW = 10
 _STRENGTHS = range(6)
 _MOST_PANELS = 16
 
@@ -138,7 +139,7 @@ def reliability(result: Plain) -> Picture | None:
         return None
     figure = new_figure(7.2 if len(found) > 1 else 4.2, 4.3)
     panels = figure.subplots(2, len(found), squeeze=False, height_ratios=[4, 1], sharex=True)
-    said = []
+    said, has_few = [], False
     for (above, below), (name, one) in zip(panels.T, found.items(), strict=True):
         bins = [
             line for line in one["bins"] if number(inside(line, "n")) and number(inside(line, "accuracy")) is not None
@@ -146,8 +147,13 @@ def reliability(result: Plain) -> Picture | None:
         x = [number(line.get("confidence")) or (line["low"] + line["high"]) / 2 for line in bins]
         y = [line["accuracy"] for line in bins]
         above.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
-        above.vlines(x, x, y, color=run_color(name), linewidth=1, alpha=0.5)
-        above.plot(x, y, "o-", color=run_color(name))
+        many = [line["n"] >= _FEW for line in bins]
+        above.vlines(x, x, y, color=run_color(name), linewidth=1, alpha=0.35)
+        told = [(a, b) for a, b, is_many in zip(x, y, many, strict=True) if is_many]
+        above.plot([a for a, _ in told], [b for _, b in told], "-", color=run_color(name))
+        strengths = [1.0 if is_many else 0.35 for is_many in many]
+        above.scatter(x, y, s=28, color=run_color(name), alpha=strengths, zorder=3, linewidth=0)
+        has_few = has_few or not all(many)
         percent_axis(above, "y", 0, 1, room=0.03)
         above.set_aspect("auto")
         above.set_title(run_word(name))
@@ -172,6 +178,8 @@ def reliability(result: Plain) -> Picture | None:
     n = number(inside(next(iter(found.values())), "n"))
     of = "" if n is None else f" on {count(n, 'judging image')}"
     caption = "On the dashed line a model is right as often as its confidence says, below it less often."
+    if has_few:
+        caption += f" Pale points stand for fewer than {_FEW} images and say little."
     if any(said):
         caption += f" The mean gap (ECE){of}: {listed([one for one in said if one])}."
     return Picture("reliability", "Reliability", caption, figure)
