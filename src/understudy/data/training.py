@@ -80,7 +80,8 @@ class TrainingData:
         self, ids: NDArray[np.int64], view: View, draws: NDArray[np.float32] | None = None, *, device: torch.device
     ) -> Float[Tensor, "n ..."]:
         """The rows with these numbers as a view, on the device; the plain view needs no draws."""
-        rows = self.rows[torch.from_numpy(ids).to(self.rows.device)]
+        # Several times as fast as indexing, which looks at bytes one at a time.
+        rows = self.rows.index_select(0, torch.from_numpy(ids).to(self.rows.device))
         if rows.device != device:
             rows = rows.to(device, non_blocking=True)
         if draws is None:
