@@ -110,7 +110,7 @@ def test_split__up_to_400_held_out_all_judge() -> None:
     assert (len(splits.judge), len(splits.choose), len(splits.labeled)) == (400, 0, 1600)
     assert (
         splits.note
-        == "The 400 images held out of 2000 labeled ones judge and nothing else; there are no unlabeled images."
+        == "The 400 images held out of 2,000 labeled ones judge and nothing else; there are no unlabeled images."
     )
 
 

@@ -37,8 +37,10 @@ class Request:
         from understudy.core.budget import Budget
         from understudy.core.config import from_table
         from understudy.recipes.job import Job
+        from understudy.recipes.repeats import Repetition
 
         known = {key: value for key, value in self.options.items() if key != "optimizer" or "name" in value}
+        Repetition.taken_from(known)
         Budget.parse(from_table(Job, known).budget)
 
     def save(self, folder: Path) -> None:

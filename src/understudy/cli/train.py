@@ -9,7 +9,7 @@ import typer
 
 from understudy.core.errors import UserError
 
-_DATA, _BUDGET, _METHOD, _MACHINE, _OUTPUT = "Data", "Budget", "Method", "Machine", "Output"
+_DATA, _BUDGET, _PROOF, _METHOD, _MACHINE, _OUTPUT = "Data", "Budget", "Proof", "Method", "Machine", "Output"
 
 
 def train(
@@ -79,6 +79,22 @@ def train(
             metavar="LENGTH",
             help="Length of the whole command: 90s, 10m, 2h, 1200cpu-s, 5000steps (default: 10m).",
             rich_help_panel=_BUDGET,
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Train with N seeds, each with 1/N of the budget, and say what holds for all of them.",
+            rich_help_panel=_PROOF,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="Let every labeled image judge once, by models trained on the other folds; then train on all.",
+            rich_help_panel=_PROOF,
         ),
     ] = None,
     method: Annotated[
@@ -166,6 +182,7 @@ def train(
       understudy train photos --unlabeled pile --budget 10m
       understudy train labels.csv --method fixmatch --set method.threshold=0.9
       understudy train photos --labels 100 [dim](what would 100 labels buy?)[/dim]
+      understudy train photos --unlabeled pile --folds 5 [dim](few labels: all of them train and judge)[/dim]
       understudy train --resume runs/photos-20260131-120000 [dim](after Ctrl-C)[/dim]
     """
     from understudy.cli.request import Request, absolute, open_folder, options_table
@@ -173,6 +190,8 @@ def train(
 
     given: dict[str, Any] = {
         "budget": budget,
+        "repeats": repeats,
+        "folds": folds,
         "method": method,
         "recipe": recipe,
         "network": network,

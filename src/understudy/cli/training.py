@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from understudy.api import Result
     from understudy.engine.fit import Trained
+    from understudy.evaluation.repeats import Repeats
 
 _FILES = {
     "model.safetensors": "the delivered classifier, with model.json",
@@ -25,7 +26,7 @@ _FILES = {
     "pictures": "images that the method made, step by step",
     "predictions.csv": "what it says of each held-out image",
     "mistakes.csv": "its most confident errors among them",
-    "label_errors.csv": "held-out images whose given label is doubted",
+    "label_errors.csv": "images whose given label is doubted by a model that had not seen it",
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
     "quarantine.json": "files that could not be used, with reasons",
@@ -75,7 +76,10 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     assert result.folder is not None
     say(console)
     _print_verdict(console, result)
-    if result.run_metrics:
+    if result.repeats is not None:
+        console.print(_repeats(result.repeats))
+        say(console)
+    elif result.run_metrics:
         console.print(_comparison(result))
         say(console)
     for name, trained in result.runs.items():
@@ -88,6 +92,11 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     for name, what in _FILES.items():
         if (result.folder / name).exists():
             say(console, f"  {name:<18} {what}")
+    if result.repeats is not None:
+        one = "repeat" if result.repeats.kind == "seeds" else "fold"
+        numbers = result.repeats.numbers
+        names = f"{one}-{numbers[0]}" + (f" to {one}-{numbers[-1]}" if len(numbers) > 1 else "")
+        say(console, f"  {names:<18} the run of each {one}, a run folder too")
     images = "IMAGES" if request.source != "digits" else "digits"
     say(console)
     say(console, "Next:")
@@ -100,8 +109,11 @@ def _print_verdict(console: Console, result: Result) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    if result.verdict is None:
-        sentences: tuple[str, ...] = ("No verdict: only the labels were trained on, so there is nothing to compare.",)
+    if result.repeats is not None:
+        sentences: tuple[str, ...] = result.repeats.sentences
+        style = _OUTCOME_STYLE.get(result.repeats.outcome or "", "yellow")
+    elif result.verdict is None:
+        sentences = ("No verdict: only the labels were trained on, so there is nothing to compare.",)
         style = "yellow"
     else:
         sentences = result.verdict.sentences()
@@ -158,6 +170,35 @@ def _print_probes(console: Console, trained: Trained) -> None:
         table.add_row(label, f"{line['step']:,}", *probes)
     console.print(table)
     say(console)
+
+
+def _repeats(found: Repeats) -> Table:
+    """A line per seed or fold, then the mean of all and its interval."""
+    from understudy.cli.tables import interval, new_table, percent
+
+    names = list(found.accuracies)
+    table = new_table()
+    for name in (found.kind.removesuffix("s"), "images", *names, *(["difference"] if found.method else [])):
+        table.add_column(name, justify="right")
+    for at, number in enumerate(found.numbers):
+        cells = [percent(found.accuracies[name][at]) for name in names]
+        if found.method:
+            cells.append(f"{100 * found.differences[at]:+.1f}")
+        table.add_row(str(number), f"{found.n[at]:,}", *cells)
+    table.add_section()
+    whole = "mean" if found.kind == "seeds" else "all"
+    means = [percent(found.spreads[name].mean) for name in names]
+    if found.difference is not None:
+        means.append(f"{100 * found.difference:+.1f}")
+    table.add_row(whole, "" if found.kind == "seeds" else f"{sum(found.n):,}", *means)
+    known = [found.spreads[name].interval for name in names]
+    if any(known):
+        cells = ["-" if one is None else interval(one) for one in known]
+        if found.method:
+            gain = found.interval
+            cells.append("-" if gain is None else f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}")
+        table.add_row("95 % interval", "", *cells)
+    return table
 
 
 def _comparison(result: Result) -> Table:

@@ -16,7 +16,7 @@ from understudy.core.seeding import generator
 from understudy.data.collection import Collection, Part
 
 Ids = NDArray[np.int64]
-JudgedBy = Literal["test", "held out", "nothing"]
+JudgedBy = Literal["test", "held out", "out of fold", "nothing"]
 
 VERSION = 1
 FEW_PER_CLASS = 5
@@ -90,7 +90,7 @@ class Splits:
         return cls(**ids, judged_by=judged_by, note=note)
 
 
-def split(collection: Collection, seed: int = 0, *, share: float = 0.2) -> Splits:
+def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -> Splits:
     """The role of every row; the same for the same labeled rows and seed, however many unlabeled ones there are.
 
     A test set, when given, only judges. Otherwise, under 5 labels per class nothing is held out; up to 400 held-out
@@ -98,13 +98,13 @@ def split(collection: Collection, seed: int = 0, *, share: float = 0.2) -> Split
     do not train. A class with a single label keeps it for training.
 
     Args:
-        share: Part of the labeled rows that is held out.
+        share: Part of the labeled rows that is held out; None holds out only what is given as test or validation.
 
     Raises:
         DataError: No image is labeled, or only one class is.
         ConfigError: The share is not between 0 and 1.
     """
-    if not 0 < share < 1:
+    if share is not None and not 0 < share < 1:
         raise ConfigError(f"the share to hold out is {share}; give a number between 0 and 1, such as 0.2")
     training = (collection.parts == Part.FREE) | (collection.parts == Part.TRAIN)
     labeled = np.flatnonzero(training & (collection.labels >= 0))
@@ -132,7 +132,7 @@ def split(collection: Collection, seed: int = 0, *, share: float = 0.2) -> Split
     return Splits(kept, kept_pool, np.sort(choose), np.sort(judge), judged_by, note + ".")
 
 
-def _held_out(collection: Collection, labeled: Ids, share: float, seed: int) -> tuple[Ids, Ids, JudgedBy, str]:
+def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: int) -> tuple[Ids, Ids, JudgedBy, str]:
     """Rows that may choose, rows that judge, where these come from, and a sentence about both."""
     nobody = np.empty(0, np.int64)
     has_label = collection.labels >= 0
@@ -141,18 +141,22 @@ def _held_out(collection: Collection, labeled: Ids, share: float, seed: int) -> 
     judged_by: JudgedBy
     if len(test):
         choose, judge, judged_by = given, test, "test"
-        if not len(given) and len(labeled) >= MANY_LABELS:
+        if share is not None and not len(given) and len(labeled) >= MANY_LABELS:
             choose = hold_out(collection, labeled, min(share, MOST_CHOOSE / len(labeled)), seed)
         note = f"The {len(judge):,} test images judge and nothing else"
     else:
         enough = len(labeled) >= FEW_PER_CLASS * len(collection.classes)
-        held = given if len(given) else hold_out(collection, labeled, share, seed) if enough else nobody
+        held = given
+        if share is not None and not len(given) and enough:
+            held = hold_out(collection, labeled, share, seed)
         choose = hold_out(collection, held, 0.5, seed) if len(held) > ALL_JUDGE else nobody
         judge = np.setdiff1d(held, choose)
         judged_by = "held out" if len(judge) else "nothing"
         origin = "given as validation" if len(given) else f"held out of {len(labeled):,} labeled ones"
         note = f"The {len(judge):,} images {origin} judge and nothing else"
-        if not len(judge):
+        if share is None and not len(judge):
+            note = "Nothing is held out"
+        elif not len(judge):
             why = "cannot be parted by group" if enough else f"are under {FEW_PER_CLASS} per class"
             note = f"Nothing is held out, since the {len(labeled)} labels {why}: whether it helped stays unproven"
     if len(choose):

@@ -48,6 +48,8 @@ class Verdict:
         cost_clock: Which of the two clocks the costs are compared by: the processor's, or the wall's for a device.
         delivered: The model to use.
         reason: Why that one, in a sentence.
+        folds: From how many folds the judging images were pooled, each judged by models that were not trained on it;
+            0 where two models judge all of them.
     """
 
     outcome: Outcome
@@ -58,6 +60,7 @@ class Verdict:
     cost_clock: Literal["cpu_s", "wall_s"]
     delivered: Model
     reason: str
+    folds: int = 0
 
     @property
     def n(self) -> int:
@@ -77,7 +80,10 @@ class Verdict:
 
     def sentences(self) -> tuple[str, ...]:
         """The verdict in words, the answer first."""
-        return (*_answer(self), _cost_sentence(self), self.reason, "The verdict speaks of these two models.")
+        scope = "The verdict speaks of these two models."
+        if self.folds:
+            scope = f"The models of the {self.folds} folds share training images, so that the interval is approximate."
+        return (*_answer(self), _cost_sentence(self), self.reason, scope)
 
     def __str__(self) -> str:
         return "\n".join(self.sentences())
@@ -111,6 +117,7 @@ def judge(
     choosing: HeldOut | None = None,
     cost_clock: Literal["cpu_s", "wall_s"] = "cpu_s",
     imbalanced: bool = False,
+    folds: int = 0,
 ) -> Verdict:
     """The verdict that the judging images give.
 
@@ -118,6 +125,7 @@ def judge(
         judging: Images no decision was made on; None when nothing was held out.
         choosing: Other held-out images, which pick the model to deliver when the verdict is "not proven".
         imbalanced: Whether the sizes of the classes differ so much that balanced accuracy is stated too.
+        folds: From how many folds the judging images were pooled, if they were.
 
     Raises:
         DataError: There are no images, or not one prediction of each model per label.
@@ -137,6 +145,7 @@ def judge(
         cost_clock=cost_clock,
         delivered=delivered,
         reason=reason,
+        folds=folds,
     )
 
 
@@ -183,14 +192,17 @@ def _answer(verdict: Verdict) -> tuple[str, ...]:
         "not proven": "Not proven that the unlabeled images made a difference",
         "unproven": "Unproven",
     }[verdict.outcome]
-    images = "image changed" if paired.gains == 1 else "images changed"
+    changed = "image changed" if paired.gains == 1 else "images changed"
     change = "the same" if paired.difference == 0 else f"{points(paired.difference)} {_more(paired.difference)}"
     low, high = (f"{100 * value:+.1f}" for value in (paired.interval.low, paired.interval.high))
+    images = "held-out images"
+    if verdict.folds:
+        images = "labeled images, each judged by models of a fold that had not seen it,"
     return (
-        f"{opening}: of {paired.n:,} held-out images the labels alone get "
+        f"{opening}: of {paired.n:,} {images} the labels alone get "
         f"{_share(baseline.accuracy, baseline.interval)} right, labels and unlabeled images "
         f"{_share(method.accuracy, method.interval)}.",
-        f"That is {change} (95 % interval of the difference {low} to {high} points): {paired.gains} {images} "
+        f"That is {change} (95 % interval of the difference {low} to {high} points): {paired.gains} {changed} "
         f"from wrong to right and {paired.losses} from right to wrong (McNemar's test, {_p_value(paired.p_value)}).",
         *_balanced_sentence(baseline, method),
         _smallest_gain_sentence(paired.n, verdict.smallest_gain),

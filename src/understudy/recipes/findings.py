@@ -27,6 +27,7 @@ from understudy.engine.robustness import robustness
 from understudy.engine.rundir import explained
 from understudy.evaluation.calibration import calibrate
 from understudy.evaluation.label_errors import suspects
+from understudy.recipes.command import OutOfFold
 
 PICTURES, HELD_OUT = "pictures.npz", "held_out.npz"
 _LARGEST_PICTURE_PX = 96
@@ -83,6 +84,7 @@ class Finished:
         runs: By name; `delivered` is one of them.
         held: By run, the class probabilities of the images that judge and that choose.
         corrupted: How many judging images are also asked corrupted, by every run.
+        out_of_fold: What the models of folds say of all labeled images, none of which they were trained on.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Finished:
     device: str
     seed: int
     corrupted: int = 0
+    out_of_fold: OutOfFold | None = None
 
 
 def look(done: Finished) -> Findings:
@@ -147,7 +150,9 @@ class _Album:
         if side <= _LARGEST_PICTURE_PX:
             return np.ascontiguousarray(pixels)
         size = [max(1, round(length * _LARGEST_PICTURE_PX / side)) for length in (pixels.shape[2], pixels.shape[1])]
-        return np.stack([np.asarray(Image.fromarray(one).resize((size[0], size[1]), Image.Resampling.BOX)) for one in pixels])
+        return np.stack(
+            [np.asarray(Image.fromarray(one).resize((size[0], size[1]), Image.Resampling.BOX)) for one in pixels]
+        )
 
 
 def _data(done: Finished) -> dict[str, Any]:
@@ -190,7 +195,8 @@ def _calibration(done: Finished, found: Mapping[str, Probabilities]) -> dict[str
 def _robustness(done: Finished) -> dict[str, Any]:
     """What each model still knows of corrupted judging images, where it was asked for."""
     ids = done.splits.judge
-    if not done.corrupted or not len(ids) or done.data.rows.dtype != torch.uint8:
+    has_trained_on_them = done.splits.judged_by == "out of fold"
+    if not done.corrupted or not len(ids) or has_trained_on_them or done.data.rows.dtype != torch.uint8:
         return {}
     if len(ids) > done.corrupted:
         ids = np.sort(generator("corrupted", done.seed).choice(ids, done.corrupted, replace=False))
@@ -245,6 +251,7 @@ def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, A
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
 
     alike = directions(ids) @ directions(known).T
+    alike[ids[:, None] == known] = -np.inf  # an image that judged a fold was trained on in the end
     nearest = np.argsort(-alike, axis=1, kind="stable")[:, :_NUM_NEIGHBORS]
     return [
         [
@@ -255,18 +262,22 @@ def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, A
                 "picture": album.picture(known[at]),
             }
             for at in nearest[row]
+            if np.isfinite(alike[row, at])
         ]
         for row in range(len(ids))
     ]
 
 
 def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
-    """Held-out images whose given label is doubted: the model that doubts it had not seen it."""
+    """Images whose given label is doubted by a model that had not seen it: held out, or of the fold left out."""
     splits, found = done.splits, done.held[done.delivered]
-    ids = np.concatenate([splits.judge, splits.choose])
+    ids, where = np.concatenate([splits.judge, splits.choose]), "held out"
+    probabilities = np.concatenate([found["judge"], found["choose"]])
+    if done.out_of_fold is not None:
+        ids, where = done.out_of_fold.ids, "out of fold"
+        probabilities = done.out_of_fold.probabilities[done.delivered]
     if not len(ids):
         return []
-    probabilities = np.concatenate([found["judge"], found["choose"]])
     doubted = suspects(done.collection.labels[ids], probabilities)[:_MOST_SUSPECTS]
     return [
         {
@@ -275,6 +286,7 @@ def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
             "suggested": one.suggested,
             "confidence": one.confidence,
             "given_confidence": one.given_confidence,
+            "where": where,
             "picture": album.picture(ids[one.row]) if number < _MOST_SHOWN else None,
         }
         for number, one in enumerate(doubted)

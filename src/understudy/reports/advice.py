@@ -15,6 +15,12 @@ _FAR_BELOW = 0.1
 _MISTRUST = 0.05
 _STILL_RISING = 0.01
 _LATE = 0.75
+_ANSWERS = {
+    "helped": "Yes: the unlabeled images helped",
+    "hurt": "No: the unlabeled images made it worse",
+    "not proven": "No difference is proven",
+}
+_TONES: dict[str, Tone] = {"helped": "good", "hurt": "bad"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Advice:
 
 def headline(result: Mapping[str, Any]) -> Headline:
     """Did the unlabeled images help?"""
+    if result.get("repeats"):
+        return _headline_of_all(result, result["repeats"])
     verdict, delivered = result["verdict"], result["metrics"].get(result["delivered"])
     if verdict is None:
         alone = "Only labeled images were trained on, so there is nothing to compare."
@@ -51,21 +59,40 @@ def headline(result: Mapping[str, Any]) -> Headline:
     shares = verdict["baseline"]["accuracy"], verdict["method"]["accuracy"]
     alone, both = (percent(share) for share in shares)
     used = "with the unlabeled images" if verdict["delivered"] == "method" else "on the labels alone"
-    answer = {
-        "helped": "Yes: the unlabeled images helped",
-        "hurt": "No: the unlabeled images made it worse",
-        "not proven": "No difference is proven",
-    }[outcome]
+    answer = _ANSWERS[outcome]
     detail = (
         f"Of {comparison['n']:,} held-out images, the labels alone get {alone} right, and with the unlabeled images "
         f"it is {both}. Use the model trained {used}, which is the one saved."
     )
-    return Headline({"helped": "good", "hurt": "bad"}.get(outcome, "open"), answer, detail)  # type: ignore[arg-type]
+    return Headline(_TONES.get(outcome, "open"), answer, detail)
 
 
 def advice(result: Mapping[str, Any]) -> tuple[Advice, ...]:
     """What to do next, the most useful first."""
     return (*_about_proof(result), *_about_labels(result), *_about_classes(result), *_about_training(result))
+
+
+def _headline_of_all(result: Mapping[str, Any], repeats: Mapping[str, Any]) -> Headline:
+    """The answer of all seeds or folds together."""
+    over_folds, many = repeats["kind"] == "folds", len(repeats["runs"])
+    alone = percent(repeats["supervised"]["mean"])
+    if over_folds:
+        where = f"Of {sum(run['n'] for run in repeats['runs']):,} labeled images, each judged by models of a fold that "
+        where += "had not seen it, the labels alone get"
+        used = f"final model, trained on all {result['data']['num_labeled']:,} labels"
+    else:
+        where = (
+            f"On average over {many} seeds the labels alone get" if many > 1 else "With one seed the labels alone get"
+        )
+        used = f"model of seed {repeats['runs'][0]['seed']}, the first"
+    if repeats["outcome"] is None:
+        return Headline(
+            "open", "A classifier from labels alone", f"{where} {alone} right. The {used}, is the one saved."
+        )
+    both = percent(repeats[repeats["method"]]["mean"])
+    kind = "with the unlabeled images" if repeats["delivered"] == "method" else "without the unlabeled images"
+    detail = f"{where} {alone} right, and with the unlabeled images it is {both}. Use the {used}, {kind}: it is saved."
+    return Headline(_TONES.get(repeats["outcome"], "open"), _ANSWERS[repeats["outcome"]], detail)
 
 
 def _how_good(metrics: Mapping[str, Any] | None) -> str:
@@ -81,19 +108,25 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
         if not data["num_unlabeled"]:
             yield Advice("Add unlabeled images", "Give a folder of them with --unlabeled, to learn whether they help.")
         return
-    if verdict["outcome"] == "unproven":
+    repeats = result.get("repeats") or {"kind": "", "outcome": verdict["outcome"]}
+    if repeats["kind"] == "seeds" and repeats["outcome"] == "not proven":
+        yield Advice(
+            "Repeat with more seeds, or train longer",
+            f"With {len(repeats['runs'])} seeds only a difference that is large beside their spread can be proven.",
+        )
+    elif verdict["outcome"] == "unproven":
         least = 5 * len(data["classes"])
         yield Advice(
             f"Label {max(1, least - data['num_labeled']):,} more images, or give some with --test",
             "From five per class on, a fifth of the labels is held out to judge by.",
         )
-    elif verdict["outcome"] == "not proven" and verdict["smallest_gain"]:
+    elif repeats["outcome"] == "not proven" and verdict["smallest_gain"]:
         yield Advice(
             "Label more images to judge by, or train longer",
             f"With {verdict['comparison']['n']:,} held-out images only a gain of about "
             f"{points(verdict['smallest_gain'])} would be likely to show. A smaller one may be there.",
         )
-    elif verdict["outcome"] == "hurt":
+    elif repeats["outcome"] == "hurt":
         yield Advice(
             "Leave the unlabeled images out, or look at what is in them",
             "Images of other things than the classes are the usual cause; another method is worth a try: "

@@ -79,8 +79,8 @@ def read(folder: Path) -> Record:
         return RunRecord(name, result, pictures, _arrays(folder / "held_out.npz"))
     if (folder / COMPARISON).exists():
         return ComparisonRecord(name, _json(folder / COMPARISON))
-    if (folder / HISTORY).exists():
-        return PartialRecord(name, _histories(folder / HISTORY))
+    if histories := _all_histories(folder):
+        return PartialRecord(name, histories)
     if (folder / "identity.json").exists():
         raise RunFolderError(f"the run in {folder} has not been evaluated once yet; wait a little, or resume it")
     raise RunFolderError(f"{folder} holds neither a training run nor a comparison; name a folder of one of them")
@@ -104,6 +104,14 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}
+
+
+def _all_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Those of the run in a folder, and of its repeats or folds, whose names come first."""
+    found = _histories(folder / HISTORY) if (folder / HISTORY).exists() else {}
+    for part in sorted(path.parent for path in folder.glob(f"*/{HISTORY}")):
+        found |= {f"{part.name}, {name}": lines for name, lines in _histories(part / HISTORY).items()}
+    return found
 
 
 def _histories(path: Path) -> dict[str, list[dict[str, Any]]]:

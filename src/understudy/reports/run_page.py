@@ -11,6 +11,7 @@ from understudy.reports import run_figures as draw
 from understudy.reports.advice import Headline, advice, headline
 from understudy.reports.page import Card, Grid, Neighbor, Page, Section, Small, Table, Tile, image, known
 from understudy.reports.record import PartialRecord, RunRecord
+from understudy.reports.repeats_page import repeats_section, repeats_tiles
 
 _MOST_LISTED = 24
 _MOST_CLASSES_LISTED = 100
@@ -24,9 +25,10 @@ def run_page(record: RunRecord) -> Page:
         title=f"{data['name']}: {headline(result).answer}",
         kicker=_kicker(result),
         headline=headline(result),
-        tiles=_tiles(result),
+        tiles=repeats_tiles(result) if result.get("repeats") else _tiles(result),
         advice=advice(result),
         sections=(
+            repeats_section(result),
             _proof(result),
             _classes(result),
             _mistakes(record),
@@ -96,9 +98,17 @@ def _tiles(result: Mapping[str, Any]) -> list[Tile]:
 
 
 def _proof(result: Mapping[str, Any]) -> Section:
-    verdict = result["verdict"]
+    """What the verdict rests on; of folds the section over all of them says it."""
+    verdict, repeats = result["verdict"], result.get("repeats")
     sentences = [] if verdict is None else list(verdict["sentences"])
-    return Section("How sure is that?", sentences, known([draw.accuracies(result)]))
+    pictures = known([draw.accuracies(result)])
+    if not repeats:
+        return Section("How sure is that?", sentences, pictures)
+    if repeats["kind"] == "folds":
+        return Section("How sure is that?")
+    if len(repeats["runs"]) == 1:
+        return Section("How sure is that?", (), pictures)
+    return Section("The first seed alone, whose model is delivered", sentences, pictures)
 
 
 def _classes(result: Mapping[str, Any]) -> Section:
@@ -125,8 +135,11 @@ def _mistakes(record: RunRecord) -> Section:
     if not lines:
         return Section("The worst mistakes")
     classes = result["data"]["classes"]
+    wrong = "Held-out images that the delivered model gets wrong"
+    if result["data"]["judged_by"] == "out of fold":
+        wrong = "Labeled images that the model of a fold that had not seen them gets wrong"
     intro = (
-        "Held-out images that the delivered model gets wrong, the most confident first; mistakes.csv lists them. "
+        f"{wrong}, the most confident first; mistakes.csv lists them. "
         "Beside each are the labeled training images that look most like it to the model: a wrong label there, or a "
         "class that has no such image, explains many errors."
     )
@@ -146,10 +159,13 @@ def _doubted(record: RunRecord) -> Section:
     lines, classes = record.result["label_errors"], record.result["data"]["classes"]
     if not lines:
         return Section("Doubted labels")
+    which, seen = "held-out image", "it never saw these labels"
+    if lines[0].get("where") == "out of fold":
+        which, seen = "labeled image", "it is a fold's, which did not see this label"
     intro = (
-        f"{_count(len(lines), 'held-out image')} whose given label the model doubts, by confident learning: it never "
-        "saw these labels, and it is surer of another class than it is of that class in general. Some are wrong "
-        "labels, some are hard images. label_errors.csv lists them for relabeling."
+        f"{_count(len(lines), which)} whose given label the model doubts, by confident learning: {seen}, and it is "
+        "surer of another class than it is of that class in general. Some are wrong labels, some are hard images. "
+        "label_errors.csv lists them for relabeling."
     )
     cards = [
         Card(

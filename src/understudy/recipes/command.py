@@ -1,0 +1,444 @@
+"""A job and the images it is about: trained with and without the unlabeled ones at equal cost, then judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from understudy.core.budget import Budget
+from understudy.core.config import to_table
+from understudy.core.errors import UserError
+from understudy.data.collection import Collection
+from understudy.data.simulate import HiddenLabels, simulate
+from understudy.data.split import Splits, split
+from understudy.data.training import TrainingData
+from understudy.engine.execution import pick_device
+from understudy.engine.fit import Trained, fit
+from understudy.engine.observers import HistoryLines, Observer, PictureGrids, PseudoLabelQuality, Report
+from understudy.engine.predict import predict
+from understudy.engine.rundir import RunFolder, read_json, write_json
+from understudy.engine.stage import Stage
+from understudy.evaluation.metrics import are_imbalanced
+from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
+from understudy.methods.base import Method
+from understudy.methods.supervised import Supervised
+from understudy.models import check_network
+from understudy.recipes.job import Job, as_training_data, initial_network
+from understudy.recipes.plain import Plain
+
+BASELINE = "supervised"
+_RESERVE = 0.03
+_LEAST_SHARE_TO_TRAIN = 0.2
+
+Probabilities = NDArray[np.float32]
+
+
+class Watcher(Protocol):
+    """Whoever shows a person what is going on."""
+
+    def message(self, text: str) -> None:
+        """Something worth knowing, in a sentence."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Images decoded so far."""
+
+    def step(self, report: Report) -> None:
+        """A finished training step."""
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def decoding(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def step(self, report: Report) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Command:
+    """What was asked for, with the images read.
+
+    Args:
+        name: What the images are called.
+        collection: The images with all labels that were given, those to be hidden included.
+        module: The user's own network, if any.
+        folder: Where everything is kept; without one nothing is written.
+        begun: When the time that the budget limits began.
+        log: The sentences said so far.
+    """
+
+    name: str
+    collection: Collection
+    job: Job
+    module: nn.Module | None
+    folder: Path | None
+    watch: Watcher
+    begun: float
+    log: list[str] = field(default_factory=list)
+
+    def claim(self, **more: str) -> None:
+        """Make the folder this command's, or find that it is.
+
+        Args:
+            more: What else tells this command from others.
+
+        Raises:
+            RunFolderError: It is another's.
+        """
+        if self.folder is not None:
+            RunFolder(self.folder).recognize(_identity(self.job, self.collection, self.module) | more)
+
+    def announce(self) -> None:
+        """Say what was made of the images."""
+        for note in self.collection.notes:
+            self.say(note)
+        if self.collection.quarantine:
+            self.say(_quarantine_note(self.collection))
+
+    def simulated(self) -> tuple[Collection, HiddenLabels | None]:
+        """The images as the job sees them, and the labels it hides."""
+        job = self.job
+        if not job.num_labels:
+            return self.collection, None
+        return simulate(self.collection, job.num_labels, job.seed, **job.simulation())
+
+    def run(self, splits: Splits | None = None, *, only: str = "") -> Judged:
+        """Train twice and let the held-out images judge.
+
+        Args:
+            splits: The roles of the images; drawn by the job's seed if not given.
+            only: The name of the one run of the two that is trained, with the whole budget.
+        """
+        job = self.job
+        collection, hidden = self.simulated()
+        if splits is None:
+            if hidden is not None:
+                self.say(collection.notes[-1])
+            splits = split(collection, job.seed)
+        self.say(splits.note)
+        data = as_training_data(collection, splits, job.domain)
+        network, network_name = self.initial_network(data)
+        method, name = self.method_for(splits)
+        names = [only] if only else list(dict.fromkeys((BASELINE, name)))
+        quality = None if hidden is None else PseudoLabelQuality(hidden.of(data.pool), len(data.classes))
+        observers = self.observers(quality)
+
+        budget = Budget.parse(job.budget)
+        granted = self.first_budget(budget, len(names))
+        settings = job.settings()
+        plain = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
+        stage = Stage(
+            settings=dataclasses.replace(settings, method=plain),
+            data=data,
+            network=network,
+            budget=granted,
+            name=BASELINE,
+            network_name=network_name,
+        )
+        outline = [BASELINE if one == BASELINE else job.recipe.outline(method.name) for one in names]
+        self.say(_opening(data, job, network_name, granted, outline))
+        runs: dict[str, Trained] = {}
+        if BASELINE in names:
+            runs[BASELINE] = fit(stage, self.subfolder(BASELINE), observe=observers)
+        if name != BASELINE and name in names:
+            execution = None
+            if runs:
+                granted = self.second_budget(budget, runs[BASELINE])
+                execution = dataclasses.replace(runs[BASELINE].execution, chunks=1)
+            stage = dataclasses.replace(
+                stage, settings=dataclasses.replace(settings, method=method), budget=granted, name=name
+            )
+            trained = job.recipe.train(stage, self.subfolder(name), observe=observers, execution=execution)
+            runs[name] = _with_quality(trained, quality)
+        return self.judged(splits, data, hidden, runs, names[-1], network_name, quality)
+
+    def judged(
+        self,
+        splits: Splits,
+        data: TrainingData,
+        hidden: HiddenLabels | None,
+        runs: dict[str, Trained],
+        method: str,
+        network_name: str,
+        quality: PseudoLabelQuality | None,
+    ) -> Judged:
+        """What the held-out images say of the finished runs."""
+        held = {name: self.probabilities(data, trained, splits) for name, trained in runs.items()}
+        verdict = self.verdict(splits, held, runs, method) if len(runs) > 1 else None
+        return Judged(
+            command=self,
+            splits=splits,
+            data=data,
+            hidden=hidden,
+            runs=runs,
+            held=held,
+            verdict=verdict,
+            method=method,
+            delivered=BASELINE if verdict is not None and verdict.delivered == "supervised" else method,
+            network_name=network_name,
+            pseudo_labels=tuple(quality.rounds) if quality else (),
+        )
+
+    def method_for(self, splits: Splits) -> tuple[Method[Any], str]:
+        """The method and the name of its run, which is the baseline's where nothing is to be compared with it."""
+        job, method = self.job, self.job.method
+        if not len(splits.unlabeled):
+            if not isinstance(method, Supervised):
+                self.say("There are no unlabeled images, so the supervised model alone is trained.")
+                method = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
+            return method, BASELINE
+        return method, method.name if isinstance(job.recipe, Plain) else job.recipe.name
+
+    def observers(self, quality: PseudoLabelQuality | None) -> list[Observer]:
+        """Those who watch every step."""
+        found: list[Observer] = [self.watch.step, *([quality] if quality else [])]
+        if self.folder is not None:
+            found += [PictureGrids(self.folder / "pictures"), HistoryLines(self.folder / "history.jsonl")]
+        return found
+
+    def probabilities(self, data: TrainingData, trained: Trained, splits: Splits) -> dict[str, Probabilities]:
+        """Class probabilities of the images that judge and of those that choose."""
+        device = pick_device(self.job.device)
+        averaging = self.job.test_time_averaging
+        return {
+            role: predict(trained.model.to(device), data, ids, device=device, test_time_averaging=averaging)
+            for role, ids in (("judge", splits.judge), ("choose", splits.choose))
+        }
+
+    def verdict(
+        self, splits: Splits, held: Mapping[str, Mapping[str, Probabilities]], runs: dict[str, Trained], method: str
+    ) -> Verdict:
+        """The paired comparison of the two models."""
+        labels = self.collection.labels
+
+        def held_out(role: str, ids: NDArray[np.int64]) -> HeldOut | None:
+            if not len(ids):
+                return None
+            return HeldOut(labels[ids], held[BASELINE][role].argmax(-1), held[method][role].argmax(-1))
+
+        candidates = {name: Candidate(name, trained.cost, trained.steps) for name, trained in runs.items()}
+        verdict = judge(
+            held_out("judge", splits.judge),
+            baseline=candidates[BASELINE],
+            method=candidates[method],
+            choosing=held_out("choose", splits.choose),
+            cost_clock="cpu_s" if pick_device(self.job.device).type == "cpu" else "wall_s",
+            imbalanced=any(are_imbalanced(labels[ids]) for ids in (splits.labeled, splits.judge)),
+        )
+        return verdict if learned_from_pool(runs[method]) else without_pool(verdict)
+
+    def initial_network(self, data: TrainingData) -> tuple[nn.Module, str]:
+        """The network both runs start from, and its name in the run folder."""
+        if self.module is None:
+            return initial_network(self.job, data), self.job.network
+        check_network(self.module, data.row_shape, len(data.classes))
+        return self.module, f"module:{type(self.module).__qualname__}"
+
+    def first_budget(self, budget: Budget, num_runs: int) -> Budget:
+        """What the first of so many runs may spend: its part of what is left of a timed budget, or all the steps."""
+        recorded = self.recorded_budgets().get(BASELINE)
+        if recorded:
+            return Budget(**recorded)
+        result = self.part_of(budget, num_runs, reserve=_RESERVE)
+        self.record_budget(BASELINE, result)
+        return result
+
+    def second_budget(self, budget: Budget, baseline: Trained) -> Budget:
+        """What the method may spend: as much processor or device time as the baseline spent."""
+        recorded = self.recorded_budgets().get("method")
+        if recorded:
+            return Budget(**recorded)
+        if not budget.is_timed:
+            result = budget
+        elif pick_device(self.job.device).type == "cpu":
+            left = None
+            if budget.wall_s is not None:
+                # A little more than the baseline's, so that a busier machine does not cut the comparison short.
+                left = max(baseline.cost.wall_s, budget.wall_s - (time.perf_counter() - self.begun)) * 1.05
+            result = Budget(cpu_s=baseline.cost.cpu_s, wall_s=left)
+        else:
+            result = Budget(wall_s=baseline.cost.wall_s)
+        self.record_budget("method", result)
+        return result
+
+    def share(self, num_parts: int) -> Budget:
+        """The budget of each of so many parts of the command."""
+        recorded = self.recorded_budgets().get("part")
+        if recorded:
+            return Budget(**recorded)
+        found = self.part_of(Budget.parse(self.job.budget), num_parts)
+        self.record_budget("part", found)
+        return found
+
+    def part_of(self, budget: Budget, num_parts: int, *, reserve: float = 0.0) -> Budget:
+        """An equal part of what is left; a number of steps is that of each run and is not divided.
+
+        Raises:
+            UserError: Too little time is left.
+        """
+        if not budget.is_timed:
+            return budget
+        if budget.wall_s is None:
+            assert budget.cpu_s is not None
+            return Budget(cpu_s=budget.cpu_s / num_parts)
+        left = budget.wall_s * (1 - reserve) - (time.perf_counter() - self.begun)
+        if left < _LEAST_SHARE_TO_TRAIN * budget.wall_s:
+            raise UserError(
+                f"reading the images took most of the budget of {budget}; repeat the command, which finds them "
+                "decoded, or give a longer budget"
+            )
+        return Budget(wall_s=left / num_parts)
+
+    def part(self, name: str, budget: Budget, **changes: Any) -> Command:
+        """A command for a part of this one, in a folder of its own, of which `log` begins with what was said so far.
+
+        Args:
+            budget: Its own.
+            changes: Settings of the job that are others.
+        """
+        part = dataclasses.replace(
+            self.within(budget, **changes),
+            folder=self.subfolder(name),
+            log=list(self.log),
+        )
+        part.claim()
+        return part
+
+    def within(self, budget: Budget, **changes: Any) -> Command:
+        """This command with another budget, which begins now."""
+        job = dataclasses.replace(self.job, budget=_as_option(budget), **changes)
+        return dataclasses.replace(self, job=job, begun=time.perf_counter())
+
+    def recorded_budgets(self) -> dict[str, dict[str, Any]]:
+        """How an earlier process of the same run divided the budget."""
+        path = None if self.folder is None else self.folder / "budgets.json"
+        return read_json(path) if path is not None and path.exists() else {}
+
+    def record_budget(self, name: str, budget: Budget) -> None:
+        """Write a decision about the budget down before it takes effect."""
+        if self.folder is not None:
+            write_json(self.folder / "budgets.json", self.recorded_budgets() | {name: asdict(budget)})
+
+    def subfolder(self, name: str) -> Path | None:
+        """Where one run's files go."""
+        return None if self.folder is None else self.folder / name
+
+    def say(self, text: str) -> None:
+        """Show a sentence and keep it for the log."""
+        self.log.append(text)
+        self.watch.message(text)
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What the models of folds say of labeled images that they were not trained on.
+
+    Args:
+        ids: Row numbers of all labeled images, ascending.
+        probabilities: By run.
+    """
+
+    ids: NDArray[np.int64]
+    probabilities: Mapping[str, Probabilities]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A command after its last step.
+
+    Args:
+        held: By run, the class probabilities of the images that judge and of those that choose.
+        verdict: None when there was nothing to compare.
+        method: The run that is compared with the baseline, or the only one.
+        delivered: The run whose model is to be used.
+        out_of_fold: Where folds were trained before.
+    """
+
+    command: Command
+    splits: Splits
+    data: TrainingData
+    hidden: HiddenLabels | None
+    runs: Mapping[str, Trained]
+    held: Mapping[str, Mapping[str, Probabilities]]
+    verdict: Verdict | None
+    method: str
+    delivered: str
+    network_name: str
+    pseudo_labels: tuple[Mapping[str, Any], ...]
+    out_of_fold: OutOfFold | None = None
+
+    def right(self, name: str) -> NDArray[np.bool_]:
+        """Which of the images that judge a run's model gets right."""
+        ids = self.splits.judge
+        found: NDArray[np.bool_] = self.held[name]["judge"].argmax(-1) == self.command.collection.labels[ids]
+        return found
+
+
+def learned_from_pool(trained: Trained) -> bool:
+    """Whether any unlabeled image taught the model, as far as its recipe tells."""
+    return all(line.get("learned_from_pool", True) for line in trained.rounds if line.get("returned"))
+
+
+def without_pool(verdict: Verdict) -> Verdict:
+    """The verdict on a recipe whose model learned from no unlabeled image: the better one, and no credit or blame."""
+    name = verdict.method.name
+    what = "the model trained on the labels alone; that of " + name
+    if verdict.delivered == "method":
+        what = f"the model of {name}, which"
+    reason = f"Delivered: {what} learned from no unlabeled image either, so that these explain no difference."
+    outcome = verdict.outcome if verdict.comparison is None else "not proven"
+    return dataclasses.replace(verdict, outcome=outcome, reason=reason)
+
+
+def _opening(data: TrainingData, job: Job, network: str, budget: Budget, outline: list[str]) -> str:
+    what = f"{len(data.labeled):,} labeled and {len(data.unlabeled):,} unlabeled rows, {len(data.classes)} classes"
+    how = f"network {network}, {job.optimizer.name}, domain {job.domain}, seed {job.seed}"
+    if len(outline) > 1:
+        second = "at the same cost" if budget.is_timed else "for as many steps"
+        return f"Training on {what}: {how}; first the labels alone ({budget}), then {outline[1]} {second}."
+    return f"Training on {what}: {how}; {'' if outline[0] == BASELINE else outline[0] + ', '}{budget}."
+
+
+def _quarantine_note(collection: Collection) -> str:
+    count = len(collection.quarantine)
+    name, reason = collection.quarantine[0]
+    skipped = f"{count} files could not be used and were skipped" if count > 1 else "1 file could not be used"
+    return f"{skipped}, such as {name}: {reason}."
+
+
+def _identity(job: Job, collection: Collection, module: nn.Module | None) -> dict[str, str]:
+    settings = {name: value for name, value in to_table(job).items() if name not in ("budget", "device")}
+    network = job.network if module is None else type(module).__qualname__
+    digest = hashlib.blake2b(repr(sorted(settings.items())).encode(), digest_size=16).hexdigest()
+    return {"settings": digest, "budget": job.budget, "network": network, "data": collection.content}
+
+
+def _as_option(budget: Budget) -> str:
+    """The budget as a job takes it."""
+    if budget.steps is not None:
+        return f"{budget.steps}steps"
+    return f"{budget.wall_s:.6f}s" if budget.wall_s is not None else f"{budget.cpu_s:.6f}cpu-s"
+
+
+def _with_quality(trained: Trained, quality: PseudoLabelQuality | None) -> Trained:
+    """The run, each of its rounds with the accuracy of the pseudo-labels where hidden labels tell it."""
+    lines = quality.rounds if quality else ()
+    known: dict[Any, float] = {line["round"]: line["pseudo_label_accuracy"] for line in lines if "round" in line}
+    rounds = (
+        line | {"pseudo_label_accuracy": known.get(line.get("round"))} if known else line for line in trained.rounds
+    )
+    return dataclasses.replace(trained, rounds=tuple(rounds))
