@@ -61,6 +61,8 @@ def test_make_job__steps_are_small_where_few_labels_are_kept(num_labels: int, ba
     [
         ({"name": "fixmatch"}, 3),
         ({"name": "fixmatch", "mu": 7}, 7),
+        ({"name": "mixmatch"}, 1),
+        ({"name": "sgan"}, 1),
         ({"name": "abc"}, 3),
         ({"name": "abc", "base": {"threshold": 0.9}}, 3),
         ({"name": "abc", "base": {"name": "softmatch"}}, 3),

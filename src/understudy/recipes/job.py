@@ -31,7 +31,7 @@ from understudy.recipes.plain import Plain
 
 # On a processor steps are few, and more small ones teach more than fewer large ones: digits with 40 labels reached 96 %
 # in 20 CPU seconds with 32 + 96 rows a step, and 92 % with 64 + 448.
-_FEW_LABELS, _SMALL_BATCH, _MU_ON_PROCESSOR = 1000, 32, 3
+_FEW_LABELS, _SMALL_BATCH, _MU_ON_PROCESSOR = 1000, 32, 3  # mu at most
 _SIMULATION = ("imbalance", "num_unlabeled", "unlabeled_imbalance", "unlabeled_order")
 
 
@@ -155,7 +155,7 @@ def _sized_for(method: Any, on_processor: bool, default: str = "") -> Any:
     method = {"name": default or Job().method.name} | dict(method)
     kind = METHODS.get(str(method["name"]))
     if on_processor and "mu" in knobs(kind):
-        return {"mu": _MU_ON_PROCESSOR} | method
+        return {"mu": min(_MU_ON_PROCESSOR, kind().mu)} | method
     for part in dataclasses.fields(kind):  # a method around another takes as many rows as that one
         if part.default_factory is not dataclasses.MISSING and isinstance(inner := part.default_factory(), Method):
             method[part.name] = _sized_for(method.get(part.name, {}), on_processor, inner.name)
