@@ -48,7 +48,7 @@ def write(name: str, result: Any, *, seeds: Sequence[int], n: int | dict[str, in
     record = {
         "name": name,
         "command": _command(),
-        "commit": _COMMIT_AT_START,
+        "commit": COMMIT_AT_START,
         "versions": {"python": platform.python_version()} | _versions(),
         "machine": _machine(),
         "seeds": list(seeds),
@@ -220,4 +220,4 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-_COMMIT_AT_START = _commit()  # what was imported, whatever is committed while a long script runs
+COMMIT_AT_START = _commit()  # what was imported, whatever is committed while a long script runs

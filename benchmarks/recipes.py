@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import runs
-from common import Arrays, cifar10_split, digits_split, hide, summary, write
+from common import COMMIT_AT_START, Arrays, cifar10_split, digits_split, hide, summary, write
 
 WAYS: dict[str, dict[str, Any]] = {
     "supervised": {"method": "supervised"},
@@ -80,6 +80,7 @@ def kept(arguments: dict[str, Any], seed: int, way: str) -> dict[str, Any]:
     line = runs.run(
         arrays, arguments["budget"], {**WAYS[way], "seed": seed, **domain, **network}, corrupted=arguments["corrupted"]
     )
+    line["commit"] = COMMIT_AT_START  # a record may hold runs of several
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(line), encoding="utf-8")
     print(f"seed {seed} {way:>28}: {line['accuracy']:.3f} in {line['steps']} steps, {line['cpu_s']} CPU-s", flush=True)
@@ -120,7 +121,7 @@ def summed_up(lines: list[dict[str, Any]], baseline: list[dict[str, Any]], setti
                     "p_value": over.p_value,
                 }
     found["runs"] = [
-        {name: line[name] for name in ("stopped", "rounds", "pseudo_labels", "execution") if line[name]}
+        {name: line[name] for name in ("stopped", "rounds", "pseudo_labels", "execution", "commit") if line[name]}
         for line in lines
     ]
     return found
