@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -9,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from understudy.core import distributed, seeding
 from understudy.core.config import Knob
@@ -38,6 +41,59 @@ class Made(nn.Module):
         self.register_buffer("real", torch.zeros(feature_width), persistent=False)
         self.register_buffer("rows", torch.zeros(0), persistent=False)
         self.statistics: Statistics = {}
+
+
+class Players(Networks):
+    """Networks in which the next rows normalized by what was noted send their gradient through it to the rows noted.
+
+    Without it the discriminator treats as constant what its own step moves: on two rings against fixed normal noise it
+    hardly left chance. Forwards in chunks go without, for a recomputation must save the very tensors of the first pass.
+    """
+
+    def __init__(self, **networks: nn.Module) -> None:
+        super().__init__(**networks)
+        self._felt: Statistics = {}
+
+    @contextlib.contextmanager
+    def noted_statistics(self) -> Iterator[Statistics]:
+        """As `Networks` notes them, and with their gradient for the next `normalized_by`."""
+        self._felt = {}
+        with super().noted_statistics() as noted, _before_norms(self, self._note):
+            yield noted
+
+    @contextlib.contextmanager
+    def normalized_by(self, statistics: Statistics) -> Iterator[None]:
+        """As `Networks` normalizes; the first time after noting, gradients reach the rows noted."""
+        felt, self._felt = self._felt, {}
+
+        def move(norm: _BatchNorm, x: Tensor) -> Tensor | None:
+            """The input whose value stays, and whose gradient is that of normalizing by mean and variance felt."""
+            if norm not in felt:
+                return None
+            shape = (1, -1) + (1,) * (x.ndim - 2)
+            mean, variance = (value.view(shape) for value in felt[norm])
+            ratio = ((variance.detach() + norm.eps) / (variance + norm.eps)).sqrt()
+            return ((x.float() - mean) * ratio + mean.detach()).to(x.dtype)
+
+        with super().normalized_by(statistics), _before_norms(self, move):
+            yield
+
+    def _note(self, norm: _BatchNorm, x: Tensor) -> None:
+        if norm.training and self.execution.chunks == 1:
+            variance, mean = torch.var_mean(x.float(), (0, *range(2, x.ndim)), correction=0)
+            self._felt[norm] = mean, variance
+
+
+@contextlib.contextmanager
+def _before_norms(nets: nn.Module, see: Callable[[_BatchNorm, Tensor], Tensor | None]) -> Iterator[None]:
+    """While it lasts, every batch-norm layer shows its input first, and takes what is given in its place."""
+    norms = [module for module in nets.modules() if isinstance(module, _BatchNorm)]
+    handles = [norm.register_forward_pre_hook(lambda norm, args: see(norm, args[0])) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @register
@@ -81,7 +137,7 @@ class SGAN(Method[Made]):
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
         """The classifier, which is the discriminator, and a generator of such rows."""
-        return Networks(model=classifier, generator=generator(spec.shape, self.latent_width, like=classifier))
+        return Players(model=classifier, generator=generator(spec.shape, self.latent_width, like=classifier))
 
     def memory(self, spec: DataSpec) -> Made:
         """The latents of the pictures."""
