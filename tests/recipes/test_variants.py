@@ -19,6 +19,7 @@ from understudy.core.errors import RunFolderError, UserError
 from understudy.methods.fixmatch import FixMatch
 from understudy.recipes.compare import compare
 from understudy.recipes.comparison import Comparison
+from understudy.recipes.summaries import upper_bound
 
 ROOT = Path(__file__).resolve().parents[2]
 WEAK = {"method": "supervised", "labeled_view": "weak"}
@@ -239,7 +240,23 @@ def test_upper_bound__is_trained_once_for_each_seed(tmp_path: Path) -> None:
         (found.methods[1], 12, 2),
     ]
     assert f"All 90 labels bring supervised to {100 * bound.summary.accuracy:.1f} %" in str(found)
-    assert all(gap.sentence in str(found) for gap in bound.gaps)
+    known = [gap for gap in bound.gaps if gap.share is not None]
+    assert all(gap.sentence in str(found) for gap in known)
+    assert str(found).count("it cannot be said what share of the gap to all labels is closed") == 2 - len(known)
+
+
+def test_upper_bound__share_by_hand(tmp_path: Path) -> None:
+    """From 50 to 90 % in steps of 10: a method at 80 % goes three quarters of the way."""
+    found = small(tmp_path, methods="fixmatch", upper_bound=True, budget="1steps")
+    reached = {"supervised": 0.5, found.methods[1]: 0.8, "all labels": 0.9}
+    runs = [
+        dataclasses.replace(run, figures=dataclasses.replace(run.figures, accuracy=reached[run.method]))
+        for run in found.runs
+        if run.figures
+    ]
+    (gap,) = upper_bound(runs, found.methods, [6], [0, 1], "cpu_s").gaps
+    assert gap.share == pytest.approx(0.75)
+    assert gap.sentence.startswith(f"{found.methods[1]} with 6 labels closes 75 % of the gap")
 
 
 def test_upper_bound__takes_no_part_in_ranks_tests_and_choice(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from understudy.recipes.plain import Plain
 
 SHARED = (
     "budget", "seed", "num_labels", "imbalance", "num_unlabeled", "unlabeled_imbalance", "unlabeled_order",
-    "size", "channels", "domain", "device", "dtype", "compile",
+    "size", "channels", "domain", "device", "dtype", "compile", "corrupted",
 )  # fmt: skip
 """Settings that no variant may have of its own: without them equal, a difference would say nothing of the variant."""
 _LONGEST_NAME = 60
