@@ -87,6 +87,26 @@ def test_train__long_tail_by_options_and_settings(understudy: Run, photos: Path,
 
 
 @pytest.mark.parametrize(
+    ("option", "lines"),
+    [("--repeats", ("seed", "0", "1", "mean", "95 % interval")), ("--folds", ("fold", "1", "2", "all"))],
+)
+def test_train__a_line_per_seed_or_fold(
+    understudy: Run, photos: Path, pile: Path, option: str, lines: tuple[str, ...]
+) -> None:
+    few = (*QUICK[:4], "--budget", "6steps", *QUICK[6:])
+    output = understudy("train", photos, "--unlabeled", pile, *few, option, 2, "--out", "r")
+    assert output.code == 0
+    rows = [line.strip() for line in output.out[output.out.index("VERDICT") :].splitlines()]
+    assert all(any(row.startswith(f"{name} ") for row in rows) for name in lines)
+    found = json.loads(Path("r/result.json").read_text(encoding="utf-8"))["repeats"]
+    assert " ".join(found["sentences"][0].split()) in " ".join(output.out.split())
+    assert config_of(Path("r"))[option.strip("-")] == 2
+    again = understudy("train", "--resume", "r")
+    assert again.out[again.out.index("VERDICT") :] == output.out[output.out.index("VERDICT") :]
+    assert understudy("report", "r").code == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ((), "no images were given"),
@@ -112,6 +132,10 @@ def test_train__long_tail_by_options_and_settings(understudy: Run, photos: Path,
         ),
         (("PHOTOS", "--seed=-1"), "seed is -1"),
         (("PHOTOS", "--device", "abacus"), "abacus"),
+        (("PHOTOS", "--folds", "1"), "folds is 1; give at least 2, such as 5, or leave it out for no cross-validation"),
+        (("PHOTOS", "--folds", "3", "--repeats", "2"), "repeats is 2 and folds is 3; give one of them"),
+        (("PHOTOS", "--set", "repeats=many"), "repeats is 'many'; give a whole number"),
+        (("PHOTOS", "--folds", "20"), "class 'ring' has 12 labels, and each of 20 folds needs one of every class"),
         (("PHOTOS", "--config", "missing.toml"), "configuration file missing.toml does not exist"),
         (("PHOTOS", "--resume", "x"), "--resume takes everything from x"),
         (("--resume", "x"), "x is not there, so there is nothing to resume"),

@@ -168,7 +168,9 @@ def _about_seeds(found: Sequence[Judged]) -> list[str]:
     n = len(first.splits.judge)
     judged = f"each was judged by {n:,} images held out"
     if first.splits.judged_by == "test":
-        judged = f"all were judged by the same {n:,} test images, of which the interval over seeds says nothing"
+        judged = (
+            f"all were judged by the same {n:,} test images, and how much other images would differ is in no interval"
+        )
     told = [f"Seeds differ in {differ}; {judged}."]
     verdicts = [one.verdict for one in found if one.verdict is not None]
     unequal = sum(not verdict.is_cost_matched for verdict in verdicts)

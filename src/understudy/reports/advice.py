@@ -79,19 +79,17 @@ def _headline_of_all(result: Mapping[str, Any], repeats: Mapping[str, Any]) -> H
     if over_folds:
         where = f"Of {sum(run['n'] for run in repeats['runs']):,} labeled images, each judged by models of a fold that "
         where += "had not seen it, the labels alone get"
-        used = f"final model, trained on all {result['data']['num_labeled']:,} labels"
+        used = f"final model, trained on all {result['data']['num_labeled']:,} labels,"
     else:
         where = (
             f"On average over {many} seeds the labels alone get" if many > 1 else "With one seed the labels alone get"
         )
-        used = f"model of seed {repeats['runs'][0]['seed']}, the first"
+        used = f"model of the first seed, {repeats['runs'][0]['seed']}, trained"
     if repeats["outcome"] is None:
-        return Headline(
-            "open", "A classifier from labels alone", f"{where} {alone} right. The {used}, is the one saved."
-        )
+        return Headline("open", "A classifier from labels alone", f"{where} {alone} right. Saved is the {used}.")
     both = percent(repeats[repeats["method"]]["mean"])
     kind = "with the unlabeled images" if repeats["delivered"] == "method" else "without the unlabeled images"
-    detail = f"{where} {alone} right, and with the unlabeled images it is {both}. Use the {used}, {kind}: it is saved."
+    detail = f"{where} {alone} right, and with the unlabeled images it is {both}. Use the {used} {kind}: it is saved."
     return Headline(_TONES.get(repeats["outcome"], "open"), _ANSWERS[repeats["outcome"]], detail)
 
 
@@ -121,9 +119,10 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
             "From five per class on, a fifth of the labels is held out to judge by.",
         )
     elif repeats["outcome"] == "not proven" and verdict["smallest_gain"]:
+        images = "labeled images" if repeats["kind"] else "held-out images"
         yield Advice(
             "Label more images to judge by, or train longer",
-            f"With {verdict['comparison']['n']:,} held-out images only a gain of about "
+            f"With {verdict['comparison']['n']:,} {images} only a gain of about "
             f"{points(verdict['smallest_gain'])} would be likely to show. A smaller one may be there.",
         )
     elif repeats["outcome"] == "hurt":

@@ -14,7 +14,6 @@ from understudy.reports.picture import (
     interval,
     listed,
     percent_axis,
-    points,
     rows_axis,
     run_color,
     run_word,
@@ -69,7 +68,8 @@ def paired_dots(repeats: Mapping[str, Any]) -> Picture | None:
         shares = [run[name] for name in names]
         axes.plot(shares, [row] * len(shares), color=GRID, linewidth=2.5, zorder=1)
         for name, share in zip(names, shares, strict=True):
-            axes.plot(share, row, "o", color=run_color(name), markersize=6.5, markeredgecolor=PAPER)
+            size = 9.5 if name == BASELINE else 6.0  # so that both are seen where they are equal
+            axes.plot(share, row, "o", color=run_color(name), markersize=size, markeredgecolor=PAPER)
         ends += shares
     last = len(runs)
     axes.axhline(last - 0.5, color=GRID, linewidth=1)
@@ -116,7 +116,7 @@ def _table(repeats: Mapping[str, Any]) -> Table:
             str(run[one]),
             f"{run['n']:,}",
             *(percent(run[name]) for name in names),
-            *([points(run["difference"])] if has_both else []),
+            *([_points(run["difference"])] if has_both else []),
         ]
         for run in repeats["runs"]
     ]
@@ -139,4 +139,8 @@ def _table(repeats: Mapping[str, Any]) -> Table:
 
 
 def _gain(repeats: Mapping[str, Any]) -> list[str]:
-    return [] if repeats["difference"] is None else [points(repeats["difference"])]
+    return [] if repeats["difference"] is None else [_points(repeats["difference"])]
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}"
