@@ -67,6 +67,7 @@ def test_cross_validation__test_images_stay_out_of_it() -> None:
             "3 labels cannot be divided into 4 folds; label more images, or leave folds out and give labeled images "
             "with test",
         ),
+        ([0, 1] * 3, None, 40, "6 labels cannot be divided into 40 folds; use at most 3 folds, or label more images"),
         (
             [0] * 9 + [1] * 3,
             None,

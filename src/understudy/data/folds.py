@@ -76,11 +76,6 @@ def _groups(collection: Collection, ids: Ids) -> Ids:
 
 def _check(collection: Collection, labeled: Ids, groups: Ids, num_folds: int) -> None:
     """Nothing, when every class can be in every fold."""
-    if len(labeled) < num_folds:
-        raise DataError(
-            f"{len(labeled)} labels cannot be divided into {num_folds} folds; label more images, or leave folds out "
-            "and give labeled images with test"
-        )
     labels = collection.labels[labeled]
     used = np.unique(labels)
     apart = {int(code): len(np.unique(groups[labels == code])) for code in used}
@@ -88,6 +83,11 @@ def _check(collection: Collection, labeled: Ids, groups: Ids, num_folds: int) ->
     least, count, name = apart[fewest], int((labels == fewest).sum()), collection.classes[fewest]
     if least >= num_folds:
         return
+    if len(labeled) < num_folds:
+        fewer = f"use at most {least} folds, or label more images"
+        if least == 1:
+            fewer = "label more images, or leave folds out and give labeled images with test"
+        raise DataError(f"{len(labeled)} labels cannot be divided into {num_folds} folds; {fewer}")
     what = f"class {name!r} has {count} {'label' if count == 1 else 'labels'}"
     if least < count:
         what += f" in {least} {'group that is' if least == 1 else 'groups that are'} never divided"

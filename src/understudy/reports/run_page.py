@@ -161,7 +161,7 @@ def _doubted(record: RunRecord) -> Section:
         return Section("Doubted labels")
     which, seen = "held-out image", "it never saw these labels"
     if lines[0].get("where") == "out of fold":
-        which, seen = "labeled image", "it is a fold's, which did not see this label"
+        which, seen = "labeled image", "it is of a fold that left this label out"
     intro = (
         f"{_count(len(lines), which)} whose given label the model doubts, by confident learning: {seen}, and it is "
         "surer of another class than it is of that class in general. Some are wrong labels, some are hard images. "
