@@ -146,6 +146,43 @@ def test_page_of__one_seed_says_why_nothing_is_proven() -> None:
     assert "Run more seeds" in words
 
 
+def ladder(**steps: float) -> list[dict[str, object]]:
+    """An ablation whose ingredients add so much, each step of 10 points or more being proven."""
+    rungs: list[dict[str, object]] = [{"adds": "bare", "accuracy": 0.6, "interval": None, "step": None}]
+    accuracy = 0.6
+    for name, difference in steps.items():
+        accuracy += difference
+        step = {
+            "difference": difference,
+            "interval": None,
+            "p_value": 0.01,
+            "p_holm": 0.02 if difference >= 0.1 else 0.4,
+        }
+        rungs.append({"adds": name, "accuracy": accuracy, "interval": None, "step": step})
+    return rungs
+
+
+@pytest.mark.parametrize(
+    ("steps", "answer"),
+    [
+        ({"schedule": 0.2, "averaging": -0.01}, "Schedule adds most"),
+        ({"schedule": 0.02, "averaging": 0.03}, "Averaging adds most, though nothing is proven"),
+    ],
+)
+def test_page_of__an_ablation_begins_with_the_ingredient_that_adds_most(steps: dict[str, float], answer: str) -> None:
+    record = comparison_record(num_labels=(40,))
+    record.found["ablation"] = ladder(**steps)  # type: ignore[index]
+    page = page_of([record])
+    assert page.headline.answer == answer
+    assert "waterfall" in [picture.name for picture in page.pictures]
+
+
+def test_page_of__a_comparison_with_an_upper_bound() -> None:
+    record = comparison_record(num_labels=(40,))
+    record.found["upper_bound"] = {"summary": {"accuracy": 0.987}}  # type: ignore[index]
+    assert "98.7 %" in [tile.figure for tile in page_of([record]).tiles]
+
+
 def test_write_page__a_hundred_classes_in_few_bytes_and_twenty_runs_in_seconds(tmp_path: Path) -> None:
     path = write_page(page_of([run_record(made.names(100))]), tmp_path / "hundred.html")
     assert path.stat().st_size < 5_000_000

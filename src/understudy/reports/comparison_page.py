@@ -1,22 +1,16 @@
-"""The page of many runs: a comparison of methods over seeds, or training runs side by side."""
+"""The page of a comparison: methods over seeds and numbers of labels, or ingredients added one after another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from understudy.core.errors import UserError
-from understudy.evaluation.paired import compare_paired
-from understudy.evaluation.ranking import holm
 from understudy.evaluation.verdict import percent
 from understudy.reports import comparison_figures as draw
 from understudy.reports import ingredient_figures as ingredients
-from understudy.reports import run_figures
 from understudy.reports.advice import Advice, Headline
-from understudy.reports.page import Page, Section, Table, Tile, known
-from understudy.reports.record import ComparisonRecord, RunRecord
+from understudy.reports.page import Page, Section, Table, Tile, known, p_value
+from understudy.reports.record import ComparisonRecord
 
 _LEVEL = 0.05
 _BASELINE = "supervised"
@@ -36,93 +30,15 @@ def comparison_page(record: ComparisonRecord) -> Page:
         tiles=_tiles(found),
         advice=tuple(_advice(found, proven)),
         sections=(
-            Section("How good is each method?", (), known([draw.methods(found), draw.label_curve(found)])),
-            Section("What is proven against the labels alone?", _statements(found), known([draw.gains(found)])),
             Section("What each ingredient adds", (), known([_waterfall(found)])),
+            Section("How good is each method?", (), known([draw.methods(found), draw.label_curve(found)])),
+            Section("What is proven against the labels alone?", found["sentences"], known([draw.gains(found)])),
             Section("What it costs", (), known([draw.cost(found)])),
             Section("Settings tried", (), known([_parallel(found)])),
             Section("All figures", found["notes"], tables=[_summary_table(found)]),
         ),
         footer=f"Made by understudy from {record.name}; every run is in runs.csv, all numbers are in comparison.json.",
     )
-
-
-def several_page(records: Sequence[RunRecord]) -> Page:
-    """Training runs side by side, each against the first.
-
-    Raises:
-        UserError: They were judged by different images, or by none.
-    """
-    first = records[0]
-    for record in records:
-        if not record.result["data"]["num_judge"]:
-            raise UserError(
-                f"{record.name} held out no images to judge by, so it cannot be compared; "
-                "report on it alone, or train it with --test"
-            )
-        if record.result["data"]["judges"] != first.result["data"]["judges"]:
-            raise UserError(
-                f"{first.name} and {record.name} were judged by different images, so that a difference between them "
-                "says nothing; train both with the same images, seed and --test"
-            )
-    names = [f"{record.name} ({_way(record)})" for record in records]
-    others = [_against(first, record) for record in records[1:]]
-    adjusted = holm([other.p_value for other in others])
-    best = max(records, key=lambda record: record.result["metrics"][record.result["delivered"]]["accuracy"])
-    sure = [
-        name for name, other, p in zip(names[1:], others, adjusted, strict=True) if p < _LEVEL and other.difference > 0
-    ]
-    answer = f"Proven better than {first.name}: {len(sure)} of {len(others)}"
-    detail = (
-        f"Of {first.result['data']['num_judge']:,} images that judged all of them, {best.name} gets most right. "
-        + (f"Better than {first.name}, corrected for looking at {len(others)}: {', '.join(sure)}." if sure else "")
-        + " The best of several looks better on the images that picked it than it will on new ones."
-    )
-    rows = []
-    for number, (record, name) in enumerate(zip(records, names, strict=True)):
-        metrics, data = record.result["metrics"][record.result["delivered"]], record.result["data"]
-        low, high = (metrics["accuracy_interval"][end] for end in ("low", "high"))
-        row = [name, f"{data['num_labeled']:,}", f"{data['num_unlabeled']:,}", percent(metrics["accuracy"])]
-        row += [f"{100 * low:.1f} to {100 * high:.1f}"]
-        if number:
-            other = others[number - 1]
-            row += [f"{100 * other.difference:+.1f}", _p_value(adjusted[number - 1])]
-        else:
-            row += ["-", "-"]
-        rows.append(row)
-    columns = ("run", "labels", "unlabeled", "accuracy", "95 % interval", f"over {first.name}", "p (McNemar, Holm)")
-    table = Table(columns, rows, numeric=range(1, 7))
-    results = [{**record.result, "name": record.name} for record in records]
-    tried = [
-        (record.result["training"], record.result["metrics"][record.result["delivered"]]["accuracy"])
-        for record in records
-    ]
-    return Page(
-        title=f"{len(records)} training runs",
-        kicker=f"{first.result['data']['name']}: {', '.join(record.name for record in records)}",
-        headline=Headline("good" if sure else "open", answer, detail),
-        sections=(
-            Section("Side by side", (), known([draw.several_runs(results)]), [table]),
-            Section("Settings tried", (), known([ingredients.parallel_coordinates(tried)])),
-            *(
-                Section(f"{record.name}: which classes are confused", (), known([run_figures.confusion(record.result)]))
-                for record in records[:2]
-            ),
-        ),
-        footer="Made by understudy; a report of each run alone says more about it.",
-    )
-
-
-def _against(first: RunRecord, second: RunRecord) -> Any:
-    labels = np.asarray(first.held_out["labels"])
-    predicted = [one.held_out[one.result["delivered"]].argmax(-1) for one in (first, second)]
-    return compare_paired(labels, *predicted)
-
-
-def _way(record: RunRecord) -> str:
-    training, delivered = record.result["training"], record.result["delivered"]
-    asked = training["method"] if training["recipe"] == "plain" else training["recipe"]
-    return asked if delivered != _BASELINE or asked == _BASELINE else f"{asked}, labels alone delivered"
 
 
 def _proven(found: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], bool]]:
@@ -135,6 +51,8 @@ def _proven(found: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], bool]]:
 
 
 def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], bool]]) -> Headline:
+    if found.get("ablation"):
+        return _ladder_headline(found["ablation"], len(found["seeds"]))
     better = [one for one, is_gain in proven if is_gain]
     tested = sum(1 for one in found["summaries"] if one["gain"])
     if better:
@@ -159,6 +77,27 @@ def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any]
     )
 
 
+def _ladder_headline(rungs: Sequence[Mapping[str, Any]], num_seeds: int) -> Headline:
+    """Which ingredient adds most, and whether that is proven."""
+    steps = [rung for rung in rungs[1:] if rung["step"] is not None]
+    if not steps:
+        return Headline("open", "No ingredient could be measured", "Too few runs finished; see the notes below.")
+    sure = [rung for rung in steps if rung["step"]["p_holm"] is not None and rung["step"]["p_holm"] < _LEVEL]
+    most = max(sure or steps, key=lambda rung: rung["step"]["difference"])
+    first, last = (percent(rungs[at]["accuracy"]) for at in (0, -1))
+    detail = (
+        f"From {first} with the bare training to {last} with everything, on average of "
+        f"{'1 seed' if num_seeds == 1 else f'{num_seeds} seeds'}: {most['adds']} "
+        f"{100 * most['step']['difference']:+.1f} points. {len(sure)} of {len(steps)} steps hold after "
+        "correction for all of them."
+    )
+    return Headline(
+        "good" if sure else "open",
+        f"{_first_upper(most['adds'])} adds most" + ("" if sure else ", though nothing is proven"),
+        detail,
+    )
+
+
 def _tiles(found: Mapping[str, Any]) -> list[Tile]:
     """For each number of labels, supervised and the method that the validation images choose or that is best."""
     tiles = []
@@ -172,6 +111,9 @@ def _tiles(found: Mapping[str, Any]) -> list[Tile]:
         best = next((one for one in rows if one["method"] == chosen and chosen != _BASELINE), None)
         if best is not None:
             tiles.append(Tile(percent(best["accuracy"]), f"{chosen}{with_labels}, chosen by validation images"))
+    bound = (found.get("upper_bound") or {}).get("summary") or {}
+    if bound.get("accuracy") is not None:
+        tiles.append(Tile(percent(bound["accuracy"]), "with the labels of all images, at the same cost"))
     return tiles
 
 
@@ -193,11 +135,6 @@ def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], 
             "Ask what more labels would buy",
             "With several numbers of labels, such as --labels 40,100,250, the report draws the learning curve.",
         )
-
-
-def _statements(found: Mapping[str, Any]) -> Sequence[str]:
-    sentences: Sequence[str] = found["sentences"]
-    return sentences
 
 
 def _waterfall(found: Mapping[str, Any]) -> Any:
@@ -231,7 +168,7 @@ def _summary_table(found: Mapping[str, Any]) -> Table:
                 "-" if one["worst"] is None else percent(one["worst"]),
                 "-" if not gain else f"{100 * gain['difference']:+.1f}",
                 "-" if not gain or not gain["interval"] else _interval(gain["interval"]),
-                "-" if not gain or gain["p_holm"] is None else _p_value(gain["p_holm"]),
+                "-" if not gain or gain["p_holm"] is None else p_value(gain["p_holm"]),
                 "-" if one["cpu_s"] is None else f"{one['cpu_s']:,.1f}",
                 "-" if one["steps"] is None else f"{one['steps']:,.0f}",
             ]
@@ -255,16 +192,16 @@ def _interval(interval: Mapping[str, float]) -> str:
     return f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f}"
 
 
-def _p_value(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.2g}"
-
-
 def _seeds(found: Mapping[str, Any]) -> str:
     return "1 seed" if len(found["seeds"]) == 1 else f"{len(found['seeds'])} seeds"
 
 
 def _labels(one: Mapping[str, Any]) -> str:
     return f" with {one['num_labels']:,} labels" if one["num_labels"] else ""
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from understudy.core.errors import UserError
-from understudy.reports.comparison_page import comparison_page, several_page
+from understudy.reports.comparison_page import comparison_page
 from understudy.reports.page import Page, render
 from understudy.reports.record import ComparisonRecord, PartialRecord, Record, RunRecord, read
 from understudy.reports.run_page import partial_page, run_page
+from understudy.reports.several_page import several_page
 from understudy.reports.style import save
 
 FIGURES = "figures"
