@@ -32,7 +32,7 @@ def test_train__rounds(understudy: Run) -> None:
     assert [line.split("  ")[0] for line in lines[head + 2 : head + 5]] == ["teacher", "round 1", "round 2 (returned)"]
     assert any("rounds.png" in line for line in lines)
     with Image.open("r/rounds.png") as picture:
-        assert picture.size == (1200, 480)
+        assert min(picture.size) >= 400
         assert len(picture.convert("RGB").getcolors(2**24) or ()) > 50
     rounds = json.loads(Path("r/result.json").read_text())["runs"]["self_training"]["rounds"]
     assert [line["name"] for line in rounds] == ["teacher", "round 1", "round 2"]
@@ -67,6 +67,28 @@ def test_train__a_teacher_that_may_not_teach(understudy: Run) -> None:
         words.count("self_training learned from no unlabeled image either, so that these explain no difference.") == 1
     )
     assert json.loads(Path("r/result.json").read_text())["verdict"]["outcome"] == "not proven"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "assignment", "sentence"),
+    [
+        ("noisy_student", "recipe.student_network=cmn", "there is no network 'cmn'"),
+        ("ensemble", "recipe.student=cmn", "there is no network 'cmn'"),
+        ("pretrain", "recipe.freeze=backbone,head", "leaves nothing of CNN to train"),
+        ("pretrain", "recipe.freeze=layer9", "CNN has no layer 'layer9'"),
+    ],
+)
+def test_train__a_recipe_is_checked_before_anything_is_trained(
+    understudy: Run, recipe: str, assignment: str, sentence: str
+) -> None:
+    output = understudy(
+        "train", "digits", "--labels", "40", "--network", "cnn", "--budget", "40steps", "--recipe", recipe,
+        "--set", assignment, "--out", "r",
+    )  # fmt: skip
+    assert sentence in output.error()
+    assert "--resume" not in output.err
+    assert "loss" not in output.out
+    assert not Path("r").exists()
 
 
 def test_train__parts_of_transfer(understudy: Run) -> None:

@@ -34,6 +34,13 @@ class Recipe(Config):
         """What the run is called before it begins: the recipe, and how it divides its budget where that is fixed."""
         return self.name
 
+    def check(self, stage: Stage) -> None:
+        """Nothing, when the recipe suits the stage: asked before anything is trained, and by `train` once more.
+
+        Raises:
+            UserError: It does not.
+        """
+
     def train(
         self,
         stage: Stage,

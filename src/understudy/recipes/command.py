@@ -151,6 +151,8 @@ class Command:
         )
         outline = [BASELINE if one == BASELINE else job.recipe.outline(method.name) for one in names]
         self.say(_opening(data, job, network_name, granted, outline))
+        if name != BASELINE and name in names:  # before half of the budget went into the baseline
+            job.recipe.check(dataclasses.replace(stage, settings=dataclasses.replace(settings, method=method)))
         runs: dict[str, Trained] = {}
         if BASELINE in names:
             runs[BASELINE] = fit(stage, self.subfolder(BASELINE), observe=observers)

@@ -68,18 +68,12 @@ class Ensemble(Recipe):
         share = f"{100 * self.student_share:.0f} % of it the student"
         return f"{self.name} ({self.num_members} seeds of {method}, {share})"
 
-    def train(
-        self,
-        stage: Stage,
-        folder: Path | None = None,
-        *,
-        observe: Sequence[Observer] = (),
-        execution: Execution | None = None,
-    ) -> Trained:
-        """The student.
+    def check(self, stage: Stage) -> None:
+        """Nothing, when there is a pool to teach the student on and the student can be delivered.
 
         Raises:
             ConfigError: There is no unlabeled row, or a student is named for a module of the user's own.
+            UserError: The student's name is none.
         """
         if not len(stage.data.unlabeled):
             raise ConfigError(
@@ -91,7 +85,23 @@ class Ensemble(Recipe):
                 f"recipe.student is {self.student!r}, and your own module could not be trained in place; "
                 "leave student empty, or give the network by name"
             )
-        student = self._student(stage)  # a name that is none is found out before hours went into the members
+        self._student(stage)  # a name that is none is found out before hours went into the members
+
+    def train(
+        self,
+        stage: Stage,
+        folder: Path | None = None,
+        *,
+        observe: Sequence[Observer] = (),
+        execution: Execution | None = None,
+    ) -> Trained:
+        """The student.
+
+        Raises:
+            UserError: As `check`.
+        """
+        self.check(stage)
+        student = self._student(stage)
         if folder is None:
             return _Run(self, stage, student, None, observe, execution).train()
         run_folder = RunFolder(folder)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from torch import nn
@@ -13,11 +11,8 @@ from torch import nn
 from understudy.core.config import Knob
 from understudy.core.errors import ConfigError
 from understudy.core.seeding import seed_torch
-from understudy.engine.fit import Trained
-from understudy.engine.observers import Observer
 from understudy.engine.stage import Stage
 from understudy.models import build
-from understudy.models.nets import Execution
 from understudy.models.noise import with_noise
 from understudy.recipes.base import RECIPES
 from understudy.recipes.pool_labels import BALANCES
@@ -58,26 +53,19 @@ class NoisyStudent(Rounds):
         "strong"
     )
 
-    def train(
-        self,
-        stage: Stage,
-        folder: Path | None = None,
-        *,
-        observe: Sequence[Observer] = (),
-        execution: Execution | None = None,
-    ) -> Trained:
-        """The best round, or the last where no images may choose.
+    def check(self, stage: Stage) -> None:
+        """Nothing, when there is a pool to label and the student can be delivered.
 
         Raises:
             ConfigError: There is no unlabeled row, or a student is named for a module of the user's own.
+            UserError: The student's name is none.
         """
         if self.student_network and stage.network_name.startswith(_OWN_MODULE):
             raise ConfigError(
                 f"recipe.student_network is {self.student_network!r}, and your own module could not be trained in "
                 "place; leave student_network empty, or give the network by name"
             )
-        self.student(stage)  # a name that is none is found out before hours went into the teacher
-        return super().train(stage, folder, observe=observe, execution=execution)
+        super().check(stage)
 
     def student(self, stage: Stage) -> Student:
         """The network asked for, or the teacher's, with its noise."""

@@ -62,6 +62,21 @@ class Pretrain(Recipe):
         share = f"{100 * self.pretext_share:.0f} % of it {self.pretext.name}"
         return f"{self.name} ({share}, the rest {method} from these features)"
 
+    def check(self, stage: Stage) -> None:
+        """Nothing, when there is something to learn features from, and something left to train on them.
+
+        Raises:
+            ConfigError: There is no unlabeled row, or the pretext needs images and there are none.
+            UserError: `freeze` names no layer of the network, or leaves nothing to train.
+        """
+        if not len(stage.data.unlabeled):
+            raise ConfigError(
+                f"recipe {self.name} learns from unlabeled images and there are none; "
+                "give some, or take the recipe plain"
+            )
+        dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, method=self.pretext))
+        layers_named(stage.network, self.freeze or stage.settings.freeze)  # before hours went into pretraining
+
     def train(
         self,
         stage: Stage,
@@ -73,15 +88,9 @@ class Pretrain(Recipe):
         """The classifier that the stage's method makes of pretrained features.
 
         Raises:
-            ConfigError: There is no unlabeled row.
-            UserError: `freeze` names no layer of the network, or leaves nothing to train.
+            UserError: As `check`.
         """
-        if not len(stage.data.unlabeled):
-            raise ConfigError(
-                f"recipe {self.name} learns from unlabeled images and there are none; "
-                "give some, or take the recipe plain"
-            )
-        layers_named(stage.network, self.freeze or stage.settings.freeze)  # before hours went into pretraining
+        self.check(stage)
         if folder is None:
             return self._both(stage, None, observe, execution)
         run_folder = RunFolder(folder)

@@ -90,6 +90,18 @@ class Rounds(Recipe):
         """The student of every round."""
         raise NotImplementedError
 
+    def check(self, stage: Stage) -> None:
+        """Nothing, when there is a pool to label and a student to teach.
+
+        Raises:
+            ConfigError: There is no unlabeled row.
+        """
+        if not len(stage.data.unlabeled):
+            raise ConfigError(
+                f"recipe {self.name} labels unlabeled images and there are none; give some, or take the recipe plain"
+            )
+        self.student(stage)  # a name that is none is found out before hours went into the teacher
+
     def train(
         self,
         stage: Stage,
@@ -103,10 +115,7 @@ class Rounds(Recipe):
         Raises:
             ConfigError: There is no unlabeled row.
         """
-        if not len(stage.data.unlabeled):
-            raise ConfigError(
-                f"recipe {self.name} labels unlabeled images and there are none; give some, or take the recipe plain"
-            )
+        self.check(stage)
         if folder is None:
             return _Run(self, stage, None, observe, execution).train()
         run_folder = RunFolder(folder)

@@ -91,30 +91,14 @@ class Transfer(Recipe):
         after = f", then {100 * self.finetune:.0f} % of it {method} on all layers" if self.finetune else ""
         return f"{self.name} ({head}{after})"
 
-    def train(
-        self,
-        stage: Stage,
-        folder: Path | None = None,
-        *,
-        observe: Sequence[Observer] = (),
-        execution: Execution | None = None,
-    ) -> Trained:
-        """The network with its new head, fine-tuned where that is asked for.
+    def check(self, stage: Stage) -> None:
+        """Nothing, when the head asked for can be found and put in place.
 
         Raises:
             ConfigError: The head learns from unlabeled rows and there are none, a single class is labeled, or the head
                 would not fit into a module of the user's own.
-            UserError: The network has no head, or the budget is too short for the features.
+            UserError: The network has no head.
         """
-        self._check(stage)
-        if folder is None:
-            return _Run(self, stage, None, observe, execution).train()
-        run_folder = RunFolder(folder)
-        with run_folder.claim():
-            run_folder.recognize({"recipe": repr(sorted(to_table(self).items())), **stage.identity()})
-            return _Run(self, stage, folder, observe, execution).train()
-
-    def _check(self, stage: Stage) -> None:
         find_head(stage.network)
         if self.head == "label_propagation" and not len(stage.data.unlabeled):
             raise ConfigError(
@@ -128,6 +112,27 @@ class Transfer(Recipe):
                 "recipe.head=method puts a new head on the network, and your own module could not be trained in place; "
                 "give the network by name, or take another head"
             )
+
+    def train(
+        self,
+        stage: Stage,
+        folder: Path | None = None,
+        *,
+        observe: Sequence[Observer] = (),
+        execution: Execution | None = None,
+    ) -> Trained:
+        """The network with its new head, fine-tuned where that is asked for.
+
+        Raises:
+            UserError: As `check`; or the budget is too short for the features.
+        """
+        self.check(stage)
+        if folder is None:
+            return _Run(self, stage, None, observe, execution).train()
+        run_folder = RunFolder(folder)
+        with run_folder.claim():
+            run_folder.recognize({"recipe": repr(sorted(to_table(self).items())), **stage.identity()})
+            return _Run(self, stage, folder, observe, execution).train()
 
 
 @dataclass(frozen=True, eq=False)
