@@ -105,7 +105,22 @@ def test_label__bad_input(understudy: Run, finished: Path, pile: Path, own_pile:
         "no label reaches a confidence of 1, the highest"
         in understudy("label", finished, own_pile, "--threshold", "1").error()
     )
+    Path("folder.csv").mkdir()
+    assert "folder.csv is a folder, and labels go to a file" in (
+        understudy("label", finished, own_pile, "--out", "folder.csv").error()
+    )
+    assert "--threshold is 1.5; give the least confidence of a label, from 0 to 1" in (
+        understudy("label", finished, own_pile, "--threshold", "1.5").error()
+    )
+    assert "--per-class is -1; give the most" in understudy("label", finished, own_pile, "--per-class", "-1").error()
     assert not Path("labels.csv").exists()
+
+
+def test_label__a_file_that_is_no_image(understudy: Run, finished: Path, own_pile: Path) -> None:
+    (own_pile / "junk.png").write_text("junk")
+    output = understudy("label", finished, own_pile, "--threshold", "0")
+    assert output.code == 0
+    assert "1 file could not be used: junk.png (" in output.out
 
 
 def test_as_dataset__labeled_training_rows_alone(photos: Path, pile: Path, test_photos: Path) -> None:

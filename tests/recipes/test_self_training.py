@@ -24,7 +24,7 @@ from understudy.engine.fit import Trained
 from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.stage import Stage
 from understudy.recipes import pool_labels, rounds, teacher_gate
-from understudy.recipes.pool_labels import PoolLabels, predict_pool, times_kept, with_pseudo_labels
+from understudy.recipes.pool_labels import PoolLabels, below_text, predict_pool, times_kept, with_pseudo_labels
 from understudy.recipes.self_training import SelfTraining
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +72,14 @@ def test_times_kept__duplicates_fill_the_quota() -> None:
     times = times_kept(*uneven, EVEN, balance="duplicate")
     assert times[-3:].tolist() == [2, 3, 5]
     assert times[:11].sum() == 5
+
+
+@pytest.mark.parametrize(
+    ("confidence", "threshold", "text"),
+    [(0.5, 0.9, "0.500"), (0.99987, 1.0, "0.9999"), (0.89996, 0.9, "0.89996"), (0.99999994, 1.0, "0.9999999")],
+)
+def test_below_text__reads_as_below(confidence: float, threshold: float, text: str) -> None:
+    assert below_text(confidence, threshold) == text
 
 
 def test_changed_since__no_label_is_a_label() -> None:

@@ -25,12 +25,11 @@ def label(
     ] = Path("labels.csv"),
     threshold: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Least confidence of a label that is kept.", rich_help_panel="Method"),
+        typer.Option(help="Least confidence of a label that is kept, from 0 to 1.", rich_help_panel="Method"),
     ] = 0.9,
     per_class: Annotated[
         int,
         typer.Option(
-            min=0,
             metavar="N",
             help="Keep at most so many images of each class, the most confident; 0 keeps all.",
             rich_help_panel="Method",
@@ -54,10 +53,11 @@ def label(
     from understudy.cli.console import open_console, say
     from understudy.cli.progress import watching
     from understudy.cli.tables import new_table
-    from understudy.serving.labels import check_name, choose_labels, files_of
+    from understudy.serving.labels import check_choice, check_name, choose_labels, files_of
     from understudy.serving.predictor import Predictor
 
     check_name(out)
+    check_choice(threshold, per_class)
     files_of(images, ())
     console = open_console()
     predictor = Predictor.load(run)
@@ -79,7 +79,9 @@ def label(
     console.print(table)
     if found.quarantine:
         say(console)
-        say(console, f"{len(found.quarantine):,} files could not be used, such as {found.quarantine[0][0]}.")
+        count, (name, reason) = len(found.quarantine), found.quarantine[0]
+        skipped = f"{count:,} files could not be used, such as" if count > 1 else "1 file could not be used:"
+        say(console, f"{skipped} {name} ({reason}).")
     say(console)
     say(console, "Next:")
     say(console, f"  understudy train {out}")

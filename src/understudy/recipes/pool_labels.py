@@ -84,6 +84,12 @@ class PoolLabels:
             return cls(**columns)
 
 
+def below_text(confidence: float, threshold: float) -> str:
+    """A confidence below a threshold in so many digits, three at least, that it reads as below it."""
+    digits = next((digits for digits in range(3, 9) if round(confidence, digits) < threshold), 9)
+    return f"{confidence:.{digits}f}"
+
+
 def predict_pool(
     network: nn.Module,
     data: TrainingData,

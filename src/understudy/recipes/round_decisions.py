@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from understudy.engine.fit import Trained
 from understudy.evaluation.paired import mcnemar
-from understudy.recipes.pool_labels import PoolLabels
+from understudy.recipes.pool_labels import PoolLabels, below_text
 
 _LEAST_ROUNDS = 2
 _SURE_OF_HARM = 0.05
@@ -44,9 +44,9 @@ def why_unusable(labels: PoolLabels, teacher: Classifier, classes: Sequence[str]
     if len(named := np.unique(labels.label)) == 1:
         return f"{who} takes all {count:,} unlabeled images for {classes[named[0]]!r}, which teaches nothing"
     if not labels.kept.any():
-        most = float(labels.confidence.max())
+        most = below_text(float(labels.confidence.max()), threshold)
         return (
-            f"{who} is confident of none of the {count:,} unlabeled images: the highest confidence is {most:.3f} "
+            f"{who} is confident of none of the {count:,} unlabeled images: the highest confidence is {most} "
             f"and recipe.threshold is {threshold:g}; lower it"
         )
     return ""

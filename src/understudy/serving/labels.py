@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from understudy.core.errors import UserError
 from understudy.engine.rundir import explained
+from understudy.recipes.pool_labels import below_text
 
 COLUMNS = ("path", "label", "confidence", "weight", "split")
 
@@ -73,13 +74,27 @@ class AutomaticLabels:
 
 
 def check_name(path: Path) -> None:
-    """Refuse a file name of another kind.
+    """Refuse a file name of another kind, and one that a folder has.
 
     Raises:
-        UserError: It ends in neither .csv nor .parquet.
+        UserError: It ends in neither .csv nor .parquet, or is a folder's.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"labels go to a .csv or .parquet file, not {path.name!r}; name one of these")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and labels go to a file; give another name")
+
+
+def check_choice(threshold: float, per_class: int) -> None:
+    """Refuse what chooses nothing.
+
+    Raises:
+        UserError: The threshold is no probability, or the number of images is negative.
+    """
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold is {threshold:g}; give the least confidence of a label, from 0 to 1")
+    if per_class < 0:
+        raise UserError(f"--per-class is {per_class}; give the most images of a class, or 0 for all")
 
 
 def files_of(source: str | Path, names: Sequence[str]) -> list[str]:
@@ -118,7 +133,8 @@ def choose_labels(
     kept = confidence >= threshold
     if not kept.any():
         raise UserError(
-            f"no label reaches a confidence of {threshold:g}, the highest is {confidence.max():.3f}; "
+            f"no label reaches a confidence of {threshold:g}, the highest is "
+            f"{below_text(float(confidence.max()), threshold)}; "
             "lower --threshold, or train for longer"
         )
     if per_class:
