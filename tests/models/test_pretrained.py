@@ -91,7 +91,9 @@ def test_build__weights_of_another_shape_are_named(tmp_path: Path) -> None:
 
 def test_build__weights_of_another_shape_are_named_for_timm(tmp_path: Path) -> None:
     file = written(timm.create_model("resnet14t"), tmp_path / "weights.pth")
-    with pytest.raises(UserError, match=r"does not fit timm:resnet10t: Error\(s\) in loading state_dict .{,120} \.\.\.; give"):
+    with pytest.raises(
+        UserError, match=r"does not fit timm:resnet10t: Error\(s\) in loading state_dict .{,120} \.\.\.; give"
+    ):
         build("timm:resnet10t", shape=(3, 32, 32), num_classes=10, weights_file=file)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +57,11 @@ def build_timm(
         settings["num_classes"] = _classes_in_file(weights_file, config)
         settings["pretrained_cfg_overlay"] = {"file": str(weights_file), "num_classes": settings["num_classes"]}
     try:
-        try:
-            network = timm.create_model(name, img_size=tuple(shape[1:]), **settings)
-        except TypeError:  # a convolutional network, which takes any size and has no such argument
-            network = timm.create_model(name, **settings)
+        with _errors_alone("huggingface_hub"):
+            try:
+                network = timm.create_model(name, img_size=tuple(shape[1:]), **settings)
+            except TypeError:  # a convolutional network, which takes any size and has no such argument
+                network = timm.create_model(name, **settings)
         if loads:
             network.reset_classifier(num_classes)
     except Exception as error:
@@ -142,6 +145,18 @@ def _normalize(channels: int, fixed: bool, mean: tuple[float, ...], std: tuple[f
     if channels != len(mean):
         mean, std = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
     return Normalize(channels, mean, std)
+
+
+@contextlib.contextmanager
+def _errors_alone(library: str) -> Iterator[None]:
+    """While it lasts, a library logs errors and no warnings, such as a line for each of ten attempts at a download."""
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _import(library: str) -> Any:
