@@ -81,7 +81,7 @@ def test_read_manifest__repeated_rows_count_once(tmp_path: Path) -> None:
 def test_read_manifest__unused_columns_and_hidden_labels(tmp_path: Path) -> None:
     table = read_manifest(manifest(tmp_path, "path,label,split,camera\n1.png,a,unlabeled,x\n2.png,b,,y\n"))
     assert table.labels.tolist() == [-1, 1]
-    assert table.notes[0] == "columns camera of list.csv are not used"
+    assert table.notes[0] == "column camera of list.csv is not used"
     assert table.notes[1].startswith("1 rows of list.csv have a label and the split 'unlabeled'")
 
 

@@ -40,7 +40,9 @@ def read_manifest(path: Path) -> Table:
     names = _names(columns["path"], path)
     labels, values = _labels(columns.get("label"), len(names), path)
     parts, hidden = _parts(columns.get("split"), len(names), path)
-    notes = [f"columns {', '.join(ignored)} of {path.name} are not used"] if ignored else []
+    one = len(ignored) == 1
+    what = f"{'column' if one else 'columns'} {', '.join(ignored)} of {path.name} {'is' if one else 'are'} not used"
+    notes = [what] if ignored else []
     if dropped := int((labels[hidden] >= 0).sum()):
         labels = np.where(hidden, UNLABELED, labels)
         notes.append(f"{dropped} rows of {path.name} have a label and the split 'unlabeled'; their labels are not used")
