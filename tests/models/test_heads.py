@@ -56,14 +56,16 @@ def test_logits_and_features__leaves_no_hook_when_the_forward_fails() -> None:
 
 
 def test_find_head__asks_for_features_when_there_is_no_linear_layer() -> None:
-    with pytest.raises(UserError, match=r"Sequential has no nn.Linear .* give features=, a function"):
+    with pytest.raises(UserError, match=r"Sequential has no nn.Linear .* let its logits come from an nn.Linear on one"):
         find_head(nn.Sequential(nn.Conv2d(3, 4, 3)))
 
 
 def test_logits_and_features__asks_for_features_when_the_head_is_not_called() -> None:
     network = Custom()
     network.unused = nn.Linear(3, 3)
-    with pytest.raises(UserError, match=r"'unused', is not called for a batch of 2, .* give features="):
+    with pytest.raises(
+        UserError, match=r"'unused', is not called for a batch of 2, .* defined after all other"
+    ):
         logits_and_features(network, torch.rand(2, 3, 8, 8))
 
 

@@ -12,7 +12,7 @@ from understudy.core.errors import UserError, nearest
 
 MLP_HEAD = "+mlp"
 """What follows a network's name when a perceptron of two layers stands in place of its head."""
-ASK_FOR_FEATURES = "give features=, a function from a batch to its feature vectors"
+_WANTED = "let its logits come from an nn.Linear on one vector per row, defined after all other linear layers"
 
 
 def find_head(network: nn.Module) -> tuple[str, nn.Linear]:
@@ -23,9 +23,7 @@ def find_head(network: nn.Module) -> tuple[str, nn.Linear]:
     """
     found = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not found:
-        raise UserError(
-            f"{type(network).__name__} has no nn.Linear whose input could be its features; {ASK_FOR_FEATURES}"
-        )
+        raise UserError(f"{type(network).__name__} has no nn.Linear whose input could be its features; {_WANTED}")
     return found[-1]
 
 
@@ -66,7 +64,7 @@ def logits_and_features(
         what = f"gets {tuple(seen[-1].shape)}" if seen else "is not called"
         raise UserError(
             f"the last linear layer of {type(network).__name__}, {name!r}, {what} for a batch of {len(x)}, "
-            f"so its input is not one feature vector per row; {ASK_FOR_FEATURES}"
+            f"so its input is not one feature vector per row; {_WANTED}"
         )
     return logits, seen[-1]
 

@@ -17,7 +17,7 @@ from torch import nn
 from understudy.augment import DOMAINS
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import Knob, to_table
-from understudy.core.errors import ConfigError
+from understudy.core.errors import ConfigError, UserError
 from understudy.core.seeding import generator, seed_torch
 from understudy.core.types import PseudoLabels, Step
 from understudy.data.training import TrainingData
@@ -99,7 +99,12 @@ class Transfer(Recipe):
                 would not fit into a module of the user's own.
             UserError: The network has no head.
         """
-        find_head(stage.network)
+        name, head = find_head(stage.network)
+        if head.out_features != (num_classes := len(stage.data.classes)):
+            raise UserError(
+                f"the last linear layer of {type(stage.network).__name__}, {name!r}, gives {head.out_features} numbers "
+                f"and there are {num_classes} classes, so it is not the head; define the head after all other layers"
+            )
         if self.head == "label_propagation" and not len(stage.data.unlabeled):
             raise ConfigError(
                 "recipe.head=label_propagation labels unlabeled images and there are none; "
