@@ -15,6 +15,7 @@ from sklearn.neighbors import kneighbors_graph
 from sklearn.semi_supervised import LabelSpreading
 from torch import nn
 
+import understudy
 from tests.contract.tiny import same_execution, tiny, unchecked_shapes
 from tests.contract.tiny import stage as tiny_stage
 from understudy.core.budget import Budget
@@ -342,6 +343,26 @@ def test_transfer__no_head() -> None:
         Transfer().train(dataclasses.replace(stage, network=network))
 
 
+class HeadFirst(nn.Module):
+    """A network that defines its head before another linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body = nn.Linear(8, 3), nn.Linear(64, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x.flatten(1)))  # type: ignore[no-any-return]
+
+
+def test_transfer__head_that_is_not_defined_last() -> None:
+    with pytest.raises(UserError) as caught:
+        Transfer().train(dataclasses.replace(small(), network=HeadFirst()))
+    assert str(caught.value) == (
+        "the last linear layer of HeadFirst, 'body', gives 8 numbers and there are 3 classes, so it is not the head; "
+        "define the head after all other layers"
+    )
+
+
 def test_transfer__no_pool_single_class_own_module() -> None:
     stage = small()
     nobody = dataclasses.replace(stage.data, unlabeled=np.zeros(0, np.int64))
@@ -367,3 +388,17 @@ def test_transfer__a_folder_of_other_knobs(tmp_path: Path) -> None:
     train(Transfer(), small(), tmp_path)
     with pytest.raises(UserError, match="holds a run that differs in recipe"):
         train(Transfer(head="prototypes"), small(), tmp_path)
+
+
+@pytest.mark.parametrize("method", ["softmatch", "supervised"])
+def test_train__a_recipe_without_a_pool_is_said_to_be_left_out(method: str) -> None:
+    said: list[str] = []
+    data = tiny(labeled=45)
+    result = understudy.train(
+        (data.data.rows[:45].numpy(), data.truth[:45]), network="cnn", budget="4steps", batch_size=6, device="cpu",
+        method=method, recipe="transfer", watch=mock.Mock(message=said.append),
+    )  # fmt: skip
+    assert list(result.runs) == ["supervised"]
+    assert (
+        "There are no unlabeled images, so the supervised model alone is trained, without the recipe transfer." in said
+    )

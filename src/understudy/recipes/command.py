@@ -199,8 +199,10 @@ class Command:
         """The method and the name of its run, which is the baseline's where nothing is to be compared with it."""
         job, method = self.job, self.job.method
         if not len(splits.unlabeled):
+            without = "" if isinstance(job.recipe, Plain) else f", without the recipe {job.recipe.name}"
+            if without or not isinstance(method, Supervised):
+                self.say(f"There are no unlabeled images, so the supervised model alone is trained{without}.")
             if not isinstance(method, Supervised):
-                self.say("There are no unlabeled images, so the supervised model alone is trained.")
                 method = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
             return method, BASELINE
         return method, method.name if isinstance(job.recipe, Plain) else job.recipe.name
