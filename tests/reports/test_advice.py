@@ -1,0 +1,91 @@
+"""A report begins with the answer in words that anyone understands, and with what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.reports.whole import run_record
+from understudy.reports.advice import advice, headline
+
+RESULT = run_record().result
+
+
+def told(**changes: Any) -> list[str]:
+    """What the advice is, with keys of the result in place of the made ones."""
+    return [f"{one.what}: {one.why}" for one in advice({**RESULT, **changes})]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "tone", "answer"),
+    [
+        ("helped", "good", "Yes: the unlabeled images helped"),
+        ("hurt", "bad", "No: the unlabeled images made it worse"),
+        ("not proven", "open", "No difference is proven"),
+    ],
+)
+def test_headline__says_whether_unlabeled_images_helped(outcome: str, tone: str, answer: str) -> None:
+    verdict = {**RESULT["verdict"], "outcome": outcome, "delivered": "method" if outcome == "helped" else "supervised"}
+    found = headline({**RESULT, "verdict": verdict})
+    assert (found.tone, found.answer) == (tone, answer)
+    assert f"Of {RESULT['data']['num_judge']:,} held-out images, the labels alone get " in found.detail
+    used = "with the unlabeled images" if outcome == "helped" else "on the labels alone"
+    assert f"Use the model trained {used}" in found.detail
+
+
+def test_headline__nothing_held_out() -> None:
+    verdict = {**RESULT["verdict"], "outcome": "unproven", "comparison": None}
+    data = {**RESULT["data"], "num_judge": 0, "num_labeled": 12}
+    nothing = {"metrics": {}, "calibration": {}, "robustness": {}, "mistakes": [], "label_errors": []}
+    changes = {"verdict": verdict, "data": data, **nothing}
+    assert headline({**RESULT, **changes}).answer == "Nobody can say yet whether the unlabeled images helped"
+    assert told(**changes)[0].startswith("Label 38 more images, or give some with --test: ")
+
+
+def test_headline__labels_alone() -> None:
+    found = headline({**RESULT, "verdict": None, "delivered": "supervised"})
+    assert found.tone == "open"
+    assert "there is nothing to compare" in found.detail
+
+
+def test_advice__doubted_labels_come_with_their_file() -> None:
+    assert any(one.startswith("Check the 3 doubted labels: ") and "label_errors.csv" in one for one in told())
+    one = told(label_errors=RESULT["label_errors"][:1])
+    assert any(line.startswith("Check the doubted label: ") for line in one)
+    assert not any("doubted" in line for line in told(label_errors=[]))
+
+
+def test_advice__names_the_class_that_is_missed_most() -> None:
+    """A class of few images is left alone, for its share says little."""
+    metrics = {**RESULT["metrics"]["fixmatch"], "balanced_accuracy": 0.9}
+    classes = [{"name": name, "support": 50, "recall": 0.95} for name in ("cat", "dog", "bird")]
+    classes[1] |= {"recall": 0.4}
+    classes[2] |= {"recall": 0.0, "support": 9}
+    metrics |= {"per_class": classes, "confusion": [[50, 0, 0], [28, 20, 2], [9, 0, 0]]}
+    found = told(metrics={"fixmatch": metrics})
+    expected = "Label more images of 'dog': Only 40.0 % of its 50 held-out images are recognized; the others are taken"
+    assert any(line.startswith(expected) and line.endswith("most often for 'cat'.") for line in found)
+
+
+@pytest.mark.parametrize(("right", "which"), [(0.7, "it promises more than it keeps"), (0.99, "it knows more than it")])
+def test_advice__confidence_that_misleads(right: float, which: str) -> None:
+    bins = [{"low": 0.8, "high": 0.9, "n": 100, "confidence": 0.85, "accuracy": right}]
+    found = {"n": 100, "ece": abs(right - 0.85), "bins": bins}
+    assert any(which in line for line in told(calibration={"fixmatch": found}))
+    sound = {**found, "ece": 0.02}
+    assert not any("face value" in line for line in told(calibration={"fixmatch": sound}))
+
+
+def test_advice__accuracy_that_was_still_rising() -> None:
+    def run(last: float) -> dict[str, Any]:
+        accuracies = zip((0.25, 0.5, 0.75, 1.0), (0.5, 0.6, 0.65, last), strict=True)
+        return {"fixmatch": {"history": [{"progress": at, "validation_accuracy": share} for at, share in accuracies]}}
+
+    assert any(line.startswith("Train longer: ") and "65.0 % three quarters" in line for line in told(runs=run(0.7)))
+    assert not any(line.startswith("Train longer") for line in told(runs=run(0.655)))
+
+
+def test_advice__says_what_a_gain_must_be_to_show() -> None:
+    verdict = {**RESULT["verdict"], "outcome": "not proven", "smallest_gain": 0.03}
+    assert "only a gain of about 3.0 points would be likely to show" in told(verdict=verdict)[0]
