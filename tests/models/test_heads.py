@@ -63,9 +63,7 @@ def test_find_head__asks_for_features_when_there_is_no_linear_layer() -> None:
 def test_logits_and_features__asks_for_features_when_the_head_is_not_called() -> None:
     network = Custom()
     network.unused = nn.Linear(3, 3)
-    with pytest.raises(
-        UserError, match=r"'unused', is not called for a batch of 2, .* defined after all other"
-    ):
+    with pytest.raises(UserError, match=r"'unused', is not called for a batch of 2, .* defined after all other"):
         logits_and_features(network, torch.rand(2, 3, 8, 8))
 
 

@@ -89,7 +89,8 @@ def test_ensemble__given_weights_are_kept_but_for_the_head() -> None:
     assert "began at the weights given" in trained.rounds[2]["note"]
 
 
-def test_ensemble__student_learns_the_average(tmp_path: Path) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_ensemble__student_learns_the_average(tmp_path: Path, temperature: float) -> None:
     stage = small()
     asked: list[np.ndarray] = []
     real = module.predict
@@ -101,10 +102,10 @@ def test_ensemble__student_learns_the_average(tmp_path: Path) -> None:
         return found
 
     with mock.patch.object(module, "predict", remembered):
-        train(TWO, stage, tmp_path)
+        train(dataclasses.replace(TWO, temperature=temperature), stage, tmp_path)
     labels = PoolLabels.load(tmp_path / "pseudo_labels.npz")
     assert len(asked) == 2
-    assert labels.probabilities == pytest.approx(np.mean(asked, 0), abs=1e-3)
+    assert labels.probabilities == pytest.approx(softened(np.mean(asked, 0), temperature), abs=1e-3)
     assert (labels.label == np.mean(asked, 0).argmax(1)).all()
     assert (labels.weight == 1).all()
 

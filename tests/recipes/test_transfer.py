@@ -21,14 +21,15 @@ from tests.contract.tiny import stage as tiny_stage
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, UserError
 from understudy.core.seeding import seed_torch
-from understudy.engine.fit import Trained
+from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import PseudoLabelQuality, Report
+from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.supervised import Supervised
 from understudy.models import build, find_head, logits_and_features
 from understudy.models.weights import load_weights
-from understudy.recipes import features, propagation
+from understudy.recipes import features, propagation, transfer
 from understudy.recipes.initial_weights import is_fresh
 from understudy.recipes.linear_heads import STRENGTHS, logistic_head, prototype_head
 from understudy.recipes.propagation import nearest_neighbors, neighbor_graph, propagate, propagated_head
@@ -302,6 +303,20 @@ def test_transfer__finetune_moves_all_layers_and_keeps_the_better() -> None:
     assert unjudged.rounds[1]["returned"]
     before = small().network.state_dict()
     assert not torch.equal(unjudged.model.state_dict()["features.0.weight"], before["features.0.weight"])
+
+
+def test_transfer__what_the_parts_are_told() -> None:
+    stage, seen = small(optimizer=SGD(lr=0.01, layer_decay=0.8)), list[Stage]()
+
+    def remembered(part: Stage, *arguments: Any, **options: Any) -> Trained:
+        seen.append(part)
+        return fit(part, *arguments, **options)
+
+    with mock.patch.object(transfer, "fit", remembered):
+        train(Transfer(head="method", noise=0.6, finetune=0.5, layer_decay=0.5), stage)
+    head, tuned = seen
+    assert (head.data.domain.strong_noise, head.data.domain.weak_noise) == (0.6, pytest.approx(0.15))
+    assert tuned.settings.optimizer == SGD(lr=0.01, layer_decay=0.5 * 0.8)
 
 
 def test_transfer__first_layers_move_least() -> None:
