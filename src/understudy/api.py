@@ -114,6 +114,7 @@ def train(
     network: str | nn.Module = "auto",
     folder: str | Path | None = None,
     cache: str | Path | None = None,
+    tensorboard: str | Path | None = None,
     watch: Watcher | None = None,
     config: Mapping[str, Any] | None = None,
     repeats: int | None = None,
@@ -130,6 +131,7 @@ def train(
         network: A name, or your own module, which is trained in place.
         folder: A new or interrupted run folder; without one nothing is written but decoded images.
         cache: Folder of decoded images, shared between runs.
+        tensorboard: Folder for a log of every evaluation, as TensorBoard reads it.
         config: A table of options, as read from a TOML file; what is given beside it overrules it.
         repeats: Train with so many seeds, from `seed` on, each with its part of the budget, and sum them up.
         folds: Let every labeled image judge once, by models trained on the other folds; then train on all labels.
@@ -169,6 +171,7 @@ def train(
         folder=None if folder is None else Path(folder),
         watch=watch,
         begun=begun,
+        tensorboard=None if tensorboard is None else Path(tensorboard),
     )
     command.claim(repeats=str(repetition))
     command.announce()

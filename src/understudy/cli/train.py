@@ -167,6 +167,10 @@ def train(
             metavar="RUN", help="A new folder for the run (default: runs/NAME-DATE-TIME).", rich_help_panel=_OUTPUT
         ),
     ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also log every evaluation for TensorBoard.", rich_help_panel=_OUTPUT),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Go on with an interrupted run; needs nothing else.", rich_help_panel=_OUTPUT),
@@ -175,8 +179,8 @@ def train(
     """Train with and without the unlabeled images at equal cost, and say which classifier to use.
 
     Half of the budget goes to the labels alone, half to labels and unlabeled images together. Held-out images then
-    judge both; the better classifier is saved with all figures. Next come [bold]understudy predict[/bold] and
-    [bold]understudy evaluate[/bold].
+    judge both; the better classifier is saved with all figures and a report. Next come [bold]understudy predict[/bold]
+    and [bold]understudy evaluate[/bold].
 
     [bold]Examples:[/bold]
       understudy train photos --unlabeled pile --budget 10m
@@ -208,8 +212,10 @@ def train(
     if resume is not None:
         others = (photos, unlabeled, test, config, cache, out, *given.values(), *(assignments or ()))
         if any(value is not None for value in others):
-            raise UserError(f"--resume takes everything from {resume}; leave out all else, or train into a new folder")
-        run(Request.load(resume), resume, fresh=False)
+            raise UserError(
+                f"--resume takes everything from {resume}; leave out all but --tensorboard, or train into a new folder"
+            )
+        run(Request.load(resume), resume, fresh=False, tensorboard=tensorboard)
         return
     if photos is None:
         raise UserError("no images were given; name a folder or manifest: understudy train PHOTOS --unlabeled PILE")
@@ -223,4 +229,4 @@ def train(
     request.check()
     folder = open_folder(out, request.source)
     request.save(folder)
-    run(request, folder, fresh=True)
+    run(request, folder, fresh=True, tensorboard=tensorboard)

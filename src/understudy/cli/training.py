@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 _FILES = {
     "model.safetensors": "the delivered classifier, with model.json",
     "result.json": "every figure: verdict, metrics, costs, history",
-    "report.html": "the report, which understudy report writes",
+    "report.html": "the report: open it in a browser",
     "rounds.png": "accuracy, coverage and changed labels by round",
     "probes.png": "how good the features were during pretraining",
     "pictures": "images that the method made, step by step",
+    "figures": "the same pictures as PNG and SVG",
     "predictions.csv": "what it says of each held-out image",
     "mistakes.csv": "its most confident errors among them",
     "label_errors.csv": "images whose given label is doubted by a model that had not seen it",
@@ -35,10 +36,11 @@ _FILES = {
 _OUTCOME_STYLE = {"helped": "green", "hurt": "red"}
 
 
-def run(request: Request, folder: Path, *, fresh: bool) -> None:
+def run(request: Request, folder: Path, *, fresh: bool, tensorboard: Path | None = None) -> None:
     """Train in the folder and print the result.
 
     Args:
+        tensorboard: Folder of a log for TensorBoard.
         fresh: Whether the folder was opened for this command, which may then remove it if training never began.
 
     Raises:
@@ -59,6 +61,7 @@ def run(request: Request, folder: Path, *, fresh: bool) -> None:
                 test=request.test,
                 cache=request.cache,
                 folder=folder,
+                tensorboard=tensorboard,
                 config=request.options,
                 watch=watch,
             )
@@ -87,6 +90,7 @@ def print_result(console: Console, result: Result, request: Request) -> None:
             _print_rounds(console, name, trained)
         if any("kept" in line for line in trained.rounds):
             _print_probes(console, trained)
+    result.report(result.folder / "report.html")
     folder = shlex.quote(str(result.folder))
     say(console, f"Saved in {result.folder}:")
     for name, what in _FILES.items():
@@ -100,7 +104,6 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     images = "IMAGES" if request.source != "digits" else "digits"
     say(console)
     say(console, "Next:")
-    say(console, f"  understudy report {folder} --open")
     say(console, f"  understudy predict {folder} {images}")
     say(console, f"  understudy evaluate {folder} {images}")
 

@@ -23,7 +23,7 @@ from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
-from understudy.engine.observers import HistoryLines, Observer, PictureGrids, PseudoLabelQuality, Report
+from understudy.engine.observers import HistoryLines, Observer, PictureGrids, PseudoLabelQuality, Report, TensorBoard
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder, read_json, write_json
 from understudy.engine.stage import Stage
@@ -78,6 +78,7 @@ class Command:
         module: The user's own network, if any.
         folder: Where everything is kept; without one nothing is written.
         begun: When the time that the budget limits began.
+        tensorboard: Folder of a log for TensorBoard.
         log: The sentences said so far.
     """
 
@@ -88,6 +89,7 @@ class Command:
     folder: Path | None
     watch: Watcher
     begun: float
+    tensorboard: Path | None = None
     log: list[str] = field(default_factory=list)
 
     def claim(self, **more: str) -> None:
@@ -212,6 +214,8 @@ class Command:
         found: list[Observer] = [self.watch.step, *([quality] if quality else [])]
         if self.folder is not None:
             found += [PictureGrids(self.folder / "pictures"), HistoryLines(self.folder / "history.jsonl")]
+        if self.tensorboard is not None:
+            found.append(TensorBoard(self.tensorboard))
         return found
 
     def probabilities(self, data: TrainingData, trained: Trained, splits: Splits) -> dict[str, Probabilities]:
@@ -317,6 +321,7 @@ class Command:
         part = dataclasses.replace(
             self.within(budget, **changes),
             folder=self.subfolder(name),
+            tensorboard=self.tensorboard and self.tensorboard / name,
             log=list(self.log),
         )
         part.claim()
