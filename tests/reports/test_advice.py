@@ -50,10 +50,17 @@ def test_headline__labels_alone() -> None:
 
 
 def test_advice__doubted_labels_come_with_their_file() -> None:
-    assert any(one.startswith("Check the 3 doubted labels: ") and "label_errors.csv" in one for one in told())
-    one = told(label_errors=RESULT["label_errors"][:1])
+    sound = {"fixmatch": {**RESULT["calibration"]["fixmatch"], "ece": 0.02}}
+    found = told(calibration=sound)
+    assert any(one.startswith("Check the 3 doubted labels: ") and "label_errors.csv" in one for one in found)
+    one = told(calibration=sound, label_errors=RESULT["label_errors"][:1])
     assert any(line.startswith("Check the doubted label: ") for line in one)
-    assert not any("doubted" in line for line in told(label_errors=[]))
+    assert not any("doubted" in line for line in told(calibration=sound, label_errors=[]))
+
+
+def test_advice__a_model_that_is_sure_and_wrong_has_no_say_in_labels() -> None:
+    too_sure = {"fixmatch": {**RESULT["calibration"]["fixmatch"], "ece": 0.2}}
+    assert not any("doubted" in line for line in told(calibration=too_sure))
 
 
 def test_advice__names_the_class_that_is_missed_most() -> None:

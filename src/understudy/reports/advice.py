@@ -93,6 +93,12 @@ def _headline_of_all(result: Mapping[str, Any], repeats: Mapping[str, Any]) -> H
     return Headline(_TONES.get(repeats["outcome"], "open"), _ANSWERS[repeats["outcome"]], detail)
 
 
+def is_too_sure(result: Mapping[str, Any]) -> bool:
+    """Whether the delivered model's confidence is so far off that its doubts are mostly its own mistakes."""
+    found = result["calibration"].get(result["delivered"])
+    return found is not None and found["ece"] > _MISTRUST
+
+
 def _how_good(metrics: Mapping[str, Any] | None) -> str:
     if metrics is None:
         return "No image was held out to judge it by."
@@ -136,7 +142,7 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
 def _about_labels(result: Mapping[str, Any]) -> Iterator[Advice]:
     """Labels to look at again."""
     count = len(result["label_errors"])
-    if count:
+    if count and not is_too_sure(result):
         yield Advice(
             f"Check the {count:,} doubted labels" if count > 1 else "Check the doubted label",
             "The model, which never saw these labels, is sure of another class. They are listed below and in "

@@ -8,13 +8,14 @@ from typing import Any
 from understudy.core.budget import format_seconds
 from understudy.evaluation.verdict import percent
 from understudy.reports import run_figures as draw
-from understudy.reports.advice import Headline, advice, headline
+from understudy.reports.advice import Headline, advice, headline, is_too_sure
 from understudy.reports.page import Card, Grid, Neighbor, Page, Section, Small, Table, Tile, image, known
 from understudy.reports.record import PartialRecord, RunRecord
 from understudy.reports.repeats_page import repeats_section, repeats_tiles
 
 _MOST_LISTED = 24
 _MOST_CLASSES_LISTED = 100
+_ALMOST_CERTAIN = 0.9995
 
 
 def run_page(record: RunRecord) -> Page:
@@ -146,7 +147,7 @@ def _mistakes(record: RunRecord) -> Section:
     cards = [
         Card(
             image(record.pictures, line["picture"]),
-            f"{classes[line['true']]}, taken for {classes[line['predicted']]} ({percent(line['confidence'])} sure)",
+            f"{classes[line['true']]}, taken for {classes[line['predicted']]} ({_sure(line['confidence'])} sure)",
             line["name"],
             [Neighbor(image(record.pictures, near["picture"]), classes[near["label"]]) for near in line["neighbors"]],
         )
@@ -167,11 +168,20 @@ def _doubted(record: RunRecord) -> Section:
         "surer of another class than it is of that class in general. Some are wrong labels, some are hard images. "
         "label_errors.csv lists them for relabeling."
     )
+    if is_too_sure(record.result):
+        return Section(
+            "Doubted labels",
+            [
+                f"{_count(len(lines), which)} with a label that the model doubts, but it is often sure and wrong, as the "
+                "reliability below shows, so that most of these are its own mistakes. label_errors.csv lists them; "
+                "look there again when a model is better."
+            ],
+        )
     cards = [
         Card(
             image(record.pictures, line["picture"]),
             f"labeled {classes[line['given']]}; the model says {classes[line['suggested']]} "
-            f"({percent(line['confidence'])}, and {percent(line['given_confidence'])} for the label)",
+            f"({_sure(line['confidence'])} sure, {percent(line['given_confidence'])} for the label)",
             line["name"],
         )
         for line in lines[:_MOST_LISTED]
@@ -291,6 +301,11 @@ def _stopped(reason: str) -> str:
 
 def _range(interval: Mapping[str, float]) -> str:
     return f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f}"
+
+
+def _sure(confidence: float) -> str:
+    """A confidence, of which nobody should read that it is certain."""
+    return percent(confidence) if confidence < _ALMOST_CERTAIN else "over 99.9 %"
 
 
 def _share(value: float | None) -> str:
