@@ -96,3 +96,5 @@ def test_advice__accuracy_that_was_still_rising() -> None:
 def test_advice__says_what_a_gain_must_be_to_show() -> None:
     verdict = {**RESULT["verdict"], "outcome": "not proven", "smallest_gain": 0.03}
     assert "only a gain of about 3.0 points would be likely to show" in told(verdict=verdict)[0]
+    fine = {**verdict, "smallest_gain": 0.014}
+    assert told(verdict=fine)[0].startswith("Train longer, or try other methods: ")

@@ -15,6 +15,7 @@ _FAR_BELOW = 0.1
 _MISTRUST = 0.05
 _STILL_RISING = 0.01
 _LATE = 0.75
+_FINE = 0.02
 _ANSWERS = {
     "helped": "Yes: the unlabeled images helped",
     "hurt": "No: the unlabeled images made it worse",
@@ -126,6 +127,13 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
         )
     elif repeats["outcome"] == "not proven" and verdict["smallest_gain"]:
         images = "labeled images" if repeats["kind"] else "held-out images"
+        if verdict["smallest_gain"] < _FINE:
+            yield Advice(
+                "Train longer, or try other methods",
+                f"With {verdict['comparison']['n']:,} {images} a gain of {points(verdict['smallest_gain'])} or more would "
+                "be likely to show, so in this time there is hardly a large one; understudy compare tries several.",
+            )
+            return
         yield Advice(
             "Label more images to judge by, or train longer",
             f"With {verdict['comparison']['n']:,} {images} only a gain of about "

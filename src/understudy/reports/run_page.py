@@ -172,8 +172,8 @@ def _doubted(record: RunRecord) -> Section:
         return Section(
             "Doubted labels",
             [
-                f"{_count(len(lines), which)} with a label that the model doubts, but it is often sure and wrong, as the "
-                "reliability below shows, so that most of these are its own mistakes. label_errors.csv lists them; "
+                f"{_count(len(lines), which)} with a label that the model doubts, but it is often sure and wrong, as "
+                "the reliability below shows, so that most of these are its own mistakes. label_errors.csv lists them; "
                 "look there again when a model is better."
             ],
         )
