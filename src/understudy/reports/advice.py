@@ -130,8 +130,8 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
         if verdict["smallest_gain"] < _FINE:
             yield Advice(
                 "Train longer, or try other methods",
-                f"With {verdict['comparison']['n']:,} {images} a gain of {points(verdict['smallest_gain'])} or more would "
-                "be likely to show, so in this time there is hardly a large one; understudy compare tries several.",
+                f"With {verdict['comparison']['n']:,} {images} a gain of {points(verdict['smallest_gain'])} or more "
+                "would be likely to show, so in this time there is hardly a large one; see understudy compare.",
             )
             return
         yield Advice(
