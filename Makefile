@@ -1,5 +1,6 @@
 # Every target sets up what it needs in .venv, and does so again only when pyproject.toml changes.
-# PYTHON names the interpreter the environment is made with, WORKERS the test processes.
+# PYTHON names the interpreter the environment is made with, WORKERS the test processes; BROWSER=1 has make test install
+# Debian's chromium if it is not there, for the test that looks at a report in a browser.
 PYTHON ?= python3
 WORKERS ?= 2
 
@@ -8,7 +9,7 @@ CORE := .venv/.core-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench clean
+.PHONY: help demo test browser check format docs bench clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,8 +17,11 @@ help: ## This list
 demo: $(CORE) ## Train on embedded images and print a verdict, in under a minute
 	@$(BIN)/understudy demo
 
-test: check ## Lint, types and the whole test suite but the slow runs
+test: check $(if $(BROWSER),browser) ## Lint, types and the whole test suite but the slow runs
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+
+browser:
+	command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q chromium; }
 
 check: $(DEV) ## Lint and types
 	$(BIN)/ruff check .
