@@ -91,8 +91,21 @@ def test_page_of__several_runs_on_the_same_judges() -> None:
     first, second = run_record(name="one"), run_record(name="two", seed=1)
     second.held_out["labels"][:] = first.held_out["labels"]  # type: ignore[index]
     words = "".join(elements(first, second).words)
-    assert "Proven better than one: " in words
+    assert "None is proven better than one" in words
     assert "The best of several looks better" in words
+
+
+@pytest.mark.parametrize(
+    ("order", "words"), [((0, 1), "Proven better than one: two"), ((1, 0), "None is proven better than two")]
+)
+def test_page_of__several_runs_of_which_one_is_proven_better(order: tuple[int, int], words: str) -> None:
+    runs = [run_record(name="one", n=200), run_record(name="two", n=200, seed=1)]
+    labels = runs[0].held_out["labels"]
+    runs[1].held_out["labels"][:] = labels
+    runs[1].held_out["fixmatch"][:] = np.eye(10)[labels]
+    page = page_of([runs[place] for place in order])
+    assert page.headline.answer == words
+    assert ("Proven worse than two: one. " in page.headline.detail) == (order == (1, 0))
 
 
 def test_page_of__runs_judged_by_other_images_are_refused() -> None:

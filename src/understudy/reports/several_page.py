@@ -44,13 +44,22 @@ def several_page(records: Sequence[RunRecord]) -> Page:
     adjusted = holm([other.p_value for other in others])
     best = max(records, key=lambda record: record.result["metrics"][record.result["delivered"]]["accuracy"])
     sure = [
-        name for name, other, p in zip(names[1:], others, adjusted, strict=True) if p < _LEVEL and other.difference > 0
+        record.name
+        for record, other, p in zip(records[1:], others, adjusted, strict=True)
+        if p < _LEVEL and other.difference > 0
     ]
-    answer = f"Proven better than {first.name}: {len(sure)} of {len(others)}"
+    worse = [
+        record.name
+        for record, other, p in zip(records[1:], others, adjusted, strict=True)
+        if p < _LEVEL and other.difference < 0
+    ]
+    answer = (
+        f"Proven better than {first.name}: {', '.join(sure)}" if sure else f"None is proven better than {first.name}"
+    )
     detail = (
         f"Of {first.result['data']['num_judge']:,} images that judged all of them, {best.name} gets most right. "
-        + (f"Better than {first.name}, corrected for looking at {len(others)}: {', '.join(sure)}." if sure else "")
-        + " The best of several looks better on the images that picked it than it will on new ones."
+        + (f"Proven worse than {first.name}: {', '.join(worse)}. " if worse else "")
+        + "The best of several looks better on the images that picked it than it will on new ones."
     )
     rows = []
     for number, (record, name) in enumerate(zip(records, names, strict=True)):
@@ -68,7 +77,10 @@ def several_page(records: Sequence[RunRecord]) -> Page:
     table = Table(columns, rows, numeric=range(1, 7))
     results = [{**record.result, "name": record.name} for record in records]
     tried = [
-        (record.result["training"], record.result["metrics"][record.result["delivered"]]["accuracy"])
+        (
+            {"labels": record.result["data"]["num_labeled"], **record.result["training"]},
+            record.result["metrics"][record.result["delivered"]]["accuracy"],
+        )
         for record in records
     ]
     return Page(
@@ -77,7 +89,7 @@ def several_page(records: Sequence[RunRecord]) -> Page:
         headline=Headline("good" if sure else "open", answer, detail),
         sections=(
             Section("Side by side", (), known([draw.several_runs(results)]), [table]),
-            Section("Settings tried", (), known([ingredients.parallel_coordinates(tried)])),
+            Section("Settings tried", (), known([ingredients.parallel_coordinates(tried)] if len(tried) > 2 else [])),
             *(
                 Section(f"{record.name}: which classes are confused", (), known([run_figures.confusion(record.result)]))
                 for record in records[:2]
