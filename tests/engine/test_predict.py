@@ -59,7 +59,8 @@ def test_pseudo_label_quality__counts_what_is_known_and_used() -> None:
     observer(report([0, 1, 1, 1], [1.0, 0.0, 1.0, 1.0], evaluated=False))
     assert observer.rounds == []
     observer(report([0, 0, 2, 0], [1.0, 1.0, 0.5, 0.0], evaluated=True))
-    assert observer.rounds == [{"progress": 0.5, "coverage": 6 / 8, "pseudo_label_accuracy": 3 / 5}]
+    line = {"progress": 0.5, "coverage": 6 / 8, "pseudo_label_accuracy": 3 / 5}
+    assert observer.rounds == [line | {"counts": [3, 1, 1], "right": [2, 0, 1]}]  # by class, of rows of known class
     observer(report([0, 0, 0, 0], [0.0, 0.0, 0.0, 1.0], evaluated=True))
     assert observer.rounds[1]["coverage"] == 1 / 4
     assert np.isnan(observer.rounds[1]["pseudo_label_accuracy"])
