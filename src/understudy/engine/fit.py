@@ -97,13 +97,14 @@ def fit(
         if leader:
             run_folder.recognize(stage.identity())
         if (folder / "finished.json").exists():
-            return _load_finished(stage, folder, device)
-        trained = _Run(stage, run_folder, device, observe, checkpoint_s, execution).train(stop_requested)
-        if leader:
-            _save_finished(trained, run_folder)
-        if stop_requested():
-            raise Interrupted(f"stopped after the last step; everything is saved in {folder}")
-        return trained
+            trained = _load_finished(stage, folder, device)
+        else:
+            trained = _Run(stage, run_folder, device, observe, checkpoint_s, execution).train(stop_requested)
+            if leader:
+                _save_finished(trained, run_folder)
+    if stop_requested():  # asked once nothing is deferred any longer, so that no request is lost
+        raise Interrupted(f"stopped after the last step; everything is saved in {folder}")
+    return trained
 
 
 class _Run:
