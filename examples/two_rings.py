@@ -2,11 +2,12 @@
 
     python examples/two_rings.py --out two_rings.png
 
-The labels are the first seven points drawn, wherever they fall. The GAN and the Pi-model take as many unlabeled points a
-step as the others (`mu=7`), and the Pi-model's consistency weighs 30 instead of 10: seven labels are fitted at once, and
-only a strong pull towards equal predictions for near points moves the boundary on from there. Two settings of training
-differ from the defaults, and neither was compared by itself: no supervised first phase (`warmup=0`), so that seven
-labels alone settle nothing, and a rate of 0.003, so that so few steps go further. All this was found on other draws.
+The labels are the first seven points drawn, wherever they fall. The GAN and the Pi-model take as many unlabeled points
+a step as the others (`mu=7`), and the Pi-model's consistency weighs 30 instead of 10: seven labels are fitted at once,
+and only a strong pull towards equal predictions for near points moves the boundary on from there. Two settings of
+training differ from the defaults, and neither was compared by itself: no supervised first phase (`warmup=0`), so that
+seven labels alone settle nothing, and a rate of 0.003, so that so few steps go further. All this was found on other
+draws.
 
 Methods that compare points with one another (`simmatch`, `comatch`) carry a label around a ring; those that believe
 their own confident predictions (`fixmatch`, `pseudo_label`) stop where labels leave a long arc open, and so does the
