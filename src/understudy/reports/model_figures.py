@@ -32,7 +32,11 @@ from understudy.reports.style import FULL, INK, METHOD, MUTED, PAPER, SMALL, new
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NO_LOSS = ("step", "progress", "cpu_s", "wall_s", "mask_ratio", "validation_accuracy", "phase")
+_NO_LOSS = (
+    *("step", "progress", "cpu_s", "wall_s", "phase", "validation_accuracy", "knn_accuracy", "linear_accuracy"),
+    *("mask_ratio", "balanced_mask_ratio", "mean_weight", "threshold", "confidence", "student_gain"),
+    *("real_as_real", "generated_as_real"),
+)
 _SURE = 0.95
 _FEW = 10
 _STRENGTHS = range(6)
