@@ -382,3 +382,14 @@ def test_figures__need_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_cost__says_whether_runs_cost_alike() -> None:
+    found = made.comparison()
+    differing = comparison_figures.cost(found)
+    assert differing is not None
+    assert differing.caption.startswith("A run costs from ")
+    alike = found | {"summaries": [one | {"cpu_s": 30.0 + place / 100} for place, one in enumerate(found["summaries"])]}
+    picture = comparison_figures.cost(alike)
+    assert picture is not None
+    assert picture.caption.startswith("All runs cost about 30 s of processor time; means over 3 seeds.")

@@ -155,6 +155,16 @@ def test_page_of__an_ablation_begins_with_the_ingredient_that_adds_most(steps: d
     assert "waterfall" in [picture.name for picture in page.pictures]
 
 
+def test_page_of__a_comparison_in_which_methods_are_proven_worse() -> None:
+    record = comparison_record(num_labels=(40,), methods=("supervised", "fixmatch", "uda"))
+    for one, difference in zip(record.found["summaries"][1:], (-0.03, -0.05), strict=True):
+        one["gain"] |= {"difference": difference, "p_holm": 0.01}
+    found = page_of([record])
+    assert found.headline.answer == "In this time the unlabeled images made it worse"
+    assert "2 of 2 comparisons prove a loss, of 3.0 to 5.0 points." in found.headline.detail
+    assert "Give each run more time, or use the labels alone" in [one.what for one in found.advice]
+
+
 def test_page_of__a_comparison_with_an_upper_bound() -> None:
     record = comparison_record(num_labels=(40,))
     record.found["upper_bound"] = {"summary": {"accuracy": 0.987}}  # type: ignore[index]

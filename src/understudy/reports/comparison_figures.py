@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 _DASHED = (0, (3, 2))
 _MOST_BANDS = 4
+_ALIKE = 1.05
 
 
 @styled
@@ -242,11 +243,13 @@ def cost(found: Plain) -> Picture | None:
     axes.set_xlabel("seconds a run" if clock == "wall_s" else "processor seconds a run")
     every = [one for rows in panels.values() for one in rows]
     cheap, dear = min(every, key=lambda one: one[clock]), max(every, key=lambda one: one[clock])
-    caption = (
-        f"A run costs from {_seconds(cheap[clock])} ({run_word(cheap['method'])}) to {_seconds(dear[clock])} "
-        f"({run_word(dear['method'])}) {'of wall time' if clock == 'wall_s' else 'of processor time'}; "
-        f"means over {_seeds_word(found)}."
-    )
+    of = "of wall time" if clock == "wall_s" else "of processor time"
+    if dear[clock] <= _ALIKE * cheap[clock]:
+        spent = f"All runs cost about {_seconds(dear[clock])} {of}"
+    else:
+        bounds = [f"{_seconds(one[clock])} ({run_word(one['method'])})" for one in (cheap, dear)]
+        spent = f"A run costs from {' to '.join(bounds)} {of}"
+    caption = f"{spent}; means over {_seeds_word(found)}."
     return Picture("cost", "Accuracy and cost", caption, figure)
 
 

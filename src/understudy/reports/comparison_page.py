@@ -65,9 +65,14 @@ def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any]
             f"{100 * largest['gain']['difference']:+.1f} points, {percent(largest['accuracy'])} on average of "
             f"{len(largest['seeds'])} seeds. {len(better)} of {tested} comparisons hold after correction for all.",
         )
-    if any(not is_gain for _, is_gain in proven):
+    if proven:
+        losses = [100 * abs(one["gain"]["difference"]) for one, _ in proven]
+        ends = f"{min(losses):.1f} to {max(losses):.1f}" if len(losses) > 1 else f"{losses[0]:.1f}"
         return Headline(
-            "bad", "Unlabeled images made it worse", "No method is proven better, and some are proven worse."
+            "bad",
+            "In this time the unlabeled images made it worse",
+            f"With {found['budget']} a run no method is proven better than the labels alone, and {len(proven)} of "
+            f"{tested} comparisons prove a loss, of {ends} points.",
         )
     why = "one seed shows no spread between label draws" if len(found["seeds"]) < 2 else "see the intervals below"
     return Headline(
@@ -128,8 +133,12 @@ def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], 
     if better:
         name = max(better, key=lambda one: one["gain"]["difference"])["method"]
         yield Advice(f"Train {name} with your whole budget", f"understudy train ... --method {name}")
-    elif len(found["seeds"]) >= 5:
-        yield Advice("Use the labels alone, or give each run more time", "At this budget nothing else is proven.")
+    else:
+        yield Advice(
+            "Give each run more time, or use the labels alone",
+            f"Nothing else is proven at {found['budget']} a run. Methods that learn from unlabeled images make fewer "
+            "steps in the same time, and catch up when the labels have nothing more to teach.",
+        )
     if len(found["num_labels"]) < 2:
         yield Advice(
             "Ask what more labels would buy",
