@@ -121,7 +121,7 @@ def summed_up(lines: list[dict[str, Any]], baseline: list[dict[str, Any]], setti
                     "p_value": over.p_value,
                 }
     found["runs"] = [
-        {name: line[name] for name in ("stopped", "rounds", "pseudo_labels", "execution", "commit") if line[name]}
+        {name: line[name] for name in ("stopped", "rounds", "pseudo_labels", "execution", "commit") if line.get(name)}
         for line in lines
     ]
     return found
