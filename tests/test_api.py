@@ -70,6 +70,15 @@ def test_train__no_folder_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not list(tmp_path.iterdir())
 
 
+def test_result__reports_without_a_folder(tmp_path: Path) -> None:
+    result = us.train(few_labels(), test=images(40, 1), **QUICK)
+    assert result.report(tmp_path / "page.html") == tmp_path / "page.html"
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert result.verdict is not None
+    assert result.verdict.sentences()[-1] in page
+    assert (tmp_path / "figures" / "page-accuracies.png").exists()
+
+
 def test_train__verdict_and_metrics() -> None:
     result = us.train(few_labels(), test=images(40, 1), **QUICK)
     assert result.verdict is not None
