@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 import sys
@@ -100,7 +101,7 @@ class Result:
             "verdict": None if self.verdict is None else self.verdict.to_json(),
             "metrics": {name: metrics.to_json() for name, metrics in self.run_metrics.items()},
             "runs": {name: _run_to_json(trained) for name, trained in self.runs.items()},
-            "pseudo_labels": [dict(line) for line in self.pseudo_labels],
+            "pseudo_labels": [_without_nan(line) for line in self.pseudo_labels],
             "notes": list(self.notes),
             **({} if self.repeats is None else {"repeats": self.repeats.to_json()}),
         }
@@ -313,6 +314,11 @@ def evaluate(
     data, averaging = predictor.as_data(collection), predictor.test_time_averaging
     found = predict(predictor.network, data, known, test_time_averaging=averaging)
     return measure(collection.labels[known], found, classes=predictor.classes)
+
+
+def _without_nan(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The line with null where a figure is not known, for JSON has no NaN."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in line.items()}
 
 
 def _run_to_json(trained: Trained) -> dict[str, Any]:

@@ -198,7 +198,10 @@ def test_write_report__errors_in_one_sentence(tmp_path: Path) -> None:
         write_report([tmp_path / "nowhere"])
     with pytest.raises(RunFolderError, match="holds neither a training run nor a comparison"):
         write_report([tmp_path])
-    (tmp_path / "identity.json").write_text("{}")
+    (tmp_path / "identity.json").write_text('{"format": 1, "kind": "comparison"}')
+    with pytest.raises(RunFolderError, match=r"has not ended; understudy compare --resume .* goes on"):
+        write_report([tmp_path])
+    (tmp_path / "identity.json").write_text('{"format": 1}')
     with pytest.raises(RunFolderError, match="has not been evaluated once yet"):
         write_report([tmp_path])
     (tmp_path / "result.json").write_text('{"format": 1, "verd')
