@@ -152,6 +152,7 @@ def test_page_of__an_ablation_begins_with_the_ingredient_that_adds_most(steps: d
     record.found["ablation"] = ladder(**steps)  # type: ignore[index]
     page = page_of([record])
     assert page.headline.answer == answer
+    assert [one.what for one in page.advice] == ["Run more seeds"]
     assert "waterfall" in [picture.name for picture in page.pictures]
 
 

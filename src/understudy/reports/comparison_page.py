@@ -129,6 +129,8 @@ def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], 
             f"With {_seeds(found)} an interval over label draws is wide or missing; the same command "
             "with --seeds 5 and this folder as --out trains only what is new.",
         )
+    if found.get("ablation"):
+        return
     better = [one for one, is_gain in proven if is_gain]
     if better:
         name = max(better, key=lambda one: one["gain"]["difference"])["method"]
