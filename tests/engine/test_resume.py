@@ -21,6 +21,8 @@ from tests.contract.tiny import Run, different, network, run, stage, tiny
 from tests.engine import victim
 from understudy.core.budget import Budget, Cost
 from understudy.core.errors import Interrupted, RunFolderError
+from understudy.engine import fit as fit_module
+from understudy.engine.fit import fit
 from understudy.engine.ledger import Ledger
 from understudy.engine.observers import Report
 from understudy.engine.optim import SGD, AdamW, Muon, Optimizer
@@ -234,3 +236,24 @@ def test_read_json__missing_and_damaged(tmp_path: Path) -> None:
     (tmp_path / "identity.json").write_text("{")
     with pytest.raises(RunFolderError, match=r"is damaged \(.*\); delete the run folder and start again"):
         read_json(tmp_path / "identity.json")
+
+
+@pytest.mark.parametrize("moment", ["_save_finished", "_load_finished"])
+def test_fit__ctrl_c_while_a_finished_run_is_saved_or_loaded(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left to stop for, but whoever called must know, or the next run would begin."""
+    if moment == "_load_finished":
+        fit(stage(Supervised()), tmp_path)
+    usual = getattr(fit_module, moment)
+
+    def with_ctrl_c(*arguments: Any) -> Any:
+        found = usual(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(fit_module, moment, with_ctrl_c)
+    with pytest.raises(Interrupted, match="stopped after the last step; everything is saved in "):
+        fit(stage(Supervised()), tmp_path)
+    monkeypatch.undo()
+    assert fit(stage(Supervised()), tmp_path).steps > 0
