@@ -27,6 +27,8 @@ FIXED_LAYOUT = ("understudy.engine.execution._fastest_on_processor", _given_layo
 """What to patch so that two runs cannot choose differently by the clock how to compute, and round differently."""
 
 _FIXED_LAYOUT_MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background has it ignored
 from understudy.cli.main import main
 from understudy.engine import execution
 execution._fastest_on_processor = lambda state, base, **options: base
