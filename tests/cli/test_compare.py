@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from tests.cli.conftest import Output, Run, start
 from understudy.cli.comparing import LiveTable, clock
+from understudy.cli.comparison_tables import print_report
 from understudy.cli.main import app
-from understudy.cli.report import print_report
 from understudy.core.budget import Budget
 from understudy.recipes import grid
 from understudy.recipes.comparison import Comparison

@@ -205,3 +205,17 @@ def test_pictures__same_latents_every_time() -> None:
     for index in (0, 1):
         state.update(index, state.objectives[index].loss(state.nets, batch, state.memory, step))
     assert not torch.equal(first, method.pictures(state.nets, state.memory)["generated"])
+
+
+def test_sgan__gradients_pass_through_the_statistics_that_normalize_generated_rows() -> None:
+    """A shift before batch norm moves rows and their mean alike, so that no term of the loss can ask for one."""
+    state = fresh_state(stage(SGAN(latent_width=6, mu=2), net=network(norm=True)))
+    state.set_rates(0.5)
+    step = Step(9, 0.5)
+    loss = state.objectives[0].loss(state.nets, state.stream.batch(step, with_unlabeled=True), state.memory, step)
+    first = next(m for m in state.nets.model.modules() if getattr(m, "bias", None) is not None)
+    assert first.bias.shape == next(m for m in state.nets.model.modules() if hasattr(m, "running_mean")).bias.shape
+    for term in loss.terms.values():
+        (shift, weight) = torch.autograd.grad(term, (first.bias, first.weight), retain_graph=True)
+        assert weight.abs().max() > 1e-4
+        assert shift.abs().max() < 1e-3 * weight.abs().max()

@@ -63,7 +63,7 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool, comman
         UserError: Something given cannot be used, or every run failed.
         KeyboardInterrupt: It was stopped; the text says how to go on.
     """
-    from understudy.cli.report import print_report
+    from understudy.cli.comparison_tables import print_report
     from understudy.core.errors import Interrupted, UserError
     from understudy.recipes.ablation import ablate
     from understudy.recipes.compare import compare

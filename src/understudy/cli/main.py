@@ -21,8 +21,8 @@ from understudy.cli.evaluate import evaluate
 from understudy.cli.label import label
 from understudy.cli.methods import methods
 from understudy.cli.predict import predict
+from understudy.cli.report import report
 from understudy.cli.train import train
-from understudy.cli.write_report import report
 from understudy.core.errors import UserError
 
 EXIT_USER_ERROR = 2
