@@ -13,12 +13,13 @@ from understudy.models.heads import MLP_HEAD, check_network, feature_width, with
 from understudy.models.mobilenet import MobileNetV1
 from understudy.models.plain import CNN, MLP
 from understudy.models.pretrained import build_timm, build_torchvision
-from understudy.models.residual import ResNet18, ResNetSmall, WideResNet
+from understudy.models.residual import ResNet18, ResNetMedium, ResNetSmall, WideResNet
 from understudy.models.weights import load_weights
 
 SMALLEST_PX = 8
 IMAGE_NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {
     "resnet_small": ResNetSmall,
+    "resnet_medium": ResNetMedium,
     "wrn_28_2": WideResNet,
     "resnet18": ResNet18,
     "mobilenet_v1": MobileNetV1,
