@@ -37,7 +37,7 @@ def run(arrays: Arrays, budget: str, options: Mapping[str, Any], *, corrupted: i
     nobody = np.zeros(0, dtype=np.int64)
     splits = Splits(training[labeled], training[~labeled], nobody, test, "test", "")
     job = make_job(options, collection, None)
-    data = as_training_data(collection, splits, job.domain)
+    data = as_training_data(collection, splits, job.domain, job.augmentation)
     hidden = np.concatenate([arrays.train_hidden[labeled], arrays.train_hidden[~labeled]])
     quality = PseudoLabelQuality(hidden)
     stage = Stage(settings=job.settings(), data=data, network=initial_network(job, data), budget=Budget.parse(budget))

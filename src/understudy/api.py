@@ -208,7 +208,13 @@ def _result(judged: Judged, repeats: Repeats | None = None) -> Result:
     network_name = trained.network_name or judged.network_name
     data = judged.data
     predictor = Predictor(
-        trained.model, network_name, data.classes, data.row_shape, job.domain, job.test_time_averaging
+        trained.model,
+        network_name,
+        data.classes,
+        data.row_shape,
+        job.domain,
+        job.test_time_averaging,
+        data.domain.mirror,
     )
     predictions = None
     if len(judge):

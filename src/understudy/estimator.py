@@ -90,7 +90,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         method = job.method
         if labeled.all():
             method = Supervised(ema_decay=method.ema_decay, criterion=method.criterion)
-        data = as_training_data(collection, roles, job.domain)
+        data = as_training_data(collection, roles, job.domain, job.augmentation)
         stage = Stage(
             settings=replace(job.settings(), method=method),
             data=data,
@@ -102,7 +102,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         self.trained_ = fit(stage)
         self.model_ = self.trained_.model
         names = tuple(str(value) for value in range(len(self.classes_)))
-        self.predictor_ = Predictor(self.model_, job.network, names, data.row_shape, job.domain)
+        self.predictor_ = Predictor(
+            self.model_, job.network, names, data.row_shape, job.domain, mirror=data.domain.mirror
+        )
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803

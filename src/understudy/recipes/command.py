@@ -132,7 +132,7 @@ class Command:
                 self.say(collection.notes[-1])
             splits = split(collection, job.seed)
         self.say(splits.note)
-        data = as_training_data(collection, splits, job.domain)
+        data = as_training_data(collection, splits, job.domain, job.augmentation)
         network, network_name = self.initial_network(data)
         method, name = self.method_for(splits)
         names = [only] if only else list(dict.fromkeys((BASELINE, name)))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from understudy.augment import DOMAINS
+from understudy.augment import DOMAINS, Augmentation
 from understudy.core.budget import Budget
 from understudy.core.config import Knob, from_table, knobs
 from understudy.core.errors import ConfigError, nearest
@@ -47,6 +47,7 @@ class Job(Settings):
     pretrained: Annotated[bool, Knob("start from the library's pretrained weights")] = False
     weights_file: Annotated[str, Knob("file of weights to start from")] = ""
     domain: Annotated[str, Knob("what the images show", choices=("auto", *DOMAINS))] = "auto"
+    augmentation: Augmentation = field(default_factory=Augmentation)
     size: Annotated[int, Knob("side in px at which images are trained; 0 chooses", 0)] = 0
     channels: Annotated[int, Knob("1 or 3; 0 chooses", 0, 3)] = 0
     num_labels: Annotated[
@@ -121,7 +122,9 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     return job
 
 
-def as_training_data(collection: Collection, splits: Splits, domain: str) -> TrainingData:
+def as_training_data(
+    collection: Collection, splits: Splits, domain: str, augmentation: Augmentation | None = None
+) -> TrainingData:
     """What a training run may see of a collection: no label of a held-out or unlabeled image."""
     rows = collection.rows
     scale = None
@@ -134,7 +137,7 @@ def as_training_data(collection: Collection, splits: Splits, domain: str) -> Tra
         targets=torch.from_numpy(collection.labels[splits.labeled]),
         unlabeled=splits.unlabeled,
         classes=collection.classes,
-        domain=DOMAINS[domain],
+        domain=(augmentation or Augmentation()).of(DOMAINS[domain]),
         size=collection.size or 0,
         choose=splits.choose,
         choose_targets=collection.labels[splits.choose],

@@ -171,7 +171,7 @@ def set_up(collection: Collection, job: Job, *, reveal: bool = False) -> Setup:
         if reveal:
             collection, hidden = revealed(collection, hidden), None
     splits = split(collection, job.seed)
-    data = as_training_data(collection, splits, job.domain)
+    data = as_training_data(collection, splits, job.domain, job.augmentation)
     stage = Stage(
         settings=job.settings(),
         data=data,

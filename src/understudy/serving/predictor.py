@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from understudy.augment import DOMAINS
+from understudy.augment import DOMAINS, Augmentation
 from understudy.core.errors import DataError, RunFolderError, UserError
 from understudy.data.collection import Collection
 from understudy.data.load import load
@@ -82,6 +82,7 @@ class Predictor:
     Args:
         test_time_averaging: Whether its predictions are averaged over shifts and mirrors of an image; what judged it
             did so too.
+        mirror: Whether mirrors are among these; as the domain has it if None.
     """
 
     network: nn.Module
@@ -90,6 +91,7 @@ class Predictor:
     shape: tuple[int, ...]
     domain: str
     test_time_averaging: bool = False
+    mirror: bool | None = None
 
     @classmethod
     def load(cls, folder: str | Path, network: nn.Module | None = None) -> Predictor:
@@ -128,13 +130,21 @@ class Predictor:
             reason = str(error).split("\n")[-1].strip()
             raise RunFolderError(f"the weights in {folder} do not fit {about['network']}: {reason}") from None
         check_network(network, shape, len(classes))
-        return cls(network.eval(), about["network"], classes, shape, about["domain"], about["test_time_averaging"])
+        return cls(
+            network.eval(),
+            about["network"],
+            classes,
+            shape,
+            about["domain"],
+            about["test_time_averaging"],
+            about.get("mirror"),
+        )
 
     def save(self, folder: Path) -> None:
         """Write weights and description into a folder, from which `load` reads them without running any code."""
         save_weights(folder / "model.safetensors", dict(self.network.state_dict()))
         about: dict[str, Any] = {"network": self.network_name, "classes": list(self.classes), "shape": list(self.shape)}
-        about |= {"domain": self.domain, "test_time_averaging": self.test_time_averaging}
+        about |= {"domain": self.domain, "test_time_averaging": self.test_time_averaging, "mirror": self.mirror}
         write_json(folder / "model.json", {"format": FORMAT, **about})
 
     def read(self, source: Any, *, cache: str | Path | None = None, observe: Observe | None = None) -> Collection:
@@ -185,6 +195,6 @@ class Predictor:
             targets=torch.zeros(0, dtype=torch.long),
             unlabeled=nobody,
             classes=self.classes,
-            domain=DOMAINS[self.domain],
+            domain=Augmentation(mirror=self.mirror).of(DOMAINS[self.domain]),
             size=collection.size or 0,
         )
