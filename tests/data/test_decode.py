@@ -140,9 +140,17 @@ def test_decode_bytes__one_pixel() -> None:
 def test_decode_file__png_renamed_to_jpg(tmp_path: Path) -> None:
     path = tmp_path / "renamed.jpg"
     path.write_bytes(encoded(picture(1), "PNG"))
-    pixels, digest = decode_file(str(path), 16, 3)
+    pixels, digest, size = decode_file(str(path), 16, 3)
     np.testing.assert_array_equal(pixels, np.asarray(picture(1)).transpose(2, 0, 1))
     assert len(digest) == 16
+    assert size == (16, 16)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_decode_file__size_is_that_in_the_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "wide"
+    path.write_bytes(encoded(picture(1, size=(640, 320)), kind))
+    assert decode_file(str(path), 16, 3).size == (640, 320)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tests.data.conftest import Make, picture
 from understudy.core.errors import DataError, UserError
 from understudy.data import decode, workers
 from understudy.data import store as store_module
+from understudy.data.copies import hash_rows
 from understudy.data.sizing import Form
 from understudy.data.store import Stored, cache_folder, store
 from understudy.data.table import to_names
@@ -49,6 +50,20 @@ def test_store__rows_in_order_and_reused(make: Make, tmp_path: Path) -> None:
     assert again.content == first.content
     assert not calls
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("count", [4, 150], ids=["in this process", "in worker processes"])
+def test_store__sizes_and_hashes_of_the_readable_files(make: Make, count: int) -> None:
+    names = MANY[:count]
+    root = make("pile", *names)
+    picture(0, (40, 20)).save(root / names[1])
+    picture(3).save(root / names[2])
+    (root / names[0]).write_bytes(b"")
+    for _ in range(2):
+        result = decoded(root, names)
+        assert result.sizes.tolist() == [[40, 20], *[[16, 16]] * (count - 2)]
+        assert result.hashes.tolist() == hash_rows(result.rows).tolist()
+        assert result.hashes[1] == result.hashes[2] != result.hashes[0]
 
 
 def test_store__content_follows_bytes_and_form(make: Make, tmp_path: Path) -> None:
@@ -160,8 +175,9 @@ def test_store__damaged_store_is_made_again(make: Make, tmp_path: Path) -> None:
     names = ("a.png", "b.png")
     decoded(root, names)
     rows = next((tmp_path / "cache").glob("*/rows.u8"))
-    os.truncate(rows, 100)
-    assert torch.equal(decoded(root, names).rows, expected(0, 1))
+    for file, length in ((rows, 100), (rows.parent / "facts.npy", 70), (rows.parent / "facts.npy", 0)):
+        os.truncate(file, length)
+        assert torch.equal(decoded(root, names).rows, expected(0, 1))
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [rows.parent.name]
 
 

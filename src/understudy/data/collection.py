@@ -50,6 +50,8 @@ class Collection:
         quarantine: (name, reason) of files that were skipped.
         notes: Sentences about what was recognized, ignored or assumed.
         content: Text that differs when anything above does.
+        copies: The number of each row's group of byte-identical rows, -1 for a row without a copy; None if not known.
+        sizes: Width and height of each image in its file, 0 for a row that came from none; None for arrays.
     """
 
     rows: Rows
@@ -64,11 +66,13 @@ class Collection:
     quarantine: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     content: str = ""
+    copies: NDArray[np.int64] | None = None
+    sizes: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.rows)
         assert len(self.names) == len(self.labels) == len(self.parts) == len(self.weights) == count
-        assert self.groups is None or len(self.groups) == count
+        assert all(one is None or len(one) == count for one in (self.groups, self.copies, self.sizes))
         assert len(self.classes) == len(self.values)
 
     def __len__(self) -> int:

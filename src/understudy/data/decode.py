@@ -12,7 +12,7 @@ import struct
 import sys
 import warnings
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ Pixels = NDArray[np.uint8]
 MAX_PIXELS = 178_956_970  # Pillow's own limit for refusing an image
 MAX_FILE_BYTES = 1 << 29
 DIGEST_BYTES = 16
+FACTS = np.dtype([("digest", f"V{DIGEST_BYTES}"), ("hash", "<u8"), ("size", "<i4", 2)])
+"""What is kept of each file beside its pixels: digest of its bytes, hash of its pixels, width and height as stored."""
 
 # Never PostScript, PDF or other formats whose reader runs a program.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "AVIF")
@@ -43,8 +45,16 @@ class UnreadableImageError(Exception):
     """An image that cannot be used; the text is the short reason shown in the quarantine list."""
 
 
-def decode_file(path: str, canvas: int, channels: int) -> tuple[Pixels, bytes]:
-    """The file's image as a [channels canvas canvas] array, and a digest of the file's bytes.
+class DecodedFile(NamedTuple):
+    """An image as a [channels canvas canvas] array, a digest of its file's bytes, its width and height in the file."""
+
+    pixels: Pixels
+    digest: bytes
+    size: tuple[int, int]
+
+
+def decode_file(path: str, canvas: int, channels: int) -> DecodedFile:
+    """The file's image, and what is to be known of the file.
 
     Raises:
         UnreadableImageError: The file cannot be read as an image.
@@ -56,7 +66,8 @@ def decode_file(path: str, canvas: int, channels: int) -> tuple[Pixels, bytes]:
             data = file.read()
     except OSError as error:
         raise UnreadableImageError(f"cannot be read: {error.strerror or error}") from None
-    return decode_bytes(data, canvas, channels), hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+    pixels, size = _decode(data, canvas, channels)
+    return DecodedFile(pixels, hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest(), size)
 
 
 def decode_bytes(data: bytes, canvas: int, channels: int) -> Pixels:
@@ -67,6 +78,11 @@ def decode_bytes(data: bytes, canvas: int, channels: int) -> Pixels:
     Raises:
         UnreadableImageError: The bytes are not an image that can be decoded, or it has too many pixels.
     """
+    return _decode(data, canvas, channels)[0]
+
+
+def _decode(data: bytes, canvas: int, channels: int) -> tuple[Pixels, tuple[int, int]]:
+    """The pixels, and the width and height before anything was done to them."""
     if not data:
         raise UnreadableImageError("the file is empty")
     try:
@@ -78,7 +94,7 @@ def decode_bytes(data: bytes, canvas: int, channels: int) -> Pixels:
                 raise UnreadableImageError(_too_large(f"{width} x {height}"))
             image.draft("L" if channels == 1 else "RGB", (canvas, canvas))
             image.load()
-            return to_canvas(image, canvas, channels)
+            return to_canvas(image, canvas, channels), (width, height)
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
@@ -121,6 +137,26 @@ def probe_file(path: str) -> tuple[int, int] | None:
 def is_gray(pixels: Pixels) -> bool:
     """Whether a [3 h w] image holds no color."""
     return bool((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all())
+
+
+def fingerprints(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A number of 64 bits for each row of bytes [n b], the same for the same bytes and hardly ever for others.
+
+    A sum of the row's words, each times a fixed random number, as fast as the bytes can be read. Words are folded
+    first, because a difference in their highest bit alone would be lost in the sum.
+    """
+    count, length = rows.shape
+    whole = length // 8 * 8
+    words = np.zeros((count, whole // 8 + (whole < length)), np.uint64)
+    words.view(np.uint8)[:, :length] = rows
+    words ^= words >> np.uint64(29)
+    found: NDArray[np.uint64] = words @ _multipliers(words.shape[1])
+    return found
+
+
+@functools.cache
+def _multipliers(count: int) -> NDArray[np.uint64]:
+    return np.random.default_rng(0).integers(0, 1 << 64, count, np.uint64) | np.uint64(1)
 
 
 @functools.cache
@@ -182,21 +218,20 @@ def _reason(error: Exception) -> str:
 def decode_into(
     store: str | Path, start: int, paths: list[str], canvas: int, channels: int
 ) -> tuple[list[tuple[int, str]], bytes]:
-    """(position, reason) of unreadable files, and every file's digest, once the rows from `start` on are written."""
-    bad, digests = [], []
+    """(position, reason) of unreadable files, and every file's `FACTS`, once the rows from `start` on are written."""
+    bad, facts = [], np.zeros(len(paths), FACTS)
     row_bytes = channels * canvas * canvas
     with Path(store).open("r+b") as file:
         file.seek(start * row_bytes)
         for position, path in enumerate(paths):
             try:
-                pixels, digest = decode_file(path, canvas, channels)
+                pixels, digest, size = decode_file(path, canvas, channels)
                 file.write(pixels.data)
+                facts[position] = digest, fingerprints(pixels.reshape(1, -1))[0], size
             except UnreadableImageError as error:
                 bad.append((position, str(error)))
-                digest = bytes(DIGEST_BYTES)
                 file.seek((start + position + 1) * row_bytes)
-            digests.append(digest)
-    return bad, b"".join(digests)
+    return bad, facts.tobytes()
 
 
 def serve(requests: IO[str], replies: IO[str]) -> None:
@@ -207,8 +242,8 @@ def serve(requests: IO[str], replies: IO[str]) -> None:
     for line in requests:
         job: dict[str, Any] = json.loads(line)
         try:
-            bad, digests = decode_into(**job)
-            reply: dict[str, Any] = {"bad": bad, "digests": digests.hex()}
+            bad, facts = decode_into(**job)
+            reply: dict[str, Any] = {"bad": bad, "facts": facts.hex()}
         except OSError as error:
             reply = {"errno": error.errno, "error": str(error)}
         _answer(replies, json.dumps(reply))

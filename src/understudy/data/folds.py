@@ -7,6 +7,7 @@ import numpy as np
 from understudy.core.errors import DataError
 from understudy.core.seeding import generator
 from understudy.data.collection import Collection
+from understudy.data.copies import joined
 from understudy.data.split import Ids, Splits, split
 
 
@@ -14,7 +15,8 @@ def cross_validation(collection: Collection, num_folds: int, seed: int = 0) -> t
     """The roles for a final model that trains on every label, and those within each fold.
 
     Given test and validation images stay what they are for the final model. Within a fold its labeled rows judge, and
-    neither they nor unlabeled rows of their groups train. Every class is spread as evenly as whole groups allow.
+    neither they nor unlabeled rows of their groups train. Copies are in one fold. Every class is spread as evenly as
+    whole groups allow.
 
     Raises:
         DataError: A class has too few labels or groups for so many folds, or no image is labeled.
@@ -65,13 +67,15 @@ def assign(labels: Ids, groups: Ids, num_folds: int, seed: int) -> Ids:
 
 
 def _groups(collection: Collection, ids: Ids) -> Ids:
-    """A number for the group of each row; a row without one is alone."""
-    if collection.groups is None:
-        return np.arange(len(ids))
-    groups = collection.groups[ids].copy()
-    alone = groups < 0
-    groups[alone] = collection.groups.max() + 1 + np.arange(alone.sum())
-    return groups
+    """A number for the group of each row; a row without one is alone, and copies are of one group."""
+    groups = np.arange(len(ids))
+    if collection.groups is not None:
+        groups = collection.groups[ids].copy()
+        alone = groups < 0
+        groups[alone] = collection.groups.max() + 1 + np.arange(alone.sum())
+    if collection.copies is None or (collection.copies[ids] < 0).all():
+        return groups
+    return joined(groups, collection.copies[ids])
 
 
 def _check(collection: Collection, labeled: Ids, groups: Ids, num_folds: int) -> None:
@@ -89,13 +93,15 @@ def _check(collection: Collection, labeled: Ids, groups: Ids, num_folds: int) ->
             fewer = "label more images, or leave folds out and give labeled images with test"
         raise DataError(f"{len(labeled)} labels cannot be divided into {num_folds} folds; {fewer}")
     what = f"class {name!r} has {count} {'label' if count == 1 else 'labels'}"
-    if least < count:
+    if least < count and collection.groups is not None:
         what += f" in {least} {'group that is' if least == 1 else 'groups that are'} never divided"
+    elif least < count:
+        what += f", all copies of {least} {'picture' if least == 1 else 'pictures'}"
     need = f"and each of {num_folds} folds needs one of every class"
     if least == 1:
         raise DataError(
             f"{what}, {need}: a model could not both learn the class and be judged by it; label at least 2 images per "
             "class, or leave folds out and give labeled images with test"
         )
-    kind = "groups" if least < count else "images"
+    kind = "images" if least == count else "groups" if collection.groups is not None else "pictures"
     raise DataError(f"{what}, {need}; use at most {least} folds, or label {num_folds - least} more {kind} of it")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Collection, Part
+from understudy.data.copies import exact_copies, hash_rows
 from understudy.data.sizing import Form, check_request, choose_for_files
 from understudy.data.sources.arrays import conform, read_arrays
 from understudy.data.sources.dataset import is_dataset, read_dataset
@@ -180,6 +181,7 @@ def _decoded(
                 )
             rows = table.images
             assert isinstance(rows, Tensor)
+            table = replace(table, hashes=hash_rows(rows))
             contents.append(hashlib.blake2b(rows.numpy().data, digest_size=16).hexdigest())
         else:
             if form is None:
@@ -187,7 +189,13 @@ def _decoded(
             stored = store(table.names, images, form, cache=cache, observe=observe)
             bad = tuple((str(table.names[position]), reason) for position, reason in stored.quarantine)
             table = table.take(stored.readable)
-            table = replace(table, images=stored.rows, quarantine=table.quarantine + bad)
+            table = replace(
+                table,
+                images=stored.rows,
+                quarantine=table.quarantine + bad,
+                hashes=stored.hashes,
+                sizes=stored.sizes,
+            )
             contents.append(stored.content)
         done.append(table)
     return done, contents
@@ -223,6 +231,8 @@ def _collect(table: Table, form: Form | None, contents: list[str]) -> Collection
         quarantine=table.quarantine,
         notes=tuple(dict.fromkeys((*table.notes, *notes))),
         content=content.hexdigest(),
+        copies=exact_copies(table.images, table.hashes),
+        sizes=table.sizes,
     )
 
 

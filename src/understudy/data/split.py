@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from understudy.core.errors import ConfigError, DataError, RunFolderError
 from understudy.core.seeding import generator
 from understudy.data.collection import Collection, Part
+from understudy.data.copies import first_of_each, is_copy_of
 
 Ids = NDArray[np.int64]
 JudgedBy = Literal["test", "held out", "out of fold", "nothing"]
@@ -94,14 +95,15 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
     """The role of every row; the same for the same labeled rows and seed, however many unlabeled ones there are.
 
     A test set, when given, only judges. Otherwise, under 5 labels per class nothing is held out; up to 400 held-out
-    images all judge; beyond that one half chooses and the other judges. Rows that share a group with a held-out row
-    do not train. A class with a single label keeps it for training.
+    images all judge; beyond that one half chooses and the other judges. Rows that share a group with a held-out row, or
+    are copies of one, do not train; nor does a copy that judges choose, or one that is labeled train as unlabeled too.
+    A class with a single label keeps it for training.
 
     Args:
         share: Part of the labeled rows that is held out; None holds out only what is given as test or validation.
 
     Raises:
-        DataError: No image is labeled, or only one class is.
+        DataError: No image is labeled, only one class is, or training and held-out images are the same.
         ConfigError: The share is not between 0 and 1.
     """
     if share is not None and not 0 < share < 1:
@@ -112,16 +114,21 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
     _check_labels(collection, labeled)
     choose, judge, judged_by, note = _held_out(collection, labeled, share, seed)
     choose = _without_groups(collection, choose, judge)
+    repeated = is_copy_of(collection.copies, choose, judge)
+    if repeated.any():
+        note += f"; {_copies(int(repeated.sum()))} of judging images may not choose"
+        choose = choose[~repeated]
     held = np.concatenate([choose, judge])
     labeled = np.setdiff1d(labeled, held)
     kept, kept_pool = (_without_groups(collection, ids, held) for ids in (labeled, pool))
     if dropped := len(labeled) + len(pool) - len(kept) - len(kept_pool):
         note += f"; {dropped} images that share a group with them do not train"
-        if len(np.unique(collection.labels[kept])) < 2:
-            raise DataError(
-                f"of {len(labeled)} labeled training images, {len(labeled) - len(kept)} share a group with test or "
-                "validation images, and fewer than two classes are left; keep each group on one side"
-            )
+        _check_left(collection, labeled, kept, "share a group with", "keep each group on one side")
+    labeled = kept
+    kept, kept_pool, said = _without_copies(collection, kept, kept_pool, held)
+    note += said
+    if len(kept) < len(labeled):
+        _check_left(collection, labeled, kept, "are copies of", "take those out, or give other images that judge")
     unjudged = np.setdiff1d(collection.labels[kept], collection.labels[judge])
     if judged_by == "held out" and len(unjudged):
         names = ", ".join(collection.classes[number] for number in unjudged[:5])
@@ -129,7 +136,37 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
         note += f"; no image judges {len(unjudged)} of the classes, which have too few labels: {names}"
     if not len(pool):
         note += "; there are no unlabeled images"
+    elif not len(kept_pool):
+        note += f"; of {len(pool):,} unlabeled images none is left to train on"
     return Splits(kept, kept_pool, np.sort(choose), np.sort(judge), judged_by, note + ".")
+
+
+def _check_left(collection: Collection, labeled: Ids, kept: Ids, why: str, advice: str) -> None:
+    """Nothing, when at least two classes still train."""
+    if len(np.unique(collection.labels[kept])) < 2:
+        raise DataError(
+            f"of {len(labeled)} labeled training images, {len(labeled) - len(kept)} {why} test or validation images, "
+            f"and fewer than two classes are left; {advice}"
+        )
+
+
+def _without_copies(collection: Collection, labeled: Ids, pool: Ids, held: Ids) -> tuple[Ids, Ids, str]:
+    """Labeled rows and pool without copies of held-out rows, the pool without those of labeled rows, and the counts."""
+    copies, note = collection.copies, ""
+    leaked, leaked_pool = (is_copy_of(copies, ids, held) for ids in (labeled, pool))
+    labeled, pool = labeled[~leaked], pool[~leaked_pool]
+    if count := int(leaked.sum() + leaked_pool.sum()):
+        note = f"; {_copies(count)} of them {'does' if count == 1 else 'do'} not train"
+        if leaked_pool.any():
+            note += f" ({int(leaked_pool.sum()):,} of them in the pool)" if leaked.any() else " (in the pool)"
+    repeated = is_copy_of(copies, pool, labeled)
+    if count := int(repeated.sum()):
+        note += f"; {_copies(count)} of labeled images {'is' if count == 1 else 'are'} left out of the pool"
+    return labeled, pool[~repeated], note
+
+
+def _copies(count: int) -> str:
+    return f"{count:,} {'copy' if count == 1 else 'copies'}"
 
 
 def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: int) -> tuple[Ids, Ids, JudgedBy, str]:
@@ -165,7 +202,11 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
 
 
 def hold_out(collection: Collection, ids: Ids, share: float, seed: int) -> Ids:
-    """About that share of the rows, in every class at least one held out and one not, with whole groups only."""
+    """About that share of the rows, in every class at least one held out and one not, with whole groups only.
+
+    Of rows that are copies of each other only the first can be drawn.
+    """
+    ids = first_of_each(collection.copies, ids)
     labels = collection.labels[ids]
     counts = np.bincount(labels, minlength=len(collection.classes))
     quota = np.maximum(np.round(share * counts), 1).astype(np.int64)
@@ -214,6 +255,9 @@ def _without_groups(collection: Collection, ids: Ids, others: Ids) -> Ids:
 
 
 def _check_labels(collection: Collection, labeled: Ids) -> None:
+    if collection.copies is not None and len(collection) > 1 and not collection.copies.any():
+        what = "images are the same picture" if collection.is_images else "rows are the same"
+        raise DataError(f"all {len(collection):,} {what}, byte for byte, and teach nothing; give different ones")
     if not len(labeled):
         raise DataError(
             "no training image has a label; put some images into a folder per class, or fill in the label column"

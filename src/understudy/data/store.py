@@ -26,14 +26,14 @@ from torch import Tensor
 
 from understudy.core.errors import DataError, UserError
 from understudy.data.collection import Names
-from understudy.data.decode import DIGEST_BYTES
+from understudy.data.decode import FACTS
 from understudy.data.sizing import Form
 from understudy.data.workers import decode_all
 
 Observe = Callable[[int, int], None]
 
-VERSION = 1
-_DRAFT = ".decoding-"
+VERSION = 2
+_DRAFT, _FACTS = ".decoding-", "facts.npy"
 _ABANDONED_S = 3600
 _BLOCK_BYTES = 1 << 24
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if hasattr(errno, "EDQUOT") else (errno.ENOSPC, errno.EFBIG)
@@ -48,12 +48,16 @@ class Stored:
         readable: For each given file, whether it has a row.
         quarantine: (position of the file, reason).
         content: Digest of the bytes of all readable files and of the form they are kept in.
+        hashes: Of each row's pixels; equal pixels have equal ones.
+        sizes: Width and height of each row's image as its file holds it.
     """
 
     rows: UInt8[Tensor, "n c h w"]
     readable: NDArray[np.bool_]
     quarantine: tuple[tuple[int, str], ...]
     content: str
+    hashes: NDArray[np.uint64]
+    sizes: NDArray[np.int32]
 
 
 def store(
@@ -89,7 +93,8 @@ def store(
     shape = (index["count"], form.channels, form.canvas, form.canvas)
     # Copy-on-write lets torch take the memory as it is, and a stray write could never reach the file.
     rows = torch.from_numpy(np.memmap(folder / "rows.u8", np.uint8, "c", shape=shape))
-    return Stored(rows, readable, tuple(sorted(quarantine)), index["content"])
+    facts = np.load(folder / _FACTS)
+    return Stored(rows, readable, tuple(sorted(quarantine)), index["content"], facts["hash"], facts["size"])
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
@@ -136,10 +141,12 @@ def _open_index(folder: Path, form: Form, num_files: int) -> dict[str, Any] | No
     try:
         index: dict[str, Any] = json.loads((folder / "index.json").read_text("utf-8"))
         size = (folder / "rows.u8").stat().st_size
-    except (OSError, ValueError):
+        num_facts = len(np.load(folder / _FACTS, mmap_mode="r"))
+    except (OSError, ValueError, EOFError):
         return None
     expected = index["count"] * form.channels * form.canvas**2
     sound = index["count"] + len(index["quarantine"]) == num_files and size == expected > 0
+    sound = sound and num_facts == index["count"]
     return index if sound else None
 
 
@@ -153,13 +160,13 @@ def _decode_into(folder: Path, paths: list[str], form: Form, observe: Observe | 
         _remove_abandoned(folder.parent)
         _reserve(draft / "rows.u8", need)
         bad: dict[int, str] = {}
-        digests = np.zeros((len(paths), DIGEST_BYTES), np.uint8)
+        facts = np.zeros(len(paths), FACTS)
         done = 0
         with closing(decode_all(paths, form, draft / "rows.u8")) as parts:
             for part in parts:
                 start, count = part.chunk.start, len(part.chunk.paths)
                 bad.update((start + position, reason) for position, reason in part.bad)
-                digests[start : start + count] = np.frombuffer(part.digests, np.uint8).reshape(count, DIGEST_BYTES)
+                facts[start : start + count] = np.frombuffer(part.facts, FACTS)
                 done += count
                 if observe is not None:
                     observe(done, len(paths))
@@ -167,7 +174,8 @@ def _decode_into(folder: Path, paths: list[str], form: Form, observe: Observe | 
         good[list(bad)] = False
         _close_gaps(draft / "rows.u8", good, row_bytes)
         content = hashlib.blake2b(json.dumps([VERSION, asdict(form)]).encode(), digest_size=16)
-        content.update(digests[good].tobytes())
+        content.update(facts["digest"][good].tobytes())
+        np.save(draft / _FACTS, facts[["hash", "size"]][good])
         index = {"count": int(good.sum()), "quarantine": sorted(bad.items()), "content": content.hexdigest()}
         (draft / "index.json").write_text(json.dumps(index), "utf-8")
         if index["count"]:

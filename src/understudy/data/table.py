@@ -34,6 +34,8 @@ class Table:
         classes: Their names, when these are not simply the labels as text.
         groups: Group of each row; the empty text is a group of its own.
         form: Size and channels, when `images` are images already decoded.
+        hashes: Of each row's bytes, once there are rows.
+        sizes: Width and height of each image in its file, once decoded from one; 0 where there is no file.
     """
 
     names: Names
@@ -47,6 +49,8 @@ class Table:
     form: Form | None = None
     quarantine: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    hashes: NDArray[np.uint64] | None = None
+    sizes: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -76,6 +80,8 @@ class Table:
             parts=self.parts[kept],
             groups=None if self.groups is None else self.groups[kept],
             weights=self.weights[kept],
+            hashes=None if self.hashes is None else self.hashes[kept],
+            sizes=None if self.sizes is None else self.sizes[kept],
         )
 
     def noting(self, *notes: str) -> Table:
@@ -117,6 +123,11 @@ def concatenate(tables: Sequence[Table]) -> Table:
     groups = None
     if any(table.groups is not None for table in tables):
         groups = np.concatenate([to_names([""] * len(t)) if t.groups is None else t.groups for t in tables])
+    hashes, sizes = None, None
+    if all(table.hashes is not None for table in tables):
+        hashes = np.concatenate([table.hashes for table in tables if table.hashes is not None])
+    if any(table.sizes is not None for table in tables):
+        sizes = np.concatenate([np.zeros((len(t), 2), np.int32) if t.sizes is None else t.sizes for t in tables])
     return Table(
         names=np.concatenate([table.names for table in tables]),
         images=_join([table.images for table in tables]),
@@ -129,6 +140,8 @@ def concatenate(tables: Sequence[Table]) -> Table:
         form=first.form,
         quarantine=tuple(item for table in tables for item in table.quarantine),
         notes=tuple(note for table in tables for note in table.notes),
+        hashes=hashes,
+        sizes=sizes,
     )
 
 

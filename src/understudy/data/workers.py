@@ -35,11 +35,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of a chunk: (position in the chunk, reason) of unreadable files, and every file's digest."""
+    """What became of a chunk: (position in the chunk, reason) of unreadable files, and every file's `FACTS`."""
 
     chunk: Chunk
     bad: list[tuple[int, str]]
-    digests: bytes
+    facts: bytes
 
 
 class _CrashedError(Exception):
@@ -112,12 +112,12 @@ class _Worker:
                 raise
             self.close()
         if len(chunk.paths) == 1:
-            return Decoded(chunk, [(0, "damaged: the decoder crashed")], bytes(decode.DIGEST_BYTES))
+            return Decoded(chunk, [(0, "damaged: the decoder crashed")], bytes(decode.FACTS.itemsize))
         half = len(chunk.paths) // 2
         left = self.decode(Chunk(chunk.start, chunk.paths[:half]), form, store)
         right = self.decode(Chunk(chunk.start + half, chunk.paths[half:]), form, store)
         bad = left.bad + [(half + position, reason) for position, reason in right.bad]
-        return Decoded(chunk, bad, left.digests + right.digests)
+        return Decoded(chunk, bad, left.facts + right.facts)
 
     def stop(self) -> None:
         """Kill the process, whatever it is at, and start none again."""
@@ -156,7 +156,7 @@ class _Worker:
         reply = json.loads(line)
         if "error" in reply:
             raise OSError(reply["errno"], reply["error"])
-        return Decoded(chunk, [(int(at), str(reason)) for at, reason in reply["bad"]], bytes.fromhex(reply["digests"]))
+        return Decoded(chunk, [(int(at), str(reason)) for at, reason in reply["bad"]], bytes.fromhex(reply["facts"]))
 
 
 def _start() -> subprocess.Popen[str] | None:

@@ -90,7 +90,8 @@ class SharedImages:
             else:
                 with explained(root):
                     np.save(rows, collection.rows.numpy())
-                rest = {name: getattr(collection, name) for name in ("labels", "classes", "parts", "groups", "weights")}
+                shared = ("labels", "classes", "parts", "groups", "weights", "copies")
+                rest = {name: getattr(collection, name) for name in shared}
                 yield cls(collection.content, rows=rows, rest=rest | {"size": collection.size})
         finally:
             del _open[collection.content]
