@@ -28,6 +28,8 @@ from understudy.engine.rundir import FORMAT, explained, write_json
 from understudy.evaluation.metrics import Metrics, measure
 from understudy.evaluation.repeats import Repeats
 from understudy.evaluation.verdict import Verdict
+from understudy.planning.plan import Plan
+from understudy.planning.planner import Planner
 from understudy.recipes.command import Command, Judged, Silent, Watcher
 from understudy.recipes.findings import Findings, Finished, look
 from understudy.recipes.job import make_job
@@ -54,6 +56,7 @@ class Result:
         findings: What a report tells beyond that: calibration, mistakes, suspected label errors, the pool, pictures.
         training: What was trained and how, in a few words each.
         folder: Where everything was saved, if anywhere.
+        plan: What was chosen and why; None where fixed defaults were asked for.
         repeats: What all seeds or folds say together, where several were asked for. The rest is then of the first seed,
             or of the final model; without other images to judge that one, its metrics and predictions are those of the
             folds' models on images they had not seen, and the verdict is that of the folds in any case.
@@ -72,6 +75,7 @@ class Result:
     findings: Findings
     training: Mapping[str, Any]
     folder: Path | None
+    plan: Plan | None = None
     repeats: Repeats | None = None
 
     def predict(self, source: Any, **options: Any) -> Predictions:
@@ -97,6 +101,7 @@ class Result:
         return {
             "format": FORMAT,
             "training": dict(self.training),
+            "plan": None if self.plan is None else self.plan.to_json(),
             **self.findings.figures,
             "verdict": None if self.verdict is None else self.verdict.to_json(),
             "metrics": {name: metrics.to_json() for name, metrics in self.run_metrics.items()},
@@ -120,6 +125,7 @@ def train(
     config: Mapping[str, Any] | None = None,
     repeats: int | None = None,
     folds: int | None = None,
+    plan: bool | str | Path | Plan = True,
     **options: Any,
 ) -> Result:
     """Train with and without the unlabeled images at equal cost, and say which model to use.
@@ -136,6 +142,8 @@ def train(
         config: A table of options, as read from a TOML file; what is given beside it overrules it.
         repeats: Train with so many seeds, from `seed` on, each with its part of the budget, and sum them up.
         folds: Let every labeled image judge once, by models trained on the other folds; then train on all labels.
+        plan: Whether whatever is not given is learned from the images and the machine, within a fifth of a timed
+            budget; False takes fixed defaults, and a plan, or the file of one, is used as it is.
         options: Any field of `Job`, by name: `budget="10m"`, `method="fixmatch"`, `seed=1`. A method or optimizer is
             given by name or as an object.
 
@@ -155,6 +163,10 @@ def train(
     repetition = Repetition.taken_from(table)
     if module is None and network != "auto":
         table["network"] = network
+    planner = None
+    if plan is not False:
+        given = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan if isinstance(plan, Plan) else None
+        planner = Planner(table, module=module, folder=None if folder is None else Path(folder), given=given)
     collection = load(
         source,
         unlabeled=unlabeled,
@@ -163,6 +175,7 @@ def train(
         channels=table.get("channels") or None,
         cache=cache,
         observe=watch.decoding,
+        choose_size=None if planner is None else planner.choose_size,
     )
     command = Command(
         name=Path(source).name if isinstance(source, str | Path) else "images given in memory",
@@ -176,10 +189,14 @@ def train(
     )
     command.claim(repeats=str(repetition))
     command.announce()
+    planned: Plan | None = None
+    if planner is not None:
+        parts = repetition.repeats or (repetition.folds + 1 if repetition.folds else 1)
+        command, planned = planner.planned(command, trials=parts == 1, parts=parts)
 
     def keep(judged: Judged) -> None:
         if judged.command.folder is not None:
-            _save(_result(judged), judged.command, Repetition())
+            _save(_result(judged, planned), judged.command, Repetition())
 
     found: Repeats | None = None
     if repetition.folds:
@@ -188,12 +205,12 @@ def train(
         judged, found = train_seeds(command, repetition.repeats, keep)
     else:
         judged = command.run()
-    result = _in_place(_result(judged, found), module)
+    result = _in_place(_result(judged, planned, found), module)
     _save(result, command, repetition)
     return result
 
 
-def _result(judged: Judged, repeats: Repeats | None = None) -> Result:
+def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -> Result:
     """The result that a finished run gives."""
     command, delivered = judged.command, judged.delivered
     job, labels = command.job, command.collection.labels
@@ -256,6 +273,7 @@ def _result(judged: Judged, repeats: Repeats | None = None) -> Result:
             "seed": job.seed,
         },
         folder=command.folder,
+        plan=plan,
         repeats=repeats,
     )
 

@@ -20,13 +20,14 @@ _MARKS = (FILE, "identity.json", "model.json")
 
 @dataclass(frozen=True)
 class Request:
-    """Sources, and options as a table of `Job`; relative paths were made absolute."""
+    """Sources, options as a table of `Job`, and the plan, as `train` takes them; relative paths were made absolute."""
 
     source: str
     unlabeled: str | None = None
     test: str | None = None
     cache: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    plan: str | bool = True
 
     def check(self) -> None:
         """Nothing, when the options are legal; better said before images are read than after.
@@ -101,6 +102,22 @@ def absolute(source: str | None) -> str | None:
     if source is None or not Path(source).expanduser().exists():
         return source
     return str(Path(source).expanduser().resolve())
+
+
+def absolute_plan(plan: Path | None, without: bool) -> str | bool:
+    """The plan to use as `train` takes it: a file, True to plan anew, or False.
+
+    Raises:
+        UserError: Both were asked for, or the file is no plan.
+    """
+    if plan is None:
+        return not without
+    if without:
+        raise UserError("--plan and --no-plan were both given; choose one")
+    from understudy.planning.plan import Plan
+
+    Plan.load(plan)
+    return str(plan.expanduser().resolve())
 
 
 def open_folder(out: Path | None, source: str) -> Path:

@@ -127,6 +127,17 @@ def train(
             metavar="N", help="Number that all randomness derives from (default: 0).", rich_help_panel=_METHOD
         ),
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PLAN.toml",
+            help="Choices of `understudy plan` or an earlier run; without it they are made anew.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
+    no_plan: Annotated[
+        bool, typer.Option("--no-plan", help="Take fixed defaults instead of planning.", rich_help_panel=_METHOD)
+    ] = False,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE.toml", help="Settings, such as the config.toml of a run.", rich_help_panel=_METHOD),
@@ -189,7 +200,7 @@ def train(
       understudy train photos --unlabeled pile --folds 5 [dim](few labels: all of them train and judge)[/dim]
       understudy train --resume runs/photos-20260131-120000 [dim](after Ctrl-C)[/dim]
     """
-    from understudy.cli.request import Request, absolute, open_folder, options_table
+    from understudy.cli.request import Request, absolute, absolute_plan, open_folder, options_table
     from understudy.cli.training import run
 
     given: dict[str, Any] = {
@@ -210,7 +221,18 @@ def train(
         "test_time_averaging": (averaging and not no_averaging) if averaging or no_averaging else None,
     }
     if resume is not None:
-        others = (photos, unlabeled, test, config, cache, out, *given.values(), *(assignments or ()))
+        others = (
+            photos,
+            unlabeled,
+            test,
+            plan,
+            no_plan or None,
+            config,
+            cache,
+            out,
+            *given.values(),
+            *(assignments or ()),
+        )
         if any(value is not None for value in others):
             raise UserError(
                 f"--resume takes everything from {resume}; leave out all but --tensorboard, or train into a new folder"
@@ -225,6 +247,7 @@ def train(
         test=absolute(test),
         cache=None if cache is None else str(Path(cache).expanduser().absolute()),
         options=options_table(config, given, assignments or ()),
+        plan=absolute_plan(plan, no_plan),
     )
     request.check()
     folder = open_folder(out, request.source)

@@ -28,6 +28,7 @@ _FILES = {
     "predictions.csv": "what it says of each held-out image",
     "mistakes.csv": "its most confident errors among them",
     "label_errors.csv": "images whose given label is doubted by a model that had not seen it",
+    "plan.toml": "every choice with its reason, for use with --plan",
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
     "quarantine.json": "files that could not be used, with reasons",
@@ -63,6 +64,7 @@ def run(request: Request, folder: Path, *, fresh: bool, tensorboard: Path | None
                 folder=folder,
                 tensorboard=tensorboard,
                 config=request.options,
+                plan=request.plan,
                 watch=watch,
             )
     except UserError as error:

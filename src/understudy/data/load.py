@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def load(
     channels: int | None = None,
     cache: str | Path | None = None,
     observe: Observe | None = None,
+    choose_size: Callable[[Form], int] | None = None,
 ) -> Collection:
     """All images of the task in one collection, decoded.
 
@@ -49,6 +51,7 @@ def load(
         channels: 1 or 3; chosen by the images when None.
         cache: Folder for decoded images; see `store`.
         observe: Called with the numbers of images decoded and in all.
+        choose_size: Another choice of the size of files than by the images alone, given the form that suits these.
 
     Raises:
         DataError: A source cannot be used as given.
@@ -67,7 +70,11 @@ def load(
         table = _in_role(table, role, several=len(given) > 1)
         if form is None:
             images = table.images
-            form = choose_for_files(images, size, channels) if isinstance(images, np.ndarray) else table.form
+            form = table.form
+            if isinstance(images, np.ndarray):
+                form = choose_for_files(images, size, channels)
+                if size is None and choose_size is not None and (wanted := choose_size(form)) != form.size:
+                    form = choose_for_files(images, wanted, channels)
         tables.append(table)
     tables = _without_shared_files(tables, [role for role, _ in given])
     tables, contents = _decoded(tables, form, cache, observe)

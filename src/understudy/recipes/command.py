@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from understudy.core.budget import Budget
+from understudy.core.budget import Budget, Cost
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
 from understudy.data.collection import Collection
@@ -79,6 +79,7 @@ class Command:
         folder: Where everything is kept; without one nothing is written.
         begun: When the time that the budget limits began.
         tensorboard: Folder of a log for TensorBoard.
+        planning: What choosing the settings took of the budget.
         log: The sentences said so far.
     """
 
@@ -90,6 +91,7 @@ class Command:
     watch: Watcher
     begun: float
     tensorboard: Path | None = None
+    planning: Cost = field(default_factory=Cost)
     log: list[str] = field(default_factory=list)
 
     def claim(self, **more: str) -> None:
@@ -302,7 +304,7 @@ class Command:
             return budget
         if budget.wall_s is None:
             assert budget.cpu_s is not None
-            return Budget(cpu_s=budget.cpu_s / num_parts)
+            return Budget(cpu_s=(budget.cpu_s - self.planning.cpu_s) / num_parts)
         left = budget.wall_s * (1 - reserve) - (time.perf_counter() - self.begun)
         if left < _LEAST_SHARE_TO_TRAIN * budget.wall_s:
             raise UserError(
@@ -330,7 +332,7 @@ class Command:
     def within(self, budget: Budget, **changes: Any) -> Command:
         """This command with another budget, which begins now."""
         job = dataclasses.replace(self.job, budget=_as_option(budget), **changes)
-        return dataclasses.replace(self, job=job, begun=time.perf_counter())
+        return dataclasses.replace(self, job=job, begun=time.perf_counter(), planning=Cost())
 
     def recorded_budgets(self) -> dict[str, dict[str, Any]]:
         """How an earlier process of the same run divided the budget."""

@@ -1,0 +1,203 @@
+"""Network and image size: the most that the budget can train, by speeds measured here and now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from understudy.augment import DOMAINS
+from understudy.core.budget import Budget, Cost
+from understudy.core.seeding import seed_torch
+from understudy.models import build, check_network, feature_width
+from understudy.planning.choice import Allowance, Choice, Learned, asked
+from understudy.planning.speeds import Speed, training_speed
+
+TINY_PX, SMALL_PX = 16, 64
+# Views a run must be able to show a network before it beats the one before it; see benchmarks/planner_grid.json and
+# benchmarks/networks_by_budget.json. The first of each list is taken when none has enough.
+_NETWORKS: dict[str, tuple[tuple[str, float], ...]] = {
+    "tiny": (("cnn", 0), ("resnet_small", 1e6)),
+    "small": (("resnet_small", 0), ("resnet_medium", 1e6), ("wrn_28_2", 2e7)),
+    "large": (("resnet_small", 0), ("resnet_medium", 1e6), ("resnet18", 1e7)),
+}
+_SIZES = (224, 160, 128, 112, 96, 80, 64)
+_VIEWS_FOR_SIZE = 1e5  # views a run must be able to show of images over 64 px
+_BATCH = 32
+_SHARE = 0.15  # of the allowance, at most
+
+
+@dataclass(frozen=True)
+class LearnedArchitecture(Learned):
+    """The network, and the side at which images are trained."""
+
+    title: ClassVar[str] = "architecture"
+
+    network: Choice[str]
+    size: Choice[int] | None = None
+
+
+def learn_size(
+    default: int,
+    *,
+    channels: int,
+    num_classes: int,
+    run: Budget,
+    device: torch.device,
+    allowance: Allowance,
+    options: Mapping[str, Any] | None = None,
+) -> Choice[int] | None:
+    """The side in px at which images over 64 px are trained; asked before any is decoded.
+
+    Args:
+        default: The side that the files themselves suggest.
+        run: What one training run may spend.
+    """
+    if (wanted := asked(options or {}, "size")) is not None:
+        return wanted
+    if default <= SMALL_PX:
+        return None
+    if allowance.refusal:
+        reason = f"as large as the images are, up to 224 px, since {allowance.refusal}"
+        return Choice("size", default, "rule", reason)
+    sizes = [default, *(size for size in _SIZES if size < default)]
+    name = _NETWORKS["large"][0][0]
+    views = 0.0
+    for size in sizes:
+        limit = _SHARE / 2 * allowance.whole_s / len(sizes)
+        speed = _speed(name, (channels, size, size), num_classes, device, allowance, limit, canvas=round(size * 8 / 7))
+        views = speed.rows_per_s * _seconds(run)
+        if views >= _VIEWS_FOR_SIZE:
+            break
+    reason = (
+        f"a run can show {name} {_count(views)} views of {size} px"
+        + ("" if size == default else f", and larger ones fewer than the {_count(_VIEWS_FOR_SIZE)} they need")
+        + (f"; the images themselves would allow {default} px" if size != default else ", as large as the images are")
+    )
+    return Choice("size", size, "measured", reason)
+
+
+def learn_architecture(
+    shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    run: Budget,
+    device: torch.device,
+    allowance: Allowance | None = None,
+    size: Choice[int] | None = None,
+    module: nn.Module | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> LearnedArchitecture:
+    """The network that can learn most in one run's time, or what the user's own module turned out to be.
+
+    Args:
+        shape: Of one row as the network sees it.
+        run: What one training run may spend.
+        size: The choice of `learn_size`, which is handed on.
+        module: The user's own network, which is looked at and kept.
+
+    Raises:
+        UserError: The module does not take such rows, or does not give one logit per class.
+    """
+    begun = Cost.now()
+    allowance = allowance or Allowance(run)
+    figures: dict[str, Any] = {}
+    if module is not None:
+        choice, figures = _introspected(module, shape, num_classes)
+    elif (wanted := asked(options or {}, "network")) is not None:
+        choice = wanted
+    elif len(shape) == 1:
+        choice = Choice("network", "mlp", "rule", "the rows are vectors, which a multi-layer perceptron takes")
+    else:
+        kind = "tiny" if min(shape[1:]) < TINY_PX else "small" if max(shape[1:]) <= SMALL_PX else "large"
+        choice, figures = _by_speed(_NETWORKS[kind], shape, num_classes, run, device, allowance)
+    return LearnedArchitecture(network=choice, size=size, figures=figures, cost=Cost.now() - begun)
+
+
+def _by_speed(
+    networks: Sequence[tuple[str, float]],
+    shape: tuple[int, ...],
+    num_classes: int,
+    run: Budget,
+    device: torch.device,
+    allowance: Allowance,
+) -> tuple[Choice[str], dict[str, Any]]:
+    """The largest network of the list that the run can show enough views."""
+    chosen, views, speeds = networks[0][0], 0.0, list[Speed]()
+    if allowance.refusal:
+        reason = f"the smallest network for images of this size, which learns fastest, since {allowance.refusal}"
+        return Choice("network", _default(networks), "rule", reason), {}
+    reason = ""
+    for name, needed in networks:
+        limit = _SHARE * allowance.whole_s / 2 / len(networks)
+        speed = _speed(name, shape, num_classes, device, allowance, limit)
+        speeds.append(speed)
+        found = speed.rows_per_s * _seconds(run)
+        if found < needed:
+            reason = f", and the larger {name} only {_count(found)} of the {_count(needed)} it needs to be better"
+            break
+        chosen, views = name, found
+    reason = f"in one run it can be shown {_count(views)} views{reason}"
+    return Choice("network", chosen, "measured", reason), {"speeds": [speed.to_json() for speed in speeds]}
+
+
+def _default(networks: Sequence[tuple[str, float]]) -> str:
+    return next(name for name, _ in networks if name == "resnet_small")
+
+
+def _speed(
+    name: str,
+    shape: tuple[int, ...],
+    num_classes: int,
+    device: torch.device,
+    allowance: Allowance,
+    limit_s: float,
+    canvas: int | None = None,
+) -> Speed:
+    seed_torch("planning")
+    network = build(name, shape=shape, num_classes=max(2, num_classes))
+    domain = DOMAINS["natural" if shape[0] == 3 else "gray"]
+    return training_speed(
+        network,
+        name,
+        shape,
+        domain,
+        canvas=canvas or shape[-1],
+        batch_size=_BATCH,
+        device=device,
+        clock=allowance.read,
+        limit_s=limit_s,
+    )
+
+
+def _introspected(module: nn.Module, shape: tuple[int, ...], num_classes: int) -> tuple[Choice[str], dict[str, Any]]:
+    """What the user's module is, once it was seen to give one logit per class of rows with floats in [0, 1]."""
+    check_network(module, shape, num_classes)
+    total = sum(parameter.numel() for parameter in module.parameters())
+    figures = {"parameters": total, "feature_width": feature_width(module), "takes": list(shape)}
+    name = type(module).__qualname__
+    reason = f"it is yours: {total:,} parameters, takes rows of shape {shape} in [0, 1], gives {num_classes} logits"
+    config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
+    mean = config.get("mean") if isinstance(config, Mapping) else None
+    if mean and any(mean):
+        figures["expects_mean"] = [float(value) for value in mean]
+        reason += (
+            f"; its library trained it on inputs normalized by mean {tuple(round(float(v), 3) for v in mean)}, "
+            f"which it gets only if a layer of its own does so, or as --network timm:NAME"
+        )
+    return Choice("network", name, "asked", reason), figures
+
+
+def _seconds(run: Budget) -> float:
+    return run.wall_s if run.wall_s is not None else run.cpu_s or 0.0
+
+
+def _count(number: float) -> str:
+    """A number of views as a person says it: 12,000 or 1.3 million."""
+    if number >= 1e6:
+        return f"{number / 1e6:.1f} million"
+    digits = 10 ** max(0, len(str(int(number))) - 2)
+    return f"{int(number) // digits * digits:,}"

@@ -1,0 +1,117 @@
+"""What the images are: their form, statistics and labels, and what follows for augmentation and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from understudy.core.budget import Cost
+from understudy.data.collection import Collection
+from understudy.data.split import Splits
+from understudy.planning.choice import Choice, Learned, asked
+
+_MOST_SAMPLED = 2000
+# Logit adjustment took supervised training on CIFAR-10 with ratio 100 from 34.7 to 46.5 % of balanced accuracy and
+# FixMatch from 30.4 to 41.3 (benchmarks/imbalance.json); at small ratios there is little to gain and something to lose.
+_IMBALANCED = 10
+# A pen's stroke on paper: most pixels are the ground. Photographs of anything stay far below.
+_EVEN_GROUND, _LEVELS = 0.4, 8
+
+
+@dataclass(frozen=True)
+class LearnedData(Learned):
+    """The domain whose views suit the images, and what unequal classes ask of the loss."""
+
+    title: ClassVar[str] = "data"
+
+    domain: Choice[str]
+    logit_adjustment: Choice[float] | None = None
+
+
+def learn_data(collection: Collection, splits: Splits, options: Mapping[str, Any] | None = None) -> LearnedData:
+    """What the rows and the training labels tell; no label of a judging image is read.
+
+    Args:
+        options: What the user asked for, as nested tables; it is kept.
+    """
+    begun = Cost.now()
+    options = options or {}
+    labels = collection.labels[splits.labeled]
+    counts = np.bincount(labels, minlength=len(collection.classes))
+    present = counts[counts > 0]
+    ratio = float(present.max() / present.min()) if len(present) else 1.0
+    figures: dict[str, Any] = {
+        "shape": list(collection.shape),
+        "num_labeled": len(splits.labeled),
+        "num_unlabeled": len(splits.unlabeled),
+        "num_classes": len(collection.classes),
+        "fewest_labels_of_a_class": int(counts.min()),
+        "imbalance_ratio": round(ratio, 2),
+        "judged_by": splits.judged_by,
+    }
+    rows = _sampled(collection, np.concatenate([splits.labeled, splits.unlabeled]))
+    figures |= _statistics(rows, collection.is_images)
+    return LearnedData(
+        domain=asked(options, "domain") or _domain(collection, figures),
+        logit_adjustment=_adjustment(options, ratio, counts),
+        figures=figures,
+        cost=Cost.now() - begun,
+    )
+
+
+def _sampled(collection: Collection, ids: NDArray[np.int64]) -> torch.Tensor:
+    """Evenly spaced training rows."""
+    chosen = np.unique(ids)[np.linspace(0, len(ids) - 1, min(len(ids), _MOST_SAMPLED)).astype(np.int64)]
+    return collection.rows.index_select(0, torch.from_numpy(chosen))
+
+
+def _statistics(rows: torch.Tensor, is_images: bool) -> dict[str, Any]:
+    """Range, mean and deviation per channel; of images also how much of them is one even ground."""
+    if not is_images:
+        return {"least": float(rows.min()), "greatest": float(rows.max())}
+    values = rows.float() / 255
+    mean, std = values.mean((0, 2, 3)), values.std((0, 2, 3))
+    levels = torch.div(rows.float().mean(1), 256 / _LEVELS, rounding_mode="floor").flatten(1)
+    commonest = torch.stack([(levels == level).float().mean(1) for level in range(_LEVELS)])
+    ground = commonest[[0, _LEVELS - 1]].max(0).values.median()
+    spread = (rows.float().amax(1) - rows.float().amin(1)).mean() if rows.shape[1] > 1 else torch.zeros(())
+    return {
+        "least": float(values.min()),
+        "greatest": float(values.max()),
+        "mean": [round(float(value), 4) for value in mean],
+        "std": [round(float(value), 4) for value in std],
+        "even_ground": round(float(ground), 3),
+        "colorfulness": round(float(spread) / 255, 4),
+    }
+
+
+def _domain(collection: Collection, figures: Mapping[str, Any]) -> Choice[str]:
+    if not collection.is_images:
+        return Choice("domain", "vector", "measured", "the rows are numbers, not images")
+    ground = figures["even_ground"]
+    if ground >= _EVEN_GROUND:
+        reason = (
+            f"{100 * ground:.0f} % of a typical image is even black or white ground, as around a pen's stroke: "
+            "strong views are gentle, so that strokes stay readable"
+        )
+        return Choice("domain", "digits", "measured", reason)
+    if collection.shape[0] == 1:
+        return Choice("domain", "gray", "measured", "the images have one channel, so that no view changes color")
+    reason = f"the images are in color and only {100 * ground:.0f} % of a typical one is even ground, as in photographs"
+    return Choice("domain", "natural", "measured", reason)
+
+
+def _adjustment(options: Mapping[str, Any], ratio: float, counts: NDArray[np.int64]) -> Choice[float] | None:
+    key = "method.criterion.logit_adjustment"
+    if (wanted := asked(options, key)) is not None or ratio < _IMBALANCED:
+        return wanted
+    reason = (
+        f"the commonest class has {counts.max()} labels and the rarest {counts[counts > 0].min()}, "
+        f"{ratio:.0f} times fewer: the loss leans against that, so that rare classes are found too"
+    )
+    return Choice(key, 1.0, "measured", reason)

@@ -1,0 +1,173 @@
+"""Optimizer, learning rate and batch size: rules that benchmarks support, and a range test for a network unknown."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from understudy.core.budget import Budget, Cost
+from understudy.core.seeding import generator
+from understudy.data.training import TrainingData
+from understudy.engine.optim import OPTIMIZERS
+from understudy.planning.choice import Allowance, Choice, Learned, asked
+from understudy.planning.speeds import Speed, training_speed
+
+_BATCHES = (32, 64, 128, 256, 512)
+_ENOUGH = 0.9  # of the best rate, at which a smaller batch is preferred for its many steps
+_SHARE = 0.1
+_RATES = np.geomspace(1e-5, 0.3, 61)
+_SMOOTHING, _DIVERGED = 0.8, 3.0
+
+
+@dataclass(frozen=True)
+class LearnedOptimization(Learned):
+    """How weights are moved, and by how many rows a step; the length is what the budget buys."""
+
+    title: ClassVar[str] = "optimization"
+
+    optimizer: Choice[str]
+    lr: Choice[float] | None
+    batch_size: Choice[int]
+
+
+def learn_optimization(
+    data: TrainingData,
+    network: nn.Module,
+    network_name: str,
+    *,
+    default_optimizer: str,
+    default_batch_size: int,
+    run: Budget,
+    device: torch.device,
+    allowance: Allowance | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> LearnedOptimization:
+    """The optimizer by the kind of network, its rate by its own default or a range test, the batch by speed.
+
+    Args:
+        network: Left as it was.
+        default_optimizer: What suits networks of this kind.
+        run: What one training run may spend.
+    """
+    begun = Cost.now()
+    allowance, options = allowance or Allowance(run), options or {}
+    figures: dict[str, Any] = {}
+    optimizer = asked(options, "optimizer.name")
+    known = not network_name.startswith("module:") and ":" not in network_name
+    if optimizer is None:
+        what = "its convolutions are dense" if default_optimizer == "muon" else "it is none of the networks of dense"
+        reason = {
+            "muon": "its convolutions are dense, and Muon reached the same accuracy there in under half the images",
+            "sgd": "its convolutions are separable, where Muon's matrices cost more than the network",
+            "adamw": "it is the optimizer that forgives most in a network nothing is known of",
+        }.get(default_optimizer, what)
+        if network_name == "mlp":
+            reason = "vectors differ in scale, which it evens out"
+        optimizer = Choice("optimizer.name", default_optimizer, "rule", reason)
+    lr = asked(options, "optimizer.lr")
+    if lr is None:
+        default_lr = float(OPTIMIZERS.get(optimizer.value)().lr)
+        if known or allowance.refusal:
+            why = f"; no range test, since {allowance.refusal}" if not known else ", which it was tuned for"
+            lr = Choice("optimizer.lr", default_lr, "rule", f"the default of {optimizer.value} for {network_name}{why}")
+        else:
+            lr, figures["range_test"] = _range_test(data, network, optimizer.value, default_lr, device, allowance)
+    batch_size = asked(options, "batch_size")
+    if batch_size is None:
+        batch_size, speeds = _batch_size(data, network, network_name, default_batch_size, device, allowance)
+        figures["speeds"] = [speed.to_json() for speed in speeds]
+    return LearnedOptimization(
+        optimizer=optimizer, lr=lr, batch_size=batch_size, figures=figures, cost=Cost.now() - begun
+    )
+
+
+def _batch_size(
+    data: TrainingData,
+    network: nn.Module,
+    name: str,
+    default: int,
+    device: torch.device,
+    allowance: Allowance,
+) -> tuple[Choice[int], list[Speed]]:
+    """On a processor by the number of labels, elsewhere the smallest batch that keeps the device busy."""
+    if device.type == "cpu":
+        few = "few" if default < 64 else "many"
+        reason = f"with {few} labels ({len(data.labeled):,}) on a processor: "
+        reason += "many small steps teach more than few large ones" if few == "few" else "rows vary enough for it"
+        return Choice("batch_size", default, "rule", reason), []
+    if allowance.refusal:
+        return Choice("batch_size", default, "rule", f"the default, since {allowance.refusal}"), []
+    speeds: list[Speed] = []
+    limit = _SHARE * allowance.whole_s / len(_BATCHES)
+    for batch_size in _BATCHES:
+        try:
+            speeds.append(
+                training_speed(
+                    copy.deepcopy(network),
+                    name,
+                    data.row_shape,
+                    data.domain,
+                    canvas=data.rows.shape[-1],
+                    batch_size=batch_size,
+                    device=device,
+                    clock=allowance.read,
+                    limit_s=limit,
+                )
+            )
+        except torch.OutOfMemoryError:
+            break
+    best = max(speed.rows_per_s for speed in speeds)
+    chosen = next(speed for speed in speeds if speed.rows_per_s >= _ENOUGH * best)
+    reason = f"{chosen.rows_per_s:,.0f} rows a second, within 10 % of the fastest batch that fits the memory"
+    return Choice("batch_size", min(chosen.batch_size, len(data.labeled)), "measured", reason), speeds
+
+
+def _range_test(
+    data: TrainingData,
+    network: nn.Module,
+    optimizer: str,
+    default: float,
+    device: torch.device,
+    allowance: Allowance,
+) -> tuple[Choice[float], list[list[float]]]:
+    """The rate at which the loss of labeled rows falls fastest while the rate rises step by step (Smith, 2017)."""
+    trained = copy.deepcopy(network).to(device).train()
+    moving = OPTIMIZERS.get(optimizer)().build([trained])
+    targets = data.targets.to(device)
+    random = generator("range test", 0)
+    losses: list[float] = []
+    begun = allowance.read()
+    for rate in _RATES:
+        for group in moving.param_groups:
+            group["lr"] = float(rate)
+        positions = random.integers(0, len(data.labeled), min(64, max(8, len(data.labeled))))
+        x = data.render(data.labeled[positions], "plain", device=device)
+        loss = F.cross_entropy(trained(x).float(), targets[torch.from_numpy(positions).to(device)])
+        moving.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        moving.step()
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            break
+        losses.append(value if not losses else _SMOOTHING * losses[-1] + (1 - _SMOOTHING) * value)
+        if losses[-1] > _DIVERGED * min(losses) or allowance.read() - begun > _SHARE * allowance.whole_s:
+            break
+    curve = [[float(rate), round(loss, 4)] for rate, loss in zip(_RATES, losses, strict=False)]
+    if len(losses) < 10 or min(losses) > 0.95 * losses[0]:
+        reason = f"the default of {optimizer}; in a range test no rate lowered the loss within {len(losses)} steps"
+        return Choice("optimizer.lr", default, "measured", reason), curve
+    # A tenth of the rate at the lowest loss: the loss was still falling there, and the peak rate is held for long.
+    lowest = float(_RATES[int(np.argmin(losses))])
+    rate = float(f"{lowest / 10:.1g}")
+    reason = (
+        f"in a range test of {len(losses)} steps from 1e-05 the loss was lowest at {lowest:.1g}; a tenth of that is "
+        "where it still fell"
+    )
+    return Choice("optimizer.lr", rate, "measured", reason), curve

@@ -1,0 +1,228 @@
+"""Which changes leave the images what they are: symmetries the pool shows by itself, strengths that trials prefer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from understudy.augment import Augmentation
+from understudy.augment.policy import OPERATIONS
+from understudy.core.budget import Cost
+from understudy.core.seeding import generator
+from understudy.data.training import TrainingData
+from understudy.engine.predict import predict
+from understudy.methods.supervised import Supervised
+from understudy.planning.choice import Choice, Learned, asked
+from understudy.planning.trials import Trial, Trials, described, is_better
+
+_THUMBNAIL_PX, _MOST_THUMBNAILS, _FEWEST = 12, 2000, 200
+# Mirrored digits are told from digits with an area of 0.97, mirrored photographs with 0.51; photographs
+# turned upside down with 0.63 to 0.72, and those that were turned any way before with 0.48.
+_TOLD_APART, _ALIKE = 0.6, 0.54
+_GENTLE = 0.5
+_FAR = 3.0  # times the median distance, at which an operation is screened out
+_MOST_SCREENED = 500
+
+
+@dataclass(frozen=True)
+class LearnedRegularization(Learned):
+    """How views may differ from the image; None where the domain's own policy stays."""
+
+    title: ClassVar[str] = "regularization"
+
+    mirror: Choice[bool] | None = None
+    turns: Choice[bool] | None = None
+    reach: Choice[float] | None = None
+    operations: Choice[tuple[str, ...]] | None = None
+
+    def augmentation(self) -> Augmentation:
+        """The changes as settings."""
+        return Augmentation(**{choice.key.rpartition(".")[2]: choice.value for choice in self.choices})
+
+
+def learn_regularization(
+    data: TrainingData,
+    *,
+    trials: Trials | None = None,
+    no_trials: str = "",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> LearnedRegularization:
+    """Symmetries by whether changed images can be told from unchanged ones, strengths by short trainings.
+
+    A mirror is allowed where a classifier cannot tell mirrored images from the others (Lin et al., 2020, "Visual
+    chirality"). No label is needed for that. Operations of the strong view are screened by the distance between the
+    loss of changed and unchanged images; what is left is tried against all of them, and so is half their strength.
+
+    Args:
+        trials: For choices that take trainings; without them the strength is the domain's own.
+        no_trials: Why there are none.
+    """
+    begun = Cost.now()
+    options = options or {}
+    if data.domain.vector:
+        return LearnedRegularization(cost=Cost.now() - begun)
+    wanted = {name: asked(options, f"augmentation.{name}") for name in ("mirror", "turns", "reach", "operations")}
+    figures: dict[str, Any] = {}
+    symmetries = _symmetries(data, seed)
+    if symmetries:
+        figures["told_apart"] = {name: round(area, 3) for name, area in symmetries.items()}
+    mirror = wanted["mirror"] or _mirror(data, symmetries)
+    turns = wanted["turns"] or _turns(data, symmetries)
+    reach, operations = wanted["reach"], wanted["operations"]
+    if reach is None and operations is None:
+        if trials is None:
+            reason = f"the strengths of domain policy stay, since {no_trials}" if no_trials else "the domain's own"
+            reach = Choice("augmentation.reach", data.domain.reach, "rule", reason)
+        else:
+            reach, operations, figures["distances"] = _strength(trials, mirror, turns, seed)
+    return LearnedRegularization(
+        mirror=mirror, turns=turns, reach=reach, operations=operations, figures=figures, cost=Cost.now() - begun
+    )
+
+
+def _symmetries(data: TrainingData, seed: int) -> dict[str, float]:
+    """For each symmetry the area under the curve of a classifier that tells changed training images from others."""
+    ids = data.pool
+    if len(ids) < _FEWEST or data.row_shape[1] != data.row_shape[2]:
+        return {}
+    chosen = np.sort(generator("symmetries", seed).permutation(len(ids))[:_MOST_THUMBNAILS])
+    images = torch.cat(
+        [
+            _thumbnails(data.render(ids[part], "plain", device=torch.device("cpu")))
+            for part in np.array_split(chosen, max(1, len(chosen) // 250))
+        ]
+    )
+    changed = {
+        "mirrored": images.flip(-1),
+        "upside down": images.flip(-2),
+        "turned": images.rot90(1, (-2, -1)),
+    }
+    return {name: _area(images, other, seed) for name, other in changed.items()}
+
+
+def _thumbnails(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c s s"]:
+    side = min(_THUMBNAIL_PX, images.shape[-1])
+    return F.adaptive_avg_pool2d(images, side)
+
+
+def _area(images: Tensor, changed: Tensor, seed: int) -> float:
+    """How well half of the images, changed, are told from the other half, unchanged: 0.5 is chance, 1 is always."""
+    from sklearn.decomposition import PCA
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import SVC
+
+    is_changed = generator("changed", seed).permutation(len(images)) % 2 == 1
+    mixed = torch.where(torch.from_numpy(is_changed).view(-1, 1, 1, 1), changed, images)
+    rows = mixed.flatten(1).numpy().astype(np.float64)
+    if np.ptp(rows, axis=0).max() == 0:
+        return 0.5
+    width = min(60, rows.shape[1], len(rows) // 2 - 1)
+    classifier = make_pipeline(PCA(width, whiten=True, svd_solver="full"), SVC())
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    found = cross_val_predict(classifier, rows, is_changed, cv=folds, method="decision_function")
+    return float(roc_auc_score(is_changed, found))
+
+
+def _mirror(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | None:
+    area = areas.get("mirrored")
+    if area is None:
+        return None
+    key, tells = "augmentation.mirror", f"a classifier tells mirrored images from the others in {_times(area)}"
+    if area >= _TOLD_APART:
+        return Choice(key, False, "measured", f"{tells}: sides matter here, so nothing is mirrored")
+    if area <= _ALIKE:
+        return Choice(key, True, "measured", f"{tells}, no better than chance: mirrored images are as good as others")
+    return Choice(key, data.domain.mirror, "rule", f"{tells}, which settles nothing, so that the domain's own stays")
+
+
+def _turns(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | None:
+    if not areas:
+        return None
+    key, area = "augmentation.turns", max(areas["upside down"], areas["turned"], areas["mirrored"])
+    tells = f"a classifier tells turned images from the others in {_times(area)}"
+    if area <= _ALIKE and len(data.pool) >= _MOST_THUMBNAILS // 2:
+        return Choice(key, True, "measured", f"{tells}, no better than chance: these images have no upside")
+    return Choice(key, False, "measured", f"{tells}: they have an upside, so nothing is turned by quarters")
+
+
+def _times(area: float) -> str:
+    return f"{100 * max(area, 1 - area):.0f} of 100 pairs"
+
+
+def _strength(
+    trials: Trials, mirror: Choice[bool] | None, turns: Choice[bool] | None, seed: int
+) -> tuple[Choice[float] | None, Choice[tuple[str, ...]] | None, dict[str, float]]:
+    """All operations at the domain's strength, unless fewer or gentler ones did better in a trial."""
+    known = LearnedRegularization(mirror=mirror, turns=turns).augmentation()
+    domain = known.of(trials.data.domain)
+    data = dataclasses.replace(trials.data, domain=domain)
+    trials.data = data
+    plain = Supervised()
+    full = trials.run("supervised", method=plain)
+    distances = _distances(full, trials, seed)
+    middle = float(np.median(list(distances.values())))
+    near = tuple(name for name, distance in distances.items() if distance <= _FAR * max(middle, 0.02))
+    shown = {"all": full}
+    if len(near) < len(distances):
+        fewer = dataclasses.replace(domain, operations=near)
+        shown["fewer"] = trials.run("fewer-operations", dataclasses.replace(data, domain=fewer), method=plain)
+    gentle = dataclasses.replace(domain, reach=_GENTLE * domain.reach)
+    shown["gentle"] = trials.run("gentle", dataclasses.replace(data, domain=gentle), method=plain)
+    best = max(shown, key=lambda name: shown[name].accuracy)
+    beats = best != "all" and is_better(shown[best], full)
+    n = len(full.right)
+    tried = f"trials of supervised training, judged by {n:,} images: {described(shown)}"
+    rounded = {name: round(distance, 3) for name, distance in distances.items()}
+    if beats and best == "fewer":
+        dropped = ", ".join(name for name in distances if name not in near)
+        reason = f"without {dropped}, which moved the loss most; {tried}"
+        return None, Choice("augmentation.operations", near, "tried", reason), rounded
+    value = gentle.reach if beats else domain.reach
+    why = "half the strength won" if beats else "no other policy was better than chance explains"
+    return Choice("augmentation.reach", value, "tried", f"{tried}: {why}"), None, rounded
+
+
+def _distances(trial: Trial, trials: Trials, seed: int) -> dict[str, float]:
+    """How far each operation of the strong view moves the mean loss of the images that judge trials."""
+    chosen = trials.judges[:_MOST_SCREENED]
+    labels = trials.labels[: len(chosen)]
+    device = next(trial.trained.model.parameters()).device
+    random = generator("distances", seed)
+    plain = _loss(trial, trials.data, chosen, labels)
+    found = {}
+    for name in trials.data.domain.operations:
+        operation = OPERATIONS[name]
+        low = operation.neutral + trials.data.domain.reach * (operation.low - operation.neutral)
+        high = operation.neutral + trials.data.domain.reach * (operation.high - operation.neutral)
+        magnitude = torch.from_numpy(random.uniform(low, high, len(chosen)).astype(np.float32))
+        rows = (trials.data.render(chosen, "plain", device=torch.device("cpu")) * 255).round().to(torch.uint8)
+        changed = dataclasses.replace(
+            trials.data,
+            rows=operation.apply(rows, magnitude),
+            labeled=trials.data.labeled[:0],
+            unlabeled=trials.data.unlabeled[:0],
+        )
+        ids = np.arange(len(chosen))
+        probabilities = predict(trial.trained.model, changed, ids, device=device)
+        found[name] = abs(_mean_loss(probabilities, labels) - plain)
+    return found
+
+
+def _loss(trial: Trial, data: TrainingData, ids: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+    device = next(trial.trained.model.parameters()).device
+    return _mean_loss(predict(trial.trained.model, data, ids, device=device), labels)
+
+
+def _mean_loss(probabilities: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean())

@@ -1,0 +1,137 @@
+"""Whether the unlabeled images are worth their cost at this budget, and which method learns from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from understudy.core.budget import Budget, Cost
+from understudy.data.training import TrainingData
+from understudy.methods.base import METHODS, Method
+from understudy.methods.supervised import Supervised
+from understudy.planning.choice import Choice, Learned, asked, lookup
+from understudy.planning.trials import Trial, Trials, described, is_better
+
+DEFAULT, RIVALS = "softmatch", ("freematch",)
+# How often a run passes every label decides most: while labels alone still teach something new, unlabeled images only
+# slow training down. See the table in docs/plan.md.
+_TOO_FEW_PASSES, _MANY_PASSES = 20.0, 80.0
+_LEAST_POOL = 1.0  # unlabeled images per labeled one
+_SHARED = ("mu", "criterion", "ema_decay")  # settings that a trial of another method takes over
+_PREDICTED, _COUNTED = 1 / 3, 0.7  # cost of a row without gradient, share of unlabeled rows that come to count
+
+
+@dataclass(frozen=True)
+class LearnedSSL(Learned):
+    """The method, unlabeled rows per labeled one, and the recipe that the runs are put together by."""
+
+    title: ClassVar[str] = "learning from unlabeled images"
+
+    method: Choice[str]
+    mu: Choice[int] | None = None
+    recipe: Choice[str] | None = None
+
+
+def learn_ssl(
+    data: TrainingData,
+    *,
+    mu: int,
+    batch_size: int,
+    rows_per_s: float | None,
+    run: Budget,
+    trials: Trials | None = None,
+    no_trials: str = "",
+    method: Method[Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> LearnedSSL:
+    """The method by how often a run can pass the labels, and by trials where these can tell methods apart.
+
+    "supervised" is an answer: then the whole budget goes to the labels alone.
+
+    Args:
+        mu: Unlabeled rows per labeled one that a step would take here.
+        rows_per_s: What the machine trains, on the clock of the budget; None where it was not measured.
+        run: What one training run may spend.
+        trials: For methods that trials can tell apart; None where too few labels could judge them.
+        no_trials: Why there are none.
+        method: The default method as configured here, with its sizes.
+    """
+    begun = Cost.now()
+    options = options or {}
+    recipe = asked(options, "recipe.name")
+    if (wanted := asked(options, "method.name")) is not None:
+        return LearnedSSL(method=wanted, mu=asked(options, "method.mu"), recipe=recipe, cost=Cost.now() - begun)
+    if not len(data.unlabeled):
+        reason = "there are no unlabeled images to learn from"
+        return LearnedSSL(method=Choice("method.name", "supervised", "rule", reason), cost=Cost.now() - begun)
+    if recipe is not None:
+        reason = f"the default for the recipe {recipe.value}"
+        return LearnedSSL(method=Choice("method.name", DEFAULT, "rule", reason), recipe=recipe, cost=Cost.now() - begun)
+    figures: dict[str, Any] = {}
+    passes = _passes(data, mu, batch_size, rows_per_s, run)
+    if passes is not None:
+        figures["passes_over_labels"] = round(passes, 1)
+    choice = _by_rule(data, passes, no_trials)
+    if trials is not None and choice.value != "supervised":
+        choice = _by_trials(trials, passes, method)
+    named = lookup(options, "method.mu")
+    learned_mu = None
+    if choice.value != "supervised" and named is None:
+        reason = f"{mu} unlabeled rows beside each labeled one"
+        learned_mu = Choice("method.mu", mu, "rule", reason + ": on a processor steps are few, so they are kept small")
+    return LearnedSSL(method=choice, mu=learned_mu, recipe=None, figures=figures, cost=Cost.now() - begun)
+
+
+def _passes(data: TrainingData, mu: int, batch_size: int, rows_per_s: float | None, run: Budget) -> float | None:
+    """How often a semi-supervised run sees each label."""
+    if run.steps is not None:
+        return run.steps * batch_size / len(data.labeled)
+    seconds = run.wall_s if run.wall_s is not None else run.cpu_s
+    if rows_per_s is None or seconds is None:
+        return None
+    per_step = batch_size * (1 + mu * (_PREDICTED + _COUNTED)) / rows_per_s
+    return seconds / per_step * batch_size / len(data.labeled)
+
+
+def _by_rule(data: TrainingData, passes: float | None, no_trials: str) -> Choice[str]:
+    key = "method.name"
+    share = len(data.unlabeled) / len(data.labeled)
+    if share < _LEAST_POOL:
+        reason = f"there are only {share:.1f} unlabeled images per labeled one, too few to teach what the labels do not"
+        return Choice(key, "supervised", "rule", reason)
+    if passes is not None and passes < _TOO_FEW_PASSES:
+        reason = (
+            f"a run that also learns from unlabeled images would see each label only {passes:.0f} times, and under "
+            f"{_TOO_FEW_PASSES:.0f} the labels alone taught more in every benchmark; a longer budget changes that"
+        )
+        return Choice(key, "supervised", "measured", reason)
+    seen = ""
+    if passes is not None:
+        seen = f"a run sees each label about {passes:.0f} times, enough for the pool to add to it; "
+    reason = f"{seen}the method that did well on all data measured" + (f"; {no_trials}" if no_trials else "")
+    return Choice(key, DEFAULT, "rule" if passes is None else "measured", reason)
+
+
+def _by_trials(trials: Trials, passes: float | None, method: Method[Any] | None) -> Choice[str]:
+    """The default method, unless a rival or labels alone did better than chance explains."""
+    default = method if method is not None else METHODS.get(DEFAULT)()
+    plain = Supervised(criterion=default.criterion, ema_decay=default.ema_decay)
+    shown: dict[str, Trial] = {"supervised": trials.run("supervised", method=plain)}
+    for name in (DEFAULT, *RIVALS):
+        kind = METHODS.get(name)
+        shared = {one.name: getattr(default, one.name) for one in dataclasses.fields(kind) if one.name in _SHARED}
+        shown[name] = trials.run(name, method=kind(**shared))
+    n = len(shown["supervised"].right)
+    told = f"trials judged by {n:,} images: {described(shown)}"
+    best = max((name for name in shown if name != "supervised"), key=lambda name: shown[name].accuracy)
+    chosen = best if is_better(shown[best], shown[DEFAULT]) else DEFAULT
+    if is_better(shown["supervised"], shown[chosen]) and (passes is None or passes < _MANY_PASSES):
+        reason = f"{told}; the labels alone beat every method by more than chance explains"
+        return Choice("method.name", "supervised", "tried", reason)
+    why = "the best by more than chance explains" if chosen != DEFAULT else "no other beat it by more than chance"
+    if is_better(shown["supervised"], shown[chosen]):
+        why += "; the labels alone did better in so short a time, which a run that sees each label "
+        why += f"{passes:.0f} times makes up for"
+    return Choice("method.name", chosen, "tried", f"{told}: {why}")

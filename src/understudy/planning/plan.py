@@ -1,0 +1,203 @@
+"""A plan: every choice of a training job with its reason; saved, loaded and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from understudy.core.budget import Budget, Cost, format_seconds
+from understudy.core.config import read_toml
+from understudy.core.errors import ConfigError, nearest
+from understudy.planning.choice import Choice, Learned, nested
+from understudy.planning.learn_architecture import LearnedArchitecture
+from understudy.planning.learn_data import LearnedData
+from understudy.planning.learn_optimization import LearnedOptimization
+from understudy.planning.learn_regularization import LearnedRegularization
+from understudy.planning.learn_ssl import LearnedSSL
+
+FORMAT = 1
+_HOW = ("asked", "measured", "tried", "rule")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen for one set of images, one budget and one machine.
+
+    Args:
+        budget: Of the whole command.
+        note: Why nothing was measured or tried, or an empty text.
+        cost: Of all parts and what joins them.
+    """
+
+    data: LearnedData
+    architecture: LearnedArchitecture
+    optimization: LearnedOptimization
+    regularization: LearnedRegularization
+    ssl: LearnedSSL
+    budget: str
+    note: str = ""
+    cost: Cost = field(default_factory=Cost)
+
+    @property
+    def parts(self) -> dict[str, Learned]:
+        """The parts by name."""
+        return {name: getattr(self, name) for name in _PARTS}
+
+    @property
+    def choices(self) -> tuple[Choice[Any], ...]:
+        """All choices in order."""
+        return tuple(choice for part in self.parts.values() for choice in part.choices)
+
+    @property
+    def share(self) -> float:
+        """The part of the budget that planning took, on the budget's own clock."""
+        return self.cost.share_of(Budget.parse(self.budget))
+
+    def options(self) -> dict[str, Any]:
+        """The choices as options of a training job, nested as in its TOML file."""
+        return nested(self.choices)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Each choice with its reason, and what planning cost."""
+        lines = [
+            f"{choice.key} = {_shown(choice.value)}: {choice.reason}."
+            for choice in self.choices
+            if choice.how != "asked"
+        ]
+        return (*lines, self.summary)
+
+    @property
+    def summary(self) -> str:
+        """What planning cost, and how much it could look at."""
+        if self.note:
+            return f"Planned by rules alone, since {self.note}."
+        spent = f"{format_seconds(self.cost.wall_s)} ({self.cost.cpu_s:.1f} CPU-s)"
+        return f"Planned in {spent}, {100 * self.share:.0f} % of the budget of {self.budget}."
+
+    def diff(self, other: Plan) -> tuple[str, ...]:
+        """A line for each setting that the two plans choose otherwise, this one's value first."""
+        mine, theirs = ({choice.key: choice for choice in plan.choices} for plan in (self, other))
+        lines = []
+        for key in dict.fromkeys((*mine, *theirs)):
+            one, two = mine.get(key), theirs.get(key)
+            first, second = ("not chosen" if choice is None else _shown(choice.value) for choice in (one, two))
+            if first != second:
+                lines.append(f"{key}: {first} -> {second}" + (f" ({two.reason})" if two is not None else ""))
+        return tuple(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "format": FORMAT,
+            "budget": self.budget,
+            "note": self.note,
+            "share": round(self.share, 4),
+            "cost": asdict(self.cost),
+            **{name: _part_to_json(part) for name, part in self.parts.items()},
+        }
+
+    def save(self, path: Path) -> None:
+        """Write it as TOML.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        import tomli_w
+
+        from understudy.engine.rundir import explained
+
+        with explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_HEAD + tomli_w.dumps(self.to_json()), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """The plan that `save` wrote, whatever values were changed in it since.
+
+        Raises:
+            ConfigError: The file is not there, is no plan, or was written by a newer version.
+        """
+        table = read_toml(path)
+        if not isinstance(table.get("format"), int) or not set(_PARTS) <= set(table):
+            raise ConfigError(f"{path} is no plan; name a plan.toml that `understudy plan` or a training run wrote")
+        if table["format"] > FORMAT:
+            raise ConfigError(f"{path} was written by a newer version of understudy; upgrade to read it")
+        parts: dict[str, Any] = {
+            name: _part_from_table(kind, table[name], f"{path}: {name}") for name, kind in _PARTS.items()
+        }
+        try:
+            cost = Cost(**table["cost"])
+            return cls(**parts, budget=str(table["budget"]), note=str(table["note"]), cost=cost)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{path} is damaged ({error}); plan anew") from None
+
+
+_HEAD = """\
+# Every choice of a training run. Change a value and train with it: understudy train PHOTOS --plan THIS_FILE
+# how: asked = by you, measured = on your images or machine, tried = by short trainings, rule = by benchmarks.
+
+"""
+_PARTS: dict[str, Any] = {
+    "data": LearnedData,
+    "architecture": LearnedArchitecture,
+    "optimization": LearnedOptimization,
+    "regularization": LearnedRegularization,
+    "ssl": LearnedSSL,
+}
+
+
+def _part_to_json(part: Learned) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in dataclasses.fields(part):
+        value = getattr(part, one.name)
+        if isinstance(value, Choice):
+            found[one.name] = {
+                "key": value.key,
+                "value": list(value.value) if isinstance(value.value, tuple) else value.value,
+                "how": value.how,
+                "reason": value.reason,
+            }
+    return found | {"cost": asdict(part.cost), "figures": json.loads(json.dumps(part.figures))}
+
+
+def _part_from_table(kind: type[Learned], table: Any, where: str) -> Learned:
+    names = {one.name for one in dataclasses.fields(kind)}
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where} is no table; plan anew")
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in names:
+            raise ConfigError(f"{where} has no choice {name!r}; {nearest(name, names)}")
+        if name == "figures":
+            values[name] = value
+        elif name == "cost":
+            values[name] = Cost(**value)
+        else:
+            values[name] = _choice(value, f"{where}.{name}")
+    try:
+        return kind(**values)
+    except TypeError:
+        missing = sorted(names - set(values))
+        raise ConfigError(f"{where} lacks {', '.join(missing)}; plan anew") from None
+
+
+def _choice(table: Any, where: str) -> Choice[Any]:
+    if not isinstance(table, Mapping) or not {"key", "value"} <= set(table):
+        raise ConfigError(f"{where} is no choice; it needs a key and a value")
+    how = table.get("how", "asked")
+    if how not in _HOW:
+        raise ConfigError(f"{where}.how is {how!r}; {nearest(str(how), _HOW)}")
+    value = tuple(table["value"]) if isinstance(table["value"], list) else table["value"]
+    return Choice(str(table["key"]), value, how, str(table.get("reason", "")))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,277 @@
+"""From what the user asked to a planned command: learn everything that was left open, within a fifth of the budget."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from understudy.core.budget import Budget, Cost
+from understudy.core.config import Config, to_table
+from understudy.data.collection import Collection
+from understudy.data.sizing import Form
+from understudy.data.split import Splits, split
+from understudy.data.training import TrainingData
+from understudy.engine.execution import pick_device
+from understudy.methods.base import METHODS, Method
+from understudy.planning.choice import SHARE, Allowance, Choice, nested
+from understudy.planning.learn_architecture import learn_architecture, learn_size
+from understudy.planning.learn_data import learn_data
+from understudy.planning.learn_optimization import learn_optimization
+from understudy.planning.learn_regularization import learn_regularization
+from understudy.planning.learn_ssl import DEFAULT, learn_ssl
+from understudy.planning.plan import Plan
+from understudy.planning.speeds import training_speed
+from understudy.planning.trials import LEAST_STEPS, Trials, judges_of
+from understudy.recipes.command import Command
+from understudy.recipes.job import Job, as_training_data, initial_network, make_job
+
+FILE = "plan.toml"
+_MOST_TRIALS = 5  # supervised, with fewer and with gentler operations, and two methods
+_UNKNOWN_CLASSES = 10  # before the images are read; it changes no speed that counts
+
+
+class Planner:
+    """The planning of one command; its first choice, the size, is made before any image is decoded."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        module: nn.Module | None = None,
+        folder: Path | None = None,
+        given: Plan | None = None,
+    ) -> None:
+        """Begin to spend the allowance.
+
+        Args:
+            options: What the user asked for, as nested tables or objects.
+            module: The user's own network.
+            folder: The run's folder, where the plan is kept; one found there is used again.
+            given: A plan to use as it is.
+        """
+        self.options = {
+            key: {"name": value}
+            if key in ("method", "optimizer", "recipe") and isinstance(value, str)
+            else to_table(value)
+            if isinstance(value, Config)
+            else value
+            for key, value in options.items()
+        }
+        self.objects = {key: value for key, value in options.items() if isinstance(value, Config)}
+        self.module, self.folder = module, folder
+        self.budget = Budget.parse(str(options.get("budget", Job().budget)))
+        self.device = pick_device(str(options.get("device", "auto")))
+        self.allowance = Allowance(self.budget)
+        self.size: Choice[int] | None = None
+        self.spent = Cost()
+        self.found, self.is_given = given, given is not None
+        if given is None and folder is not None and (folder / FILE).exists():
+            self.found = Plan.load(folder / FILE)
+
+    def choose_size(self, form: Form) -> int:
+        """The side in px at which the images of a source are to be trained, given the form they suggest."""
+        if self.found is not None:
+            chosen = self.found.architecture.size
+            return form.size if chosen is None else int(chosen.value)
+        begun = Cost.now()
+        self.size = learn_size(
+            form.size,
+            channels=form.channels,
+            num_classes=_UNKNOWN_CLASSES,
+            run=self._one_run(2),
+            device=self.device,
+            allowance=self.allowance,
+            options=self.options,
+        )
+        self.spent += Cost.now() - begun
+        return form.size if self.size is None else self.size.value
+
+    def planned(self, command: Command, *, trials: bool = True, parts: int = 1) -> tuple[Command, Plan]:
+        """The command with everything chosen, and the plan, which is saved in the run folder.
+
+        Args:
+            trials: Whether training labels may judge short trainings; where each of them judges a fold, none may.
+            parts: Among how many seeds or folds the budget is divided.
+
+        Raises:
+            UserError: What was asked for does not suit the images.
+        """
+        plan = self.found
+        if plan is None:
+            self.allowance.pay(self.spent)
+            begun = Cost.now()
+            plan = self._plan(command, trials, parts)
+            plan = dataclasses.replace(plan, cost=self.spent + (Cost.now() - begun))
+        if self.folder is not None and not (self.folder / FILE).exists():
+            plan.save(self.folder / FILE)
+        for sentence in plan.sentences():
+            command.say(sentence)
+        job = make_job(self._with(plan.options()), command.collection, self.module)
+        return dataclasses.replace(command, job=job, planning=Cost() if self.is_given else plan.cost), plan
+
+    def _plan(self, command: Command, use_trials: bool, parts: int) -> Plan:
+        collection, _ = command.simulated()
+        splits = split(collection, command.job.seed)
+        run = self._one_run((2 if len(splits.unlabeled) else 1) * parts)
+        data_part = learn_data(collection, splits, self.options)
+        learned = nested(data_part.choices)
+        architecture = learn_architecture(
+            collection.shape,
+            len(collection.classes),
+            run=run,
+            device=self.device,
+            allowance=self.allowance,
+            size=self.size,
+            module=self.module,
+            options=self.options,
+        )
+        if self.module is None:
+            learned = merged(learned, nested(architecture.choices))
+        job, data, network = self._set_up(collection, splits, learned)
+        name = f"module:{type(network).__qualname__}" if self.module is not None else job.network
+        optimization = learn_optimization(
+            data,
+            network,
+            name,
+            default_optimizer=job.optimizer.name,
+            default_batch_size=job.batch_size,
+            run=run,
+            device=self.device,
+            allowance=self.allowance,
+            options=self.options,
+        )
+        learned = merged(learned, nested(optimization.choices))
+        job, data, network = self._set_up(collection, splits, learned)
+        rows_per_s = self._speed(data, network, name, architecture.figures)
+        tried, why_not = self._trials(command, collection, job, data, network, name, rows_per_s, use_trials)
+        regularization = learn_regularization(
+            data, trials=tried, no_trials=why_not, seed=job.seed, options=self.options
+        )
+        if tried is not None:
+            domain = regularization.augmentation().of(tried.data.domain)
+            tried.data = dataclasses.replace(tried.data, domain=domain)
+        ssl = learn_ssl(
+            data,
+            mu=getattr(job.method, "mu", 1),
+            batch_size=job.batch_size,
+            rows_per_s=rows_per_s,
+            run=run,
+            trials=tried,
+            no_trials=why_not,
+            method=_configured(job),
+            options=self.options,
+        )
+        if tried is not None:
+            ssl = dataclasses.replace(ssl, figures={**ssl.figures, "trials": tried.to_json()})
+        return Plan(
+            data=data_part,
+            architecture=architecture,
+            optimization=optimization,
+            regularization=regularization,
+            ssl=ssl,
+            budget=str(self.options.get("budget", Job().budget)),
+            note=self.allowance.refusal,
+        )
+
+    def _one_run(self, num_runs: int) -> Budget:
+        """What each of so many trainings may spend once the plan is paid for."""
+        budget = self.budget
+        if budget.steps is not None:
+            return budget
+        share = (1 - SHARE) / num_runs
+        return Budget(
+            wall_s=None if budget.wall_s is None else budget.wall_s * share,
+            cpu_s=None if budget.cpu_s is None else budget.cpu_s * share,
+        )
+
+    def _with(self, learned: Mapping[str, Any]) -> dict[str, Any]:
+        """What was learned, overruled by what was asked; an object that was given stays that object."""
+        table = merged(learned, self.options)
+        return {key: value for key, value in table.items() if not (self.module and key == "network")} | self.objects
+
+    def _set_up(
+        self, collection: Collection, splits: Splits, learned: Mapping[str, Any]
+    ) -> tuple[Job, TrainingData, nn.Module]:
+        job = make_job(self._with(learned), collection, self.module)
+        data = as_training_data(collection, splits, job.domain, job.augmentation)
+        return job, data, self.module if self.module is not None else initial_network(job, data)
+
+    def _speed(self, data: TrainingData, network: nn.Module, name: str, figures: Mapping[str, Any]) -> float | None:
+        """Rows a second of the chosen network: as measured when it was chosen, or now."""
+        if self.allowance.refusal:
+            return None
+        for speed in figures.get("speeds", ()):
+            if speed["network"] == name:
+                return float(speed["rows_per_s"])
+        found = training_speed(
+            copy.deepcopy(network),
+            name,
+            data.row_shape,
+            data.domain,
+            canvas=data.rows.shape[-1],
+            batch_size=32,
+            device=self.device,
+            clock=self.allowance.read,
+            limit_s=0.02 * self.allowance.whole_s,
+        )
+        return found.rows_per_s
+
+    def _trials(
+        self,
+        command: Command,
+        collection: Collection,
+        job: Job,
+        data: TrainingData,
+        network: nn.Module,
+        name: str,
+        rows_per_s: float | None,
+        allowed: bool,
+    ) -> tuple[Trials | None, str]:
+        """Trials on what is left of the allowance, or why there are none."""
+        if self.allowance.refusal or rows_per_s is None:
+            return None, f"nothing was tried, since {self.allowance.refusal}"
+        if not allowed:
+            return None, "nothing was tried, since every label judges in some fold or seed"
+        found = judges_of(data, collection.labels, job.seed)
+        if found is None:
+            return None, f"nothing was tried, since {len(data.labeled):,} labels leave too few images to judge trials"
+        seconds = 0.9 * self.allowance.left_s / _MOST_TRIALS
+        steps = seconds * rows_per_s / job.batch_size
+        if steps < LEAST_STEPS:
+            return None, f"nothing was tried, since a trial would be of {steps:.0f} steps and say nothing"
+        rest, judges = found
+        settings = dataclasses.replace(job.settings(), method=_configured(job))
+        trials = Trials(
+            data=rest,
+            judges=judges,
+            labels=collection.labels[judges],
+            network=network,
+            network_name=name,
+            settings=settings,
+            budget=self.allowance.part(seconds),
+            folder=None if self.folder is None else self.folder / "plan",
+            observe=(command.watch.step,),
+        )
+        return trials, ""
+
+
+def _configured(job: Job) -> Method[Any]:
+    """The default method with the sizes and the loss of the job's own."""
+    kind = METHODS.get(DEFAULT)
+    shared = {name: getattr(job.method, name) for name in ("mu", "criterion", "ema_decay") if hasattr(job.method, name)}
+    found: Method[Any] = kind(**shared)
+    return found
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables in one, where the second one's values win."""
+    table = dict(below)
+    for key, value in above.items():
+        mine = table.get(key)
+        table[key] = merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    return table

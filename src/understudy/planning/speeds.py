@@ -1,0 +1,94 @@
+"""How fast this machine trains: rows rendered, run forward and back in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from understudy.augment import Domain, num_draws, render
+from understudy.engine.execution import free_cores, has_fast_bfloat16
+from understudy.models.nets import Execution, running
+
+_LEAST_REPEATS, _MOST_REPEATS = 2, 8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What training one row costs.
+
+    Args:
+        rows_per_s: Rows with a strong view, a forward and a backward pass, per second of the clock it was taken with.
+    """
+
+    network: str
+    size: int
+    batch_size: int
+    rows_per_s: float
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values."""
+        return {
+            "network": self.network,
+            "size": self.size,
+            "batch_size": self.batch_size,
+            "rows_per_s": round(self.rows_per_s, 1),
+        }
+
+
+def training_speed(
+    network: nn.Module,
+    name: str,
+    shape: tuple[int, ...],
+    domain: Domain,
+    *,
+    canvas: int,
+    batch_size: int,
+    device: torch.device,
+    clock: Callable[[], float],
+    limit_s: float,
+) -> Speed:
+    """The speed of a network on made-up rows of that shape, in the faster of the arithmetics at hand.
+
+    Args:
+        network: Used up: it is moved to the device and left with gradients.
+        canvas: Side of the stored images in px.
+        limit_s: About how long it may take; at least three steps are taken all the same.
+    """
+    if device.type == "cpu":
+        torch.set_num_threads(free_cores())
+    images = len(shape) == 3
+    ways = [Execution(channels_last=images)]
+    if device.type == "cuda" or (images and has_fast_bfloat16()):
+        ways.append(Execution(dtype="bfloat16", channels_last=images))
+    random = np.random.default_rng(0)
+    stored = (shape[0], canvas, canvas) if images else shape
+    pixels = random.integers(0, 256, (batch_size, *stored), dtype=np.uint8)
+    rows = torch.from_numpy(pixels if images else pixels.astype(np.float32)).to(device)
+    draws = random.random((batch_size, num_draws("strong", domain)), dtype=np.float32)
+    targets = torch.zeros(batch_size, dtype=torch.long, device=device)
+    network = network.to(device).train()
+
+    def step(way: Execution) -> float:
+        begun = clock()
+        x = render(rows, "strong", domain, draws, size=shape[-1] if images else 0)
+        with running(way, x) as laid_out:
+            logits = network(laid_out)
+        F.cross_entropy(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return clock() - begun
+
+    begun = clock()
+    times: dict[int, list[float]] = {number: [step(way)] for number, way in enumerate(ways)}
+    for repeat in range(_MOST_REPEATS):
+        if repeat >= _LEAST_REPEATS and clock() - begun > limit_s:
+            break
+        for number, way in enumerate(ways):
+            times[number].append(step(way))
+    fastest = min(min(found[1:]) for found in times.values())
+    return Speed(name, shape[-1] if images else 0, batch_size, batch_size / max(fastest, 1e-6))

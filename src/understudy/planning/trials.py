@@ -1,0 +1,146 @@
+"""Short trainings, annealed to a few seconds each and judged by labeled images that none of them trains on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from understudy.core.budget import Budget
+from understudy.core.seeding import generator
+from understudy.data.training import TrainingData
+from understudy.engine.fit import Trained, fit
+from understudy.engine.observers import Observer
+from understudy.engine.predict import predict
+from understudy.engine.stage import Settings, Stage
+from understudy.evaluation.paired import compare_paired
+
+# With 200 images two trials must differ by about 8 points before that shows; fewer show next to nothing.
+LEAST_JUDGES = 200
+LEAST_STEPS = 100
+_HELD_OUT, _MOST_JUDGES = 0.2, 2000
+_LEVEL = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One short training.
+
+    Args:
+        right: Which of the judging images it got right.
+    """
+
+    name: str
+    trained: Trained
+    right: NDArray[np.bool_]
+
+    @property
+    def accuracy(self) -> float:
+        """The share it got right."""
+        return float(self.right.mean())
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        cost = self.trained.cost
+        return {
+            "name": self.name,
+            "accuracy": round(self.accuracy, 4),
+            "n": len(self.right),
+            "steps": self.trained.steps,
+            "cpu_s": round(cost.cpu_s, 2),
+            "wall_s": round(cost.wall_s, 2),
+        }
+
+
+@dataclass
+class Trials:
+    """Trials on one set of images; each is trained once, however often it is asked for.
+
+    Args:
+        data: Without the images that judge the trials.
+        judges: Training images that were held out of the trials alone, or the images that may choose.
+        budget: Of each trial.
+        folder: Where finished trials are kept, so that an interrupted plan goes on.
+    """
+
+    data: TrainingData
+    judges: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    network: nn.Module
+    network_name: str
+    settings: Settings
+    budget: Budget
+    folder: Path | None = None
+    observe: Sequence[Observer] = ()
+    done: dict[str, Trial] = field(default_factory=dict)
+
+    def run(self, name: str, data: TrainingData | None = None, **changes: Any) -> Trial:
+        """The trial of that name: the settings with these changes, on the images or on a changed copy of them."""
+        if name not in self.done:
+            stage = Stage(
+                settings=dataclasses.replace(self.settings, **changes),
+                data=data or self.data,
+                network=self.network,
+                budget=self.budget,
+                name=f"trial {name}",
+                network_name=self.network_name,
+            )
+            trained = fit(stage, None if self.folder is None else self.folder / name, observe=self.observe)
+            device = next(trained.model.parameters()).device
+            found = predict(trained.model, stage.data, self.judges, device=device)
+            self.done[name] = Trial(name, trained, found.argmax(-1) == self.labels)
+        return self.done[name]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """What all trials came to."""
+        return [trial.to_json() for trial in self.done.values()]
+
+
+def judges_of(
+    data: TrainingData, labels: NDArray[np.int64], seed: int
+) -> tuple[TrainingData, NDArray[np.int64]] | None:
+    """The images without those that judge trials, and these; None where too few labels could.
+
+    Images that may choose judge them where there are enough, else a fifth of the training labels.
+
+    Args:
+        labels: Of all rows; only those of training and choosing rows are read.
+    """
+    if len(data.choose) >= LEAST_JUDGES:
+        return dataclasses.replace(data, choose=data.choose[:0], choose_targets=data.choose_targets[:0]), data.choose
+    count = min(_MOST_JUDGES, round(_HELD_OUT * len(data.labeled)))
+    if count < LEAST_JUDGES:
+        return None
+    order = generator("trials", seed).permutation(len(data.labeled))
+    kept = np.sort(order[count:])
+    if len(np.unique(labels[data.labeled[kept]])) < len(np.unique(labels[data.labeled])):
+        return None
+    rest = dataclasses.replace(
+        data,
+        labeled=data.labeled[kept],
+        targets=data.targets[torch.from_numpy(kept)],
+        weight=None if data.weight is None else data.weight[torch.from_numpy(kept)],
+        choose=data.choose[:0],
+        choose_targets=data.choose_targets[:0],
+    )
+    return rest, np.sort(data.labeled[order[:count]])
+
+
+def is_better(first: Trial, second: Trial) -> bool:
+    """Whether the first trial beats the second by more than chance would explain one time in ten."""
+    paired = compare_paired(
+        np.ones(len(first.right), np.int64), second.right.astype(np.int64), first.right.astype(np.int64), level=_LEVEL
+    )
+    return bool(paired.interval.low > 0)
+
+
+def described(trials: Mapping[str, Trial]) -> str:
+    """The trials' accuracies in words."""
+    return ", ".join(f"{name} {100 * trial.accuracy:.1f} %" for name, trial in trials.items())
