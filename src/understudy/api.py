@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from understudy.audit.unrelated import PoolFilter
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
 from understudy.data.collection import Part
@@ -186,6 +187,7 @@ def train(
         watch=watch,
         begun=begun,
         tensorboard=None if tensorboard is None else Path(tensorboard),
+        pool_filter=PoolFilter(),
     )
     command.claim(repeats=str(repetition))
     command.announce()

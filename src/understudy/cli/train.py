@@ -53,6 +53,15 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = None,
+    filter_pool: Annotated[
+        bool,
+        typer.Option(
+            "--filter-pool",
+            help="Leave unlabeled images unlike the labeled ones out (--no-filter-pool overrules a file).",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    no_filter_pool: Annotated[bool, typer.Option("--no-filter-pool", hidden=True)] = False,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -218,6 +227,7 @@ def train(
         "size": size,
         "channels": channels,
         "device": device,
+        "filter_pool": (filter_pool and not no_filter_pool) if filter_pool or no_filter_pool else None,
         "test_time_averaging": (averaging and not no_averaging) if averaging or no_averaging else None,
     }
     if resume is not None:

@@ -29,6 +29,7 @@ _FILES = {
     "mistakes.csv": "its most confident errors among them",
     "label_errors.csv": "images whose given label is doubted by a model that had not seen it",
     "plan.toml": "every choice with its reason, for use with --plan",
+    "unrelated.png": "unlabeled images that looked unrelated and were left out, listed in unrelated.csv",
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
     "quarantine.json": "files that could not be used, with reasons",

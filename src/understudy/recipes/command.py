@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +40,7 @@ _RESERVE = 0.03
 _LEAST_SHARE_TO_TRAIN = 0.2
 
 Probabilities = NDArray[np.float32]
+PoolFilter = Callable[[Collection, Splits, int, Path | None], tuple[Splits, str]]
 
 
 class Watcher(Protocol):
@@ -81,6 +82,8 @@ class Command:
         tensorboard: Folder of a log for TensorBoard.
         planning: What choosing the settings took of the budget.
         log: The sentences said so far.
+        pool_filter: Gives the splits without unrelated images of the pool, and a sentence, for a job that asks for it;
+            called with the collection, the splits, the seed and the folder.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Command:
     tensorboard: Path | None = None
     planning: Cost = field(default_factory=Cost)
     log: list[str] = field(default_factory=list)
+    pool_filter: PoolFilter | None = None
 
     def claim(self, **more: str) -> None:
         """Make the folder this command's, or find that it is.
@@ -134,6 +138,9 @@ class Command:
                 self.say(collection.notes[-1])
             splits = split(collection, job.seed)
         self.say(splits.note)
+        if job.filter_pool and self.pool_filter is not None:
+            splits, note = self.pool_filter(collection, splits, job.seed, self.folder)
+            self.say(note)
         data = as_training_data(collection, splits, job.domain, job.augmentation)
         network, network_name = self.initial_network(data)
         method, name = self.method_for(splits)

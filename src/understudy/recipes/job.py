@@ -65,6 +65,7 @@ class Job(Settings):
     unlabeled_order: Annotated[
         str, Knob("whether the pool's largest class is the labels' largest or smallest", choices=ORDERS)
     ] = "same"
+    filter_pool: Annotated[bool, Knob("leave images unlike the labeled ones out of the pool")] = False
     corrupted: Annotated[
         int, Knob("held-out images that each model is also shown under common corruptions; 0 is none", 0)
     ] = 0

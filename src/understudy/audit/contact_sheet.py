@@ -1,0 +1,71 @@
+"""Rows of a collection side by side in one PNG, numbered in the order given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from understudy.data.collection import Collection
+from understudy.engine.rundir import explained
+
+Ids = NDArray[np.int64]
+
+_TILE_PX, _GAP_PX, _TEXT_PX, _COLUMNS = 96, 8, 16, 10
+_INK, _MUTED, _PAPER = (28, 33, 39), (102, 112, 123), (255, 255, 255)
+_SMALL_PX = 48
+
+
+def pictures(collection: Collection, ids: Ids) -> NDArray[np.uint8]:
+    """The rows' plain views (n, height, width, 3), as a person looks at them."""
+    assert collection.size is not None
+    rows = collection.rows.index_select(0, torch.from_numpy(ids)).numpy()
+    margin = (rows.shape[-1] - collection.size) // 2
+    window = rows[..., margin : margin + collection.size, margin : margin + collection.size].transpose(0, 2, 3, 1)
+    return np.repeat(window, 3, axis=-1) if window.shape[-1] == 1 else window
+
+
+def save_sheet(path: Path, images: NDArray[np.uint8], heading: str, texts: Sequence[str] = ()) -> None:
+    """Write the images (n, height, width, 3) as one PNG: a line of text, then rows of ten, each with its number below.
+
+    Args:
+        texts: What to write below each image in place of its number; a few characters.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    columns, cell = min(_COLUMNS, max(4, len(images))), _TILE_PX + _GAP_PX
+    lines = -(-len(images) // columns)
+    wide = _GAP_PX + columns * cell
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    font = ImageFont.load_default(12)
+    words = _wrapped(heading, lambda text: draw.textlength(text, font) <= wide - 2 * _GAP_PX)
+    top = _GAP_PX + _TEXT_PX * len(words) + _GAP_PX
+    sheet = Image.new("RGB", (wide, top + lines * (cell + _TEXT_PX)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(words):
+        draw.text((_GAP_PX, _GAP_PX + number * _TEXT_PX), line, _INK, font)
+    for number, pixels in enumerate(images):
+        left, high = _GAP_PX + number % columns * cell, top + number // columns * (cell + _TEXT_PX)
+        kind = Image.Resampling.NEAREST if max(pixels.shape[:2]) <= _SMALL_PX else Image.Resampling.LANCZOS
+        sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)).resize((_TILE_PX, _TILE_PX), kind), (left, high))
+        draw.text((left, high + _TILE_PX + 1), texts[number] if texts else str(number + 1), _MUTED, font)
+    temporary = path.with_name(f"{path.name}.tmp")
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(temporary, "PNG")
+        os.replace(temporary, path)
+
+
+def _wrapped(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """The text in lines that fit."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        lines[-1:] = [longer] if fits(longer) or not lines[-1] else [lines[-1], word]
+    return lines
