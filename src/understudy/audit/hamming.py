@@ -1,0 +1,144 @@
+"""Pairs of 64-bit words that differ in few bits, among millions, without comparing all: words that differ in at most k
+bits agree in whole blocks, so that sorting by blocks brings them together.
+
+Manku, Jain and Das Sarma (2007, https://doi.org/10.1145/1242572.1242592), section 3. Cut into k + r blocks, two words
+within k bits agree in at least r of them; for each choice of r blocks one sort puts equal ones side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+Ids = NDArray[np.int64]
+Observe = Callable[[int, int], None]
+
+_AGREEING = 3
+_MOST_NEIGHBORS = 512
+_MOST_PAIRS = 20_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class WordPairs:
+    """Pairs of different words.
+
+    Args:
+        first: Position of the smaller word of each pair, in the words given.
+        second: That of the other.
+        num_capped: Words that were compared with only some of those that share blocks with them, because too many do;
+            0 says that every pair within the bits is there.
+    """
+
+    first: Ids
+    second: Ids
+    num_capped: int
+
+
+def close_pairs(
+    words: Words,
+    bits: int,
+    *,
+    most_neighbors: int = _MOST_NEIGHBORS,
+    most_pairs: int = _MOST_PAIRS,
+    observe: Observe | None = None,
+) -> WordPairs:
+    """All pairs that differ in at most so many bits.
+
+    Args:
+        words: Distinct and ascending.
+        most_neighbors: How many of those that share blocks with it a word is compared with, in the order of its other
+            bits, so that very many alike cost no more than their number.
+        most_pairs: How many pairs are kept, those found first.
+    """
+    blocks = _blocks(bits + _AGREEING)
+    total = comb(len(blocks), _AGREEING)
+    found: list[Words] = []
+    num_found, capped = 0, np.zeros(0, np.uint64)
+    for done, chosen in enumerate(combinations(range(len(blocks)), _AGREEING), 1):
+        order = [*chosen, *(at for at in range(len(blocks)) if at not in chosen)]
+        moved = _moved(words, [blocks[at] for at in order])
+        moved.sort()
+        key_bits = sum(blocks[at][1] for at in chosen)
+        over, pairs = _neighbors(moved, key_bits, bits, most_neighbors)
+        back = _back([blocks[at] for at in order])
+        if len(over):
+            capped = np.union1d(capped, _moved(over, back))
+        if len(pairs) and num_found < most_pairs:
+            both = np.sort(_moved(pairs.ravel(), back).reshape(-1, 2), axis=1)
+            # Of the tables that hold a pair the first keeps it.
+            found.append(both[_first_agreement(both, blocks) == done - 1])
+            num_found += len(found[-1])
+        elif len(pairs):
+            capped = np.union1d(capped, _moved(pairs.ravel(), back))
+        if observe is not None:
+            observe(done, total)
+    both = np.concatenate([np.zeros((0, 2), np.uint64), *found])
+    at = np.searchsorted(words, both)
+    at = at[np.lexsort((at[:, 1], at[:, 0]))]
+    return WordPairs(at[:, 0], at[:, 1], len(capped))
+
+
+Block = tuple[int, int]
+"""The lowest bit of a block, and how many it has."""
+
+
+def _blocks(count: int) -> list[Block]:
+    edges = [64 * at // count for at in range(count + 1)]
+    return [(low, high - low) for low, high in pairwise(edges)]
+
+
+def _moved(words: Words, blocks: list[Block]) -> Words:
+    """The words with the given blocks one after another, the first in the highest bits."""
+    result = np.zeros_like(words)
+    for low, length in blocks:
+        mask = np.uint64((1 << length) - 1)
+        result = (result << np.uint64(length)) | ((words >> np.uint64(low)) & mask)
+    return result
+
+
+def _back(blocks: list[Block]) -> list[Block]:
+    """The blocks that undo `_moved`: where each now lies, the originally highest first."""
+    places, top = {}, 64
+    for low, length in blocks:
+        top -= length
+        places[low] = (top, length)
+    return [places[low] for low in sorted(places, reverse=True)]
+
+
+def _neighbors(words: Words, key_bits: int, bits: int, most: int) -> tuple[Words, NDArray[np.uint64]]:
+    """Of sorted words those with too many of one key, and pairs [p 2] of one key within the bits."""
+    keys = words >> np.uint64(64 - key_bits)
+    at = np.flatnonzero(keys[1:] == keys[:-1])
+    pairs = []
+    for distance in range(1, most + 1):
+        if not len(at):
+            break
+        near = np.bitwise_count(words[at] ^ words[at + distance]) <= bits
+        pairs.append(np.stack([words[at[near]], words[at[near] + distance]], 1))
+        at = at[at + distance + 1 < len(words)]
+        at = at[keys[at] == keys[at + distance + 1]]
+    over = words[at]
+    return over, np.concatenate([np.zeros((0, 2), np.uint64), *pairs])
+
+
+def _first_agreement(pairs: NDArray[np.uint64], blocks: list[Block]) -> Ids:
+    """The number of the first choice of blocks in which both words of each pair agree."""
+    differ = pairs[:, 0] ^ pairs[:, 1]
+    agree = np.stack([(differ >> np.uint64(low)) & np.uint64((1 << length) - 1) == 0 for low, length in blocks], 1)
+    # Choices come in lexicographic order, so the first one is that of the lowest blocks that agree.
+    lowest = np.argsort(~agree, axis=1, kind="stable")[:, :_AGREEING]
+    lookup = np.full((len(blocks),) * _AGREEING, -1)
+    for number, chosen in enumerate(_choices(len(blocks))):
+        lookup[chosen] = number
+    result: Ids = lookup[tuple(lowest.T)]
+    return result
+
+
+def _choices(count: int) -> Iterator[tuple[int, ...]]:
+    return combinations(range(count), _AGREEING)
