@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from understudy.audit.first_look import first_look
 from understudy.audit.unrelated import PoolFilter
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
@@ -178,6 +179,7 @@ def train(
         observe=watch.decoding,
         choose_size=None if planner is None else planner.choose_size,
     )
+    collection = dataclasses.replace(collection, notes=(*collection.notes, *first_look(collection)))
     command = Command(
         name=Path(source).name if isinstance(source, str | Path) else "images given in memory",
         collection=collection,
