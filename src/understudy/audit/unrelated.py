@@ -87,20 +87,16 @@ def find_unrelated(
 def unlike(known: NDArray[np.float32], pool: NDArray[np.float32], *, seed: int = 0) -> Unrelated:
     """How unlike the known rows each row of the pool is; `ids` count the pool's rows from 0.
 
-    A second pass is worth it where a tenth of the pool is unwanted. In a pool without such images it would take the
-    chance differences of the first for real, and remove a tenth of the wanted.
+    The second classifier is worth it where a tenth of the pool is unwanted; in a pool without such images it would take
+    the chance differences of the first for real.
     """
     scale = float(np.concatenate([known[:_MOST_TAUGHT], pool[:_MOST_TAUGHT]]).std()) or 1.0
     known, pool = known / scale, pool / scale
-    taught = generator("unlike", seed).permutation(len(pool))[:_MOST_TAUGHT]
-    of_known, of_pool = _scores(known, pool, np.sort(taught), seed)
+    of_known, of_pool = _scores(known, pool, 0.0, seed)
     share = _unwanted_share(of_known, of_pool)
     if share >= _WORTH_A_SECOND:
-        ranks = np.argsort(of_pool[taught], kind="stable")
-        unwanted = np.sort(taught[ranks[int(_SURE_OF * (1 - share) * len(taught)) :]])
-        if len(unwanted) >= LEAST_LABELED:
-            of_known, of_pool = _scores(known, pool, unwanted, seed)
-            share = _unwanted_share(of_known, of_pool)
+        of_known, of_pool = _scores(known, pool, _SURE_OF * (1 - share), seed)
+        share = _unwanted_share(of_known, of_pool)
     rank = min(len(of_known), int(np.ceil(KEPT * (len(of_known) + 1))))
     return Unrelated(np.arange(len(pool)), of_pool, float(np.sort(of_known)[rank - 1]), share)
 
@@ -135,20 +131,25 @@ class PoolFilter:
         return _without(splits, removed), note
 
 
-def _scores(known: NDArray[np.float32], pool: NDArray[np.float32], taught: Ids, seed: int) -> tuple[Scores, Scores]:
-    """Log odds of being from the pool, each row's by a linear model that was not trained on it.
+def _scores(known: NDArray[np.float32], pool: NDArray[np.float32], wanted: float, seed: int) -> tuple[Scores, Scores]:
+    """Log odds of being from the pool, each row's by linear models that were not trained on it.
 
     Args:
-        taught: Rows of the pool to learn from.
+        wanted: Share of the pool that a second model leaves out, those rows that the first finds most like the known.
+            Both are of one fold, since a first model that had seen a row would pick a pool unlike that row.
     """
-    random = generator("unlike folds", seed)
+    random = generator("unlike", seed)
     fold_of_known = random.permutation(len(known)) % _FOLDS
     fold_of_pool = random.permutation(len(pool)) % _FOLDS
+    taught = random.permutation(len(pool))[:_MOST_TAUGHT]
     of_known, of_pool = np.zeros(len(known)), np.zeros(len(pool))
     for fold in range(_FOLDS):
         others = known[fold_of_known != fold]
-        negatives = pool[taught[fold_of_pool[taught] != fold]]
-        model = _fitted(np.concatenate([others, negatives]), np.arange(len(others) + len(negatives)) >= len(others))
+        negatives = pool[np.sort(taught[fold_of_pool[taught] != fold])]
+        model = _fitted(others, negatives)
+        if wanted:
+            order = np.argsort(model.decision_function(negatives), kind="stable")
+            model = _fitted(others, negatives[np.sort(order[int(wanted * len(order)) :])])
         of_known[fold_of_known == fold] = model.decision_function(known[fold_of_known == fold])
         mine = np.flatnonzero(fold_of_pool == fold)
         for start in range(0, len(mine), _MOST_TAUGHT):
@@ -157,14 +158,15 @@ def _scores(known: NDArray[np.float32], pool: NDArray[np.float32], taught: Ids, 
     return of_known, of_pool
 
 
-def _fitted(rows: NDArray[np.float32], is_pool: NDArray[np.bool_]) -> Any:
+def _fitted(known: NDArray[np.float32], pool: NDArray[np.float32]) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    rows = np.concatenate([known, pool])
     model = LogisticRegression(C=_STRENGTH / len(rows), class_weight="balanced", max_iter=200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(rows, is_pool)
+        return model.fit(rows, np.arange(len(rows)) >= len(known))
 
 
 def _unwanted_share(of_known: Scores, of_pool: Scores) -> float:
