@@ -194,7 +194,9 @@ def _train_all(
         splits = Splits(np.arange(num_labels), ids, nobody, judge, "test", "")
         job = make_job({"method": asked, "seed": seed}, collection, None)
         data = as_training_data(collection, splits, job.domain)
-        stage = Stage(job.settings(), data, initial_network(job, data), Budget.parse(budget))
+        stage = Stage(
+            settings=job.settings(), data=data, network=initial_network(job, data), budget=Budget.parse(budget)
+        )
         result = fit(stage)
         right = predict(result.model, data, judge).argmax(-1) == collection.labels[judge]
         line[name], line[f"{name}_steps"] = float(right.mean()), result.steps
