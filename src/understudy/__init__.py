@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from understudy.api import Result, evaluate, train
+    from understudy.api import Result, evaluate, plan, train
+    from understudy.auditing import audit
     from understudy.core.budget import Budget
     from understudy.core.errors import Interrupted, UserError
     from understudy.data.load import load
@@ -31,10 +34,12 @@ _HOME = {
     "Stage": "engine.stage",
     "Trained": "engine.fit",
     "UserError": "core.errors",
+    "audit": "auditing",
     "compare": "recipes.compare",
     "evaluate": "api",
     "fit": "engine.fit",
     "load": "data.load",
+    "plan": "api",
     "train": "api",
 }
 
@@ -51,10 +56,12 @@ __all__ = [
     "Stage",
     "Trained",
     "UserError",
+    "audit",
     "compare",
     "evaluate",
     "fit",
     "load",
+    "plan",
     "train",
 ]
 
@@ -68,3 +75,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """This package, in which `audit` stays the function when the folder of that name is imported too."""
+
+    @property
+    def audit(self) -> Any:
+        """The function that audits images."""
+        return __getattr__("audit")
+
+    @audit.setter
+    def audit(self, folder: ModuleType) -> None:
+        """Nothing: the folder is found by its full name."""
+
+
+sys.modules[__name__].__class__ = _Package

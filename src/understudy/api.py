@@ -214,6 +214,56 @@ def train(
     return result
 
 
+def plan(
+    source: Any = None,
+    *,
+    unlabeled: Any = None,
+    test: Any = None,
+    network: str | nn.Module = "auto",
+    cache: str | Path | None = None,
+    watch: Watcher | None = None,
+    config: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Plan:
+    """Every choice of a training run with its reason, as `train` makes them; at most a fifth of the budget is spent.
+
+    Args:
+        network: A name, or your own module, which is looked at and left as it is.
+        config: A table of options, as read from a TOML file; what is given beside it overrules it.
+        options: Any field of `Job`, by name; it is taken as given, and the rest is planned around it.
+
+    Raises:
+        UserError: Something given cannot be used; the sentence says what to do.
+    """
+    watch = watch or Silent()
+    module = network if isinstance(network, nn.Module) else None
+    table = dict(config or {}) | options
+    if module is None and network != "auto":
+        table["network"] = network
+    planner = Planner(table, module=module)
+    collection = load(
+        source,
+        unlabeled=unlabeled,
+        test=test,
+        size=table.get("size") or None,
+        channels=table.get("channels") or None,
+        cache=cache,
+        observe=watch.decoding,
+        choose_size=planner.choose_size,
+    )
+    command = Command(
+        name="",
+        collection=collection,
+        job=make_job(table, collection, module, named=source if isinstance(source, str) else ""),
+        module=module,
+        folder=None,
+        watch=watch,
+        begun=time.perf_counter(),
+    )
+    command.announce()
+    return planner.plan(command)
+
+
 def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -> Result:
     """The result that a finished run gives."""
     command, delivered = judged.command, judged.delivered

@@ -150,10 +150,11 @@ def test_resume__after_a_kill_inside_a_part(
 def test_folds__a_timed_budget_is_divided_and_written_down(tmp_path: Path) -> None:
     us.train(few_labels(known=24), folder=tmp_path / "r", folds=2, **FAST | {"budget": "6cpu-s"})
     part = json.loads((tmp_path / "r" / "budgets.json").read_text(encoding="utf-8"))
-    assert part["part"]["cpu_s"] == pytest.approx(2)
-    assert part["supervised"]["cpu_s"] == pytest.approx(2), "the final model has a whole share"
+    share = part["part"]["cpu_s"]
+    assert 0.8 * 2 <= share < 2, "a third of the budget, less what planning took"
+    assert part["supervised"]["cpu_s"] == pytest.approx(share), "the final model has a whole share"
     fold = json.loads((tmp_path / "r" / "fold-1" / "budgets.json").read_text(encoding="utf-8"))
-    assert fold["supervised"]["cpu_s"] == pytest.approx(1)
+    assert fold["supervised"]["cpu_s"] == pytest.approx(share / 2)
 
 
 def test_seeds__each_with_its_own_labels_and_the_first_delivered(tmp_path: Path) -> None:

@@ -14,12 +14,14 @@ import typer
 from typer.core import TyperGroup
 
 from understudy.cli.ablate import ablate
+from understudy.cli.audit import audit
 from understudy.cli.compare import compare
 from understudy.cli.console import print_error
 from understudy.cli.demo import demo
 from understudy.cli.evaluate import evaluate
 from understudy.cli.label import label
 from understudy.cli.methods import methods
+from understudy.cli.plan import plan
 from understudy.cli.predict import predict
 from understudy.cli.report import report
 from understudy.cli.train import train
@@ -62,7 +64,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(command) or "")
 
 
-for command in (demo, train, report, evaluate, predict, label, compare, ablate, methods):
+for command in (demo, audit, plan, train, report, evaluate, predict, label, compare, ablate, methods):
     app.command(help=_help(command))(command)
 
 

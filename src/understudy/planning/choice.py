@@ -77,7 +77,7 @@ class Allowance:
 
     @property
     def spent(self) -> Cost:
-        """What was spent so far, by earlier processes of the same command too."""
+        """What was spent so far."""
         return self._earlier + (Cost.now() - self._begun)
 
     @property
@@ -87,7 +87,7 @@ class Allowance:
         return 0.0 if self.refusal else max(0.0, self.whole_s - spent)
 
     def pay(self, earlier: Cost) -> None:
-        """Count what an earlier process of the same command has spent."""
+        """Count what was spent before this allowance began."""
         self._earlier += earlier
 
     def read(self) -> float:

@@ -24,6 +24,7 @@ _ENOUGH = 0.9  # of the best rate, at which a smaller batch is preferred for its
 _SHARE = 0.1
 _RATES = np.geomspace(1e-5, 0.3, 61)
 _SMOOTHING, _DIVERGED = 0.8, 3.0
+_FARTHEST = 10
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,11 @@ def learn_optimization(
     optimizer = asked(options, "optimizer.name")
     known = not network_name.startswith("module:") and ":" not in network_name
     if optimizer is None:
-        what = "its convolutions are dense" if default_optimizer == "muon" else "it is none of the networks of dense"
         reason = {
             "muon": "its convolutions are dense, and Muon reached the same accuracy there in under half the images",
             "sgd": "its convolutions are separable, where Muon's matrices cost more than the network",
             "adamw": "it is the optimizer that forgives most in a network nothing is known of",
-        }.get(default_optimizer, what)
+        }[default_optimizer]
         if network_name == "mlp":
             reason = "vectors differ in scale, which it evens out"
         optimizer = Choice("optimizer.name", default_optimizer, "rule", reason)
@@ -75,8 +75,8 @@ def learn_optimization(
     if lr is None:
         default_lr = float(OPTIMIZERS.get(optimizer.value)().lr)
         if known or allowance.refusal:
-            why = f"; no range test, since {allowance.refusal}" if not known else ", which it was tuned for"
-            lr = Choice("optimizer.lr", default_lr, "rule", f"the default of {optimizer.value} for {network_name}{why}")
+            why = ", with which the benchmarks were run" if known else f"; no range test, since {allowance.refusal}"
+            lr = Choice("optimizer.lr", default_lr, "rule", f"the default of {optimizer.value}{why}")
         else:
             lr, figures["range_test"] = _range_test(data, network, optimizer.value, default_lr, device, allowance)
     batch_size = asked(options, "batch_size")
@@ -165,9 +165,9 @@ def _range_test(
         return Choice("optimizer.lr", default, "measured", reason), curve
     # A tenth of the rate at the lowest loss: the loss was still falling there, and the peak rate is held for long.
     lowest = float(_RATES[int(np.argmin(losses))])
-    rate = float(f"{lowest / 10:.1g}")
+    rate = float(f"{np.clip(lowest / 10, default / _FARTHEST, default * _FARTHEST):.1g}")
     reason = (
-        f"in a range test of {len(losses)} steps from 1e-05 the loss was lowest at {lowest:.1g}; a tenth of that is "
-        "where it still fell"
+        f"in a range test of {len(losses)} steps from 1e-05 the loss was lowest at {lowest:.1g}, and the rate is a "
+        f"tenth of that, at most {_FARTHEST} times from the {default:g} that is usual with {optimizer}"
     )
     return Choice("optimizer.lr", rate, "measured", reason), curve

@@ -80,7 +80,7 @@ def learn_regularization(
     reach, operations = wanted["reach"], wanted["operations"]
     if reach is None and operations is None:
         if trials is None:
-            reason = f"the strengths of domain policy stay, since {no_trials}" if no_trials else "the domain's own"
+            reason = f"the domain's own strength; {no_trials}" if no_trials else "the domain's own strength"
             reach = Choice("augmentation.reach", data.domain.reach, "rule", reason)
         else:
             reach, operations, figures["distances"] = _strength(trials, mirror, turns, seed)

@@ -86,8 +86,6 @@ def learn_ssl(
 
 def _passes(data: TrainingData, mu: int, batch_size: int, rows_per_s: float | None, run: Budget) -> float | None:
     """How often a semi-supervised run sees each label."""
-    if run.steps is not None:
-        return run.steps * batch_size / len(data.labeled)
     seconds = run.wall_s if run.wall_s is not None else run.cpu_s
     if rows_per_s is None or seconds is None:
         return None

@@ -64,7 +64,7 @@ class Plan:
     def sentences(self) -> tuple[str, ...]:
         """Each choice with its reason, and what planning cost."""
         lines = [
-            f"{choice.key} = {_shown(choice.value)}: {choice.reason}."
+            f"{choice.key} = {shown(choice.value)}: {choice.reason}."
             for choice in self.choices
             if choice.how != "asked"
         ]
@@ -84,7 +84,7 @@ class Plan:
         lines = []
         for key in dict.fromkeys((*mine, *theirs)):
             one, two = mine.get(key), theirs.get(key)
-            first, second = ("not chosen" if choice is None else _shown(choice.value) for choice in (one, two))
+            first, second = ("not chosen" if choice is None else shown(choice.value) for choice in (one, two))
             if first != second:
                 lines.append(f"{key}: {first} -> {second}" + (f" ({two.reason})" if two is not None else ""))
         return tuple(lines)
@@ -195,7 +195,8 @@ def _choice(table: Any, where: str) -> Choice[Any]:
     return Choice(str(table["key"]), value, how, str(table.get("reason", "")))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a person reads it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

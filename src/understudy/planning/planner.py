@@ -17,6 +17,7 @@ from understudy.data.sizing import Form
 from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
+from understudy.engine.rundir import explained, read_json, write_json
 from understudy.methods.base import METHODS, Method
 from understudy.planning.choice import SHARE, Allowance, Choice, nested
 from understudy.planning.learn_architecture import learn_architecture, learn_size
@@ -101,18 +102,25 @@ class Planner:
         Raises:
             UserError: What was asked for does not suit the images.
         """
-        plan = self.found
-        if plan is None:
-            self.allowance.pay(self.spent)
-            begun = Cost.now()
-            plan = self._plan(command, trials, parts)
-            plan = dataclasses.replace(plan, cost=self.spent + (Cost.now() - begun))
+        plan = self.found or self.plan(command, trials=trials, parts=parts)
         if self.folder is not None and not (self.folder / FILE).exists():
             plan.save(self.folder / FILE)
         for sentence in plan.sentences():
             command.say(sentence)
         job = make_job(self._with(plan.options()), command.collection, self.module)
         return dataclasses.replace(command, job=job, planning=Cost() if self.is_given else plan.cost), plan
+
+    def plan(self, command: Command, *, trials: bool = True, parts: int = 1) -> Plan:
+        """Every choice that was left open; see `planned`.
+
+        Raises:
+            UserError: What was asked for does not suit the images.
+        """
+        self.allowance = Allowance(self.budget)  # what decoding took is no part of it
+        self.allowance.pay(self.spent)
+        begun = Cost.now()
+        found = self._plan(command, trials, parts)
+        return dataclasses.replace(found, cost=self.spent + (Cost.now() - begun))
 
     def _plan(self, command: Command, use_trials: bool, parts: int) -> Plan:
         collection, _ = command.simulated()
@@ -240,7 +248,7 @@ class Planner:
         found = judges_of(data, collection.labels, job.seed)
         if found is None:
             return None, f"nothing was tried, since {len(data.labeled):,} labels leave too few images to judge trials"
-        seconds = 0.9 * self.allowance.left_s / _MOST_TRIALS
+        seconds = self._seconds_of_trial()
         steps = seconds * rows_per_s / job.batch_size
         if steps < LEAST_STEPS:
             return None, f"nothing was tried, since a trial would be of {steps:.0f} steps and say nothing"
@@ -258,6 +266,18 @@ class Planner:
             observe=(command.watch.step,),
         )
         return trials, ""
+
+    def _seconds_of_trial(self) -> float:
+        """How long each trial may take; an interrupted plan goes on with what it had written down."""
+        path = None if self.folder is None else self.folder / "plan" / "seconds.json"
+        if path is not None and path.exists():
+            return float(read_json(path)["seconds"])
+        seconds = 0.9 * self.allowance.left_s / _MOST_TRIALS
+        if path is not None:
+            with explained(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"seconds": seconds})
+        return seconds
 
 
 def _configured(job: Job) -> Method[Any]:

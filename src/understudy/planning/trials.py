@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,11 +93,18 @@ class Trials:
                 name=f"trial {name}",
                 network_name=self.network_name,
             )
-            trained = fit(stage, None if self.folder is None else self.folder / name, observe=self.observe)
+            trained = fit(stage, self._folder(name, stage), observe=self.observe)
             device = next(trained.model.parameters()).device
             found = predict(trained.model, stage.data, self.judges, device=device)
             self.done[name] = Trial(name, trained, found.argmax(-1) == self.labels)
         return self.done[name]
+
+    def _folder(self, name: str, stage: Stage) -> Path | None:
+        """Where a trial with these very settings is kept; others have other folders."""
+        if self.folder is None:
+            return None
+        identity = repr(sorted(stage.identity().items())) + repr(stage.data.domain)
+        return self.folder / f"{name}-{hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()}"
 
     def to_json(self) -> list[dict[str, Any]]:
         """What all trials came to."""

@@ -1,0 +1,146 @@
+"""`understudy plan`: every choice of a training run with its reason, before anything is trained in earnest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from understudy.planning.plan import Plan
+
+_HOW = {"asked": "you", "measured": "measured", "tried": "trials", "rule": "rule"}
+
+
+def plan(
+    photos: Annotated[
+        str,
+        typer.Argument(
+            metavar="PHOTOS", help="Labeled images, as `train` takes them, or a saved plan.", show_default=False
+        ),
+    ],
+    unlabeled: Annotated[
+        str | None, typer.Option(metavar="PILE", help="More images, whose labels are unknown or not used.")
+    ] = None,
+    test: Annotated[str | None, typer.Option(metavar="TEST", help="Labeled images that will judge.")] = None,
+    labels: Annotated[
+        int | None, typer.Option(metavar="N", help="Keep N labels and hide the others, as `train --labels` does.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Length of the training to plan for (default: 10m).")
+    ] = None,
+    method: Annotated[str | None, typer.Option(metavar="NAME", help="Take this method, and plan the rest.")] = None,
+    network: Annotated[str | None, typer.Option(metavar="NAME", help="Take this network, and plan the rest.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings that are taken as given.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting, taken as given; may be repeated."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: the fastest).")
+    ] = None,
+    cache: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where decoded images are kept for later runs.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="PLAN.toml", help="The file to write, replaced if it is a plan.", show_default=True)
+    ] = Path("plan.toml"),
+    against: Annotated[
+        Path | None, typer.Option(metavar="PLAN.toml", help="Also say what another plan chooses otherwise.")
+    ] = None,
+) -> None:
+    """Look at the images and the machine, choose everything a training run needs, and say why.
+
+    It takes at most a fifth of the budget. `understudy train` does the same by itself; plan first to read the choices,
+    change some in the file, and train with it.
+
+    [bold]Examples:[/bold]
+      understudy plan photos --unlabeled pile --budget 10m
+      understudy train photos --unlabeled pile --budget 10m --plan plan.toml
+      understudy plan runs/a/plan.toml --against runs/b/plan.toml [dim](what differs)[/dim]
+    """
+    from understudy.cli.console import open_console, say
+    from understudy.cli.request import Request, absolute, options_table
+    from understudy.core.errors import UserError
+    from understudy.planning.plan import Plan
+
+    console = open_console()
+    other = None if against is None else Plan.load(against)
+    if photos.endswith(".toml"):
+        found = Plan.load(Path(photos))
+        _print(console, found)
+        _print_differences(console, found, other, against)
+        return
+    if out.suffix.lower() != ".toml":
+        raise UserError(f"a plan is a TOML file, and {out.name!r} was given; name one that ends in .toml")
+    if out.exists():
+        Plan.load(out)  # no other file is replaced
+    given: dict[str, Any] = {
+        "budget": budget,
+        "num_labels": labels,
+        "method": method,
+        "network": network,
+        "device": device,
+    }
+    request = Request(
+        source=absolute(photos) or photos,
+        unlabeled=absolute(unlabeled),
+        test=absolute(test),
+        options=options_table(config, given, assignments or ()),
+    )
+    request.check()
+    from understudy import api
+    from understudy.cli.progress import watching
+
+    with watching(console) as watch:
+        found = api.plan(
+            request.source,
+            unlabeled=request.unlabeled,
+            test=request.test,
+            cache=cache,
+            config=request.options,
+            watch=watch,
+        )
+    found.save(out)
+    say(console)
+    _print(console, found)
+    _print_differences(console, found, other, against)
+    say(console, f"Saved in {out}. Next:")
+    images = f"{photos} --unlabeled {unlabeled}" if unlabeled else photos
+    say(console, f"  understudy train {images} --plan {out} --budget {found.budget}")
+
+
+def _print(console: Console, plan: Plan) -> None:
+    """A table of the choices for each part of the plan, and what it cost."""
+    from understudy.cli.console import say
+    from understudy.cli.tables import new_table
+    from understudy.planning.plan import shown
+
+    table = new_table()
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("by", no_wrap=True)
+    table.add_column("why", overflow="fold", ratio=1)
+    for part in plan.parts.values():
+        for choice in part.choices:
+            table.add_row(choice.key, shown(choice.value), _HOW[choice.how], choice.reason)
+        if part.choices:
+            table.add_section()
+    console.print(table)
+    say(console, plan.summary)
+    say(console)
+
+
+def _print_differences(console: Console, plan: Plan, other: Plan | None, path: Path | None) -> None:
+    from understudy.cli.console import say
+
+    if other is None:
+        return
+    lines = plan.diff(other)
+    say(console, f"{path} chooses otherwise:" if lines else f"{path} chooses the same.")
+    for line in lines:
+        say(console, f"  {line}")
+    say(console)

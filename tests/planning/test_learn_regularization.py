@@ -1,0 +1,140 @@
+"""`learn_regularization`: symmetries from pixels alone, strengths from trials."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.planning.small import even, sided, training, with_known
+from understudy.augment import Augmentation
+from understudy.planning import learn_regularization as module
+from understudy.planning.learn_regularization import learn_regularization
+from understudy.planning.trials import Trial, Trials
+
+
+def test_learn_regularization__sides_that_matter_forbid_mirrors() -> None:
+    learned = learn_regularization(training(with_known(sided(300), 20)))
+    assert learned.mirror is not None
+    assert (learned.mirror.value, learned.mirror.how) == (False, "measured")
+    assert "sides matter" in learned.mirror.reason
+    assert learned.figures["told_apart"]["mirrored"] > 0.95
+
+
+def test_learn_regularization__pictures_without_sides_allow_everything() -> None:
+    learned = learn_regularization(training(with_known(even(1200), 20)))
+    assert learned.mirror is not None
+    assert learned.turns is not None
+    assert (learned.mirror.value, learned.turns.value) == (True, True)
+    assert all(0.4 < area < 0.6 for area in learned.figures["told_apart"].values())
+
+
+def test_learn_regularization__turns_want_many_pictures() -> None:
+    """With few pictures that no test tells apart, turning them would rest on next to nothing."""
+    learned = learn_regularization(training(with_known(even(300), 20)))
+    assert learned.turns is not None
+    assert not learned.turns.value
+
+
+def test_learn_regularization__too_few_images_settle_nothing() -> None:
+    learned = learn_regularization(training(with_known(sided(100), 20)), no_trials="nothing was tried")
+    assert learned.mirror is None
+    assert learned.turns is None
+    assert learned.reach is not None
+    assert (learned.reach.how, learned.reach.value) == ("rule", 1.0)
+    assert learned.reach.reason.endswith("nothing was tried")
+
+
+def test_learn_regularization__vectors_have_no_symmetries() -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32), np.arange(300) % 2
+    assert learn_regularization(training(rows, domain="vector")).choices == ()
+
+
+def test_learn_regularization__what_was_asked_stays() -> None:
+    options = {"augmentation": {"mirror": True, "turns": True, "reach": 0.0}}
+    learned = learn_regularization(training(with_known(sided(300), 20)), options=options)
+    assert learned.augmentation() == Augmentation(mirror=True, turns=True, reach=0.0)
+    assert {choice.how for choice in learned.choices} == {"asked"}
+
+
+def test_learn_regularization__the_same_seed_finds_the_same() -> None:
+    data = training(with_known(sided(300), 20))
+    assert learn_regularization(data, seed=3).figures == learn_regularization(data, seed=3).figures
+
+
+class Played(Trials):
+    """Trials whose outcomes are set beforehand."""
+
+    outcomes: dict[str, float]
+    asked: dict[str, Any]
+
+    def run(self, name: str, data: Any = None, **changes: Any) -> Trial:
+        self.asked[name] = data
+        count = len(self.judges)
+        right = np.arange(count) < round(self.outcomes[name] * count)
+        return Trial(name, None, right)  # type: ignore[arg-type]
+
+
+def played(monkeypatch: pytest.MonkeyPatch, distances: dict[str, float], **outcomes: float) -> Played:
+    data = training(with_known(sided(700), 500))
+    trials = Played(data, data.labeled[:300], np.zeros(300, np.int64), None, "", None, None)  # type: ignore[arg-type]
+    trials.outcomes = {name.replace("_", "-"): value for name, value in outcomes.items()}
+    trials.asked = {}
+    monkeypatch.setattr(module, "_distances", lambda *_: distances)
+    return trials
+
+
+def test_strength__gentler_views_when_they_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = played(monkeypatch, {"rotate": 0.1, "color": 0.1}, supervised=0.5, gentle=0.7)
+    learned = learn_regularization(trials.data, trials=trials)
+    assert learned.reach is not None
+    assert (learned.reach.value, learned.reach.how) == (0.5, "tried")
+    assert "half the strength won" in learned.reach.reason
+    assert "fewer-operations" not in trials.asked
+
+
+def test_strength__a_tie_keeps_the_domains_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = played(monkeypatch, {"rotate": 0.1, "color": 0.1}, supervised=0.5, gentle=0.505)
+    learned = learn_regularization(trials.data, trials=trials)
+    assert learned.reach is not None
+    assert learned.reach.value == 1.0
+    assert "no other policy was better than chance explains" in learned.reach.reason
+
+
+def test_strength__operations_that_move_the_loss_most_go_when_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    distances = {"rotate": 0.1, "color": 0.1, "contrast": 0.1, "solarize": 2.0}
+    trials = played(monkeypatch, distances, supervised=0.5, fewer_operations=0.8, gentle=0.6)
+    learned = learn_regularization(trials.data, trials=trials)
+    assert learned.operations is not None
+    assert learned.operations.value == ("rotate", "color", "contrast")
+    assert learned.operations.reason.startswith("without solarize")
+    assert trials.asked["fewer-operations"].domain.operations == ("rotate", "color", "contrast")
+    assert not trials.asked["gentle"].domain.mirror, "trials train with the mirror that was chosen"
+
+
+def test_distances__an_operation_that_destroys_the_class_is_far(tmp_path: Path) -> None:
+    """A network that reads brightness minds solarizing, and not a small shift."""
+    from understudy.core.budget import Budget
+    from understudy.engine.stage import Settings
+    from understudy.methods.supervised import Supervised
+    from understudy.models import build
+
+    data = training(with_known(even(500), 500))
+    domain = dataclasses.replace(data.domain, operations=("identity", "solarize"))
+    data = dataclasses.replace(data, domain=domain)
+    labels = np.asarray(data.targets)[:200]
+    trials = Trials(
+        dataclasses.replace(data, labeled=data.labeled[200:], targets=data.targets[200:], weight=None),
+        data.labeled[:200],
+        labels,
+        build("cnn", shape=(3, 16, 16), num_classes=2),
+        "cnn",
+        Settings(method=Supervised(), batch_size=16, labeled_view="weak"),
+        Budget(steps=30),
+    )
+    found = module._distances(trials.run("supervised"), trials, 0)
+    assert found["identity"] < 1e-6
+    assert found["solarize"] > 0.2

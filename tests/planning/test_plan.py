@@ -1,0 +1,324 @@
+"""A plan as a file: saved, loaded, changed by hand, compared; and as part of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+
+import understudy as us
+from tests.planning.small import commanded, sided, with_known
+from understudy.core.budget import Budget, Cost
+from understudy.core.config import read_toml
+from understudy.core.errors import ConfigError, Interrupted, UserError
+from understudy.planning.choice import Choice
+from understudy.planning.plan import Plan
+from understudy.planning.planner import Planner, merged
+from understudy.recipes.command import Silent
+
+IMAGES = with_known(sided(300), 40)
+TEST = sided(60, seed=1)
+TIMED: dict[str, Any] = {"budget": "25cpu-s", "network": "cnn", "batch_size": 8, "size": 16}
+
+
+@pytest.fixture(scope="module")
+def planned() -> Plan:
+    """A plan by measurement; nothing is left to ask for but the images."""
+    return us.plan(IMAGES, test=TEST, budget="25cpu-s")
+
+
+def test_plan__every_choice_has_a_reason(planned: Plan) -> None:
+    keys = [choice.key for choice in planned.choices]
+    assert len(keys) == len(set(keys))
+    assert {"domain", "network", "optimizer.name", "optimizer.lr", "batch_size", "method.name"} <= set(keys)
+    assert {"augmentation.mirror", "augmentation.reach", "method.mu"} <= set(keys)
+    assert all(len(choice.reason) > 10 for choice in planned.choices)
+    assert not any(choice.how == "asked" for choice in planned.choices)
+    assert planned.sentences()[-1].startswith("Planned in ")
+
+
+def test_plan__costs_at_most_a_fifth(planned: Plan) -> None:
+    assert 0 < planned.cost.cpu_s <= 0.2 * 25
+    assert planned.share == pytest.approx(planned.cost.cpu_s / 25)
+    assert sum(part.cost.cpu_s for part in planned.parts.values()) <= planned.cost.cpu_s + 1e-6
+
+
+def test_plan__saved_and_loaded_is_the_same(planned: Plan, tmp_path: Path) -> None:
+    planned.save(tmp_path / "plan.toml")
+    again = Plan.load(tmp_path / "plan.toml")
+    assert again.choices == planned.choices
+    assert again.to_json() == planned.to_json()
+    assert planned.diff(again) == ()
+    again.save(tmp_path / "again.toml")
+    assert (tmp_path / "again.toml").read_bytes() == (tmp_path / "plan.toml").read_bytes()
+
+
+def test_plan__diff_names_what_differs(planned: Plan) -> None:
+    ssl = dataclasses.replace(planned.ssl, method=Choice("method.name", "vat", "asked", "you asked for it"), mu=None)
+    other = dataclasses.replace(planned, ssl=ssl)
+    lines = planned.diff(other)
+    assert len(lines) == 2
+    assert lines[0] == "method.name: softmatch -> vat (you asked for it)"
+    assert lines[1] == "method.mu: 3 -> not chosen"
+
+
+def test_plan__options_are_those_of_a_job(planned: Plan) -> None:
+    options = planned.options()
+    assert options["method"]["name"] == planned.ssl.method.value
+    assert options["optimizer"] == {"name": planned.optimization.optimizer.value, "lr": 0.06}
+    assert options["augmentation"]["mirror"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.pop("ssl"), "is no plan; name a plan.toml"),
+        (lambda table: table.update(format=99), "written by a newer version"),
+        (lambda table: table.update(format="x"), "is no plan"),
+        (lambda table: table["ssl"].update(metod={"key": "a", "value": 1}), "has no choice 'metod'; did you mean"),
+        (lambda table: table["ssl"].pop("method"), "lacks method"),
+        (lambda table: table["ssl"]["method"].pop("value"), "ssl.method is no choice; it needs a key and a value"),
+        (lambda table: table["ssl"]["method"].update(how="guess"), "ssl.method.how is 'guess'"),
+        (lambda table: table.update(cost={"hours": 1}), "is damaged"),
+        (lambda table: table.update(data=3), "data is no table"),
+    ],
+)
+def test_load__a_file_that_is_no_plan(planned: Plan, tmp_path: Path, change: Any, message: str) -> None:
+    table = planned.to_json()
+    change(table)
+    (tmp_path / "plan.toml").write_text(tomli_w.dumps(table), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        Plan.load(tmp_path / "plan.toml")
+
+
+def test_load__no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        Plan.load(tmp_path / "plan.toml")
+
+
+OTHERS: dict[str, Any] = {
+    "domain": "aerial",
+    "network": "resnet_small",
+    "optimizer.name": "sgd",
+    "optimizer.lr": 0.011,
+    "batch_size": 9,
+    "augmentation.mirror": True,
+    "augmentation.turns": True,
+    "augmentation.reach": 0.25,
+    "augmentation.operations": ["identity", "rotate"],
+    "method.name": "fixmatch",
+    "method.mu": 2,
+    "method.criterion.logit_adjustment": 0.5,
+    "recipe.name": "self_training",
+    "size": 16,
+}
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_planner__any_one_choice_can_be_overridden(key: str) -> None:
+    """What is asked for is kept and said to be asked for, the job gets it, and the rest is planned all the same."""
+    options: dict[str, Any] = {"budget": "30steps"}
+    *outer, last = key.split(".")
+    inner = options
+    for name in outer:
+        inner = inner.setdefault(name, {})
+    inner[last] = OTHERS[key]
+    if key.startswith("method.") and key != "method.name":
+        options["method"]["name"] = "softmatch"
+    if key == "optimizer.lr":
+        options["optimizer"]["name"] = "muon"
+    command = commanded(IMAGES, TEST, **options)
+    done, plan = Planner(options).planned(command)
+    found = next((choice for choice in plan.choices if choice.key == key), None)
+    if key not in ("size", "method.mu"):
+        assert found is not None
+        assert found.how == "asked"
+    job: Any = done.job
+    for name in outer:
+        job = getattr(job, name)
+    expected = tuple(OTHERS[key]) if isinstance(OTHERS[key], list) else OTHERS[key]
+    if key != "size":
+        assert getattr(job, last) == expected
+    assert len([choice for choice in plan.choices if choice.how != "asked"]) >= 4
+
+
+def test_planner__a_method_given_as_an_object_stays_that_object() -> None:
+    from understudy.methods.fixmatch import FixMatch
+
+    method = FixMatch(threshold=0.7, mu=1)
+    options: dict[str, Any] = {"budget": "30steps", "method": method}
+    done, plan = Planner(options).planned(commanded(IMAGES, TEST, **options))
+    assert done.job.method == method
+    assert plan.ssl.method.value == "fixmatch"
+
+
+def test_planner__budgets_of_steps_follow_rules_alone() -> None:
+    one, two = (us.plan(IMAGES, test=TEST, budget="30steps") for _ in range(2))
+    assert one.choices == two.choices
+    assert one.note == "a budget of steps promises equal runs, so no clock may choose"
+    assert one.summary == "Planned by rules alone, since a budget of steps promises equal runs, so no clock may choose."
+
+
+def test_planner__a_budget_too_short_to_plan_in_says_so() -> None:
+    plan = us.plan(IMAGES, test=TEST, budget="3s")
+    assert plan.note == "a budget of 3.0 s is too short to plan in"
+    assert plan.ssl.method.value == "softmatch"
+
+
+def test_planner__no_trial_where_every_label_judges_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Watch(Silent):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    monkeypatch.setattr("understudy.planning.trials.LEAST_JUDGES", 2)
+    us.train(with_known(sided(120), 60), folds=2, watch=Watch(), **TIMED)
+    assert any("every label judges in some fold or seed" in line for line in said)
+
+
+def trials_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a handful of images judge trials of a few steps."""
+    monkeypatch.setattr("understudy.planning.trials.LEAST_JUDGES", 5)
+    monkeypatch.setattr("understudy.planning.planner.LEAST_STEPS", 1)
+
+
+def test_planner__trials_are_judged_by_training_images_they_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    from understudy.planning import planner as module
+
+    trials_soon(monkeypatch)
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        module,
+        "Trials",
+        lambda **given: seen.append(given) or pytest.skip.Exception,  # type: ignore[func-returns-value]
+    )
+    command = commanded(IMAGES, TEST, **TIMED)
+    with pytest.raises(Exception):  # noqa: B017 - the stand-in is no trials; what it was given is looked at
+        Planner(TIMED).plan(command)
+    (given,) = seen
+    from understudy.data.split import split
+
+    splits = split(command.collection, 0)
+    judges, data = set(given["judges"].tolist()), given["data"]
+    assert judges <= set(splits.labeled.tolist())
+    assert not judges & set(data.labeled.tolist())
+    assert not judges & set(data.unlabeled.tolist())
+    assert not len(data.choose)
+    assert len(judges) + len(data.labeled) == len(splits.labeled)
+    assert given["labels"].tolist() == command.collection.labels[given["judges"]].tolist()
+    assert data.targets.tolist() == command.collection.labels[data.labeled].tolist()
+
+
+def test_train__with_trials_stays_within_the_budget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trials_soon(monkeypatch)
+    begun = Cost.now()
+    result = us.train(IMAGES, test=TEST, folder=tmp_path / "r", **TIMED)
+    assert result.plan is not None
+    tried = result.plan.ssl.figures.get("trials", [])
+    assert {"supervised", "softmatch", "freematch", "gentle"} <= {trial["name"] for trial in tried}
+    assert result.plan.share <= 0.22
+    assert result.plan.ssl.method.how == "tried"
+    runs = sum(trained.cost.cpu_s for trained in result.runs.values())
+    assert runs == pytest.approx(25 - result.plan.cost.cpu_s, rel=0.1)
+    assert (Cost.now() - begun).cpu_s < 40
+    saved = json.loads((tmp_path / "r" / "result.json").read_text(encoding="utf-8"))
+    assert saved["plan"]["ssl"]["method"]["value"] == result.plan.ssl.method.value
+
+
+def test_train__a_plan_interrupted_in_a_trial_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trials_soon(monkeypatch)
+
+    class Killed(BaseException):
+        pass
+
+    class Killer(Silent):
+        def step(self, report: Any) -> None:
+            if report.run == "trial softmatch" and report.step.index == 2:
+                raise Killed
+
+    with pytest.raises(Killed):
+        us.train(IMAGES, test=TEST, folder=tmp_path / "r", watch=Killer(), **TIMED)
+    assert not (tmp_path / "r" / "plan.toml").exists()
+    (finished,) = (tmp_path / "r" / "plan").glob("supervised-*/finished.json")
+    written = finished.stat().st_mtime_ns
+    result = us.train(IMAGES, test=TEST, folder=tmp_path / "r", **TIMED)
+    assert result.plan is not None
+    assert result.plan.choices == Plan.load(tmp_path / "r" / "plan.toml").choices
+    assert finished.stat().st_mtime_ns == written
+    assert len(list((tmp_path / "r" / "plan").glob("supervised-*"))) == 1, "the finished trial was taken as it was"
+
+
+def test_train__resumed_it_keeps_the_plan_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = TIMED | {"budget": "30steps"}
+
+    class Stopper(Silent):
+        def step(self, report: Any) -> None:
+            if report.run == "softmatch" and report.step.index == 3:
+                raise Interrupted("stop")
+
+    with pytest.raises(Interrupted):
+        us.train(IMAGES, test=TEST, folder=tmp_path / "r", watch=Stopper(), **options)
+    monkeypatch.setattr(Planner, "plan", lambda *_, **__: pytest.fail("planned twice"))
+    assert us.train(IMAGES, test=TEST, folder=tmp_path / "r", **options).verdict is not None
+
+
+def test_train__a_plan_changed_by_hand_is_used(planned: Plan, tmp_path: Path) -> None:
+    table = planned.to_json()
+    table["ssl"]["method"]["value"] = "fixmatch"
+    table["architecture"]["network"]["value"] = "cnn"
+    table["ssl"].pop("mu")
+    (tmp_path / "plan.toml").write_text(tomli_w.dumps(table), encoding="utf-8")
+    result = us.train(IMAGES, test=TEST, budget="12steps", plan=tmp_path / "plan.toml", folder=tmp_path / "r")
+    assert set(result.runs) == {"supervised", "fixmatch"}
+    assert result.training["network"] == "cnn"
+    assert read_toml(tmp_path / "r" / "plan.toml")["ssl"]["method"]["value"] == "fixmatch"
+    overruled = us.train(IMAGES, test=TEST, budget="12steps", plan=tmp_path / "plan.toml", method="pseudo_label")
+    assert set(overruled.runs) == {"supervised", "pseudo_label"}
+
+
+def test_train__a_plan_with_a_value_that_is_not_allowed(planned: Plan, tmp_path: Path) -> None:
+    table = planned.to_json()
+    table["ssl"]["method"]["value"] = "fixmach"
+    (tmp_path / "plan.toml").write_text(tomli_w.dumps(table), encoding="utf-8")
+    with pytest.raises(UserError, match="'fixmach'; did you mean 'fixmatch'"):
+        us.train(IMAGES, test=TEST, budget="12steps", plan=tmp_path / "plan.toml")
+
+
+def test_train__without_a_plan_takes_the_defaults() -> None:
+    result = us.train(IMAGES, test=TEST, budget="12steps", plan=False)
+    assert result.plan is None
+    assert result.to_json()["plan"] is None
+    assert set(result.runs) == {"supervised", "softmatch"}
+
+
+def test_train__random_labels_prove_nothing() -> None:
+    """The plan may choose what it likes; nobody is told of a gain."""
+    pixels, _ = sided(400)
+    labels = np.random.default_rng(5).integers(0, 2, 400)
+    known = np.where(np.arange(400) < 60, labels, -1)
+    result = us.train((pixels, known), test=(sided(200, seed=1)[0], labels[:200]), **TIMED | {"budget": "21cpu-s"})
+    assert result.plan is not None
+    assert not any("helped" in sentence or "better" in sentence for sentence in result.plan.sentences())
+    assert result.verdict is None or result.verdict.outcome != "helped"
+
+
+def test_merged__the_second_wins_at_every_depth() -> None:
+    below = {"a": {"x": 1, "y": 2}, "b": 3}
+    assert merged(below, {"a": {"y": 5}, "c": 6}) == {"a": {"x": 1, "y": 5}, "b": 3, "c": 6}
+    assert below == {"a": {"x": 1, "y": 2}, "b": 3}
+
+
+def test_allowance__counts_what_was_spent_before() -> None:
+    from understudy.planning.choice import Allowance
+
+    allowance = Allowance(Budget(wall_s=100))
+    assert allowance.left_s == pytest.approx(20, abs=0.5)
+    allowance.pay(Cost(wall_s=15))
+    assert allowance.left_s == pytest.approx(5, abs=0.5)
+    assert Allowance(Budget(steps=10)).left_s == 0
