@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.audit.contact_sheet import pictures, save_sheet
-from understudy.audit.embedding import embed
+from understudy.audit.embedding import embed, unit
 from understudy.core.errors import DataError, RunFolderError
 from understudy.core.seeding import generator
 from understudy.data.collection import Collection
@@ -90,6 +90,7 @@ def unlike(known: NDArray[np.float32], pool: NDArray[np.float32], *, seed: int =
     The second classifier is worth it where a tenth of the pool is unwanted; in a pool without such images it would take
     the chance differences of the first for real.
     """
+    known, pool = unit(known), unit(pool)
     scale = float(np.concatenate([known[:_MOST_TAUGHT], pool[:_MOST_TAUGHT]]).std()) or 1.0
     known, pool = known / scale, pool / scale
     of_known, of_pool = _scores(known, pool, 0.0, seed)
