@@ -20,6 +20,7 @@ LAYERS = (
     ("planning",),
     ("reports", "serving", "cluster"),
     ("api",),
+    ("auditing", "suggesting"),
     ("estimator",),
     ("cli",),
 )

@@ -57,13 +57,15 @@ def audit(
     scanned: Scan | None = None
     pairs: NearCopies | None = None
     if collection.is_images:
-        scanned = scan(collection.rows, hashes=near, observe=lambda done, total: watch("looking", done, total))
+        scanned = scan(
+            collection.rows, hashes=near, observe=lambda done, total: watch("looking at images", done, total)
+        )
         if near:
             pairs = near_copies(
                 collection.rows,
                 scanned,
                 collection.copies,
-                observe=lambda done, total: watch("comparing", done, total),
+                observe=lambda done, total: watch("comparing images", done, total),
             )
             skipped += pairs.notes
         else:

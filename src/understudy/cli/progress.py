@@ -35,6 +35,9 @@ class Watch(Protocol):
     def predicting(self, done: int, total: int) -> None:
         """Images predicted so far."""
 
+    def working(self, what: str, done: int, total: int) -> None:
+        """How far something else is."""
+
     def step(self, report: Report) -> None:
         """A finished training step."""
 
@@ -68,6 +71,12 @@ class Lines:
     def predicting(self, done: int, total: int) -> None:
         """A line now and then."""
         self._count("predicted", done, total)
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """A line now and then, and none at the end, since what comes of it is printed."""
+        if done < total and time.monotonic() - self._printed_at >= _LINE_S:
+            self._printed_at = time.monotonic()
+            say(self._console, f"{what}: {100 * done / total:.0f} %")
 
     def step(self, report: Report) -> None:
         """A line at each evaluation, and for each round."""
@@ -103,6 +112,10 @@ class Bars:
     def predicting(self, done: int, total: int) -> None:
         """Move the bar of predicting."""
         self._count("predicting", done, total)
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """Move a bar of that name."""
+        self._count(what, done, total)
 
     def step(self, report: Report) -> None:
         """Move the bar of the run at most a few times a second, since looking at a loss holds up a device."""

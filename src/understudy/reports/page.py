@@ -66,11 +66,18 @@ class Card:
 
 @dataclass(frozen=True)
 class Small:
-    """An image of a grid with a few words below it; `kind` is "right", "wrong" or empty."""
+    """An image of a grid with a few words below it, or two side by side.
+
+    Args:
+        kind: "right", "wrong" or empty.
+        name: What it is called, in small letters.
+    """
 
     image: Image | None
     text: str
     kind: str = ""
+    second: Image | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,11 @@ class Grid:
     title: str
     caption: str
     tiles: Sequence[Small]
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether two images are side by side in each place, which then is wider."""
+        return any(one.second is not None for one in self.tiles)
 
 
 @dataclass(frozen=True)

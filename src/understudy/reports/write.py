@@ -28,9 +28,20 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     records = [read(folder) for folder in folders]
     if out is None:
         out = folders[0] / "report.html" if len(folders) == 1 else folders[0].parent / "report.html"
+    check_page_name(out)
+    return write_page(page_of(records), out)
+
+
+def check_page_name(out: Path) -> None:
+    """Nothing, when a page can have that name.
+
+    Raises:
+        UserError: It is that of another kind of file, or of a folder.
+    """
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"a report is an HTML file, and {out.name!r} was given; name one that ends in .html")
-    return write_page(page_of(records), out)
+    if out.is_dir():
+        raise UserError(f"{out} is a folder, and a report is a file; give another name")
 
 
 def page_of(records: Sequence[Record]) -> Page:
@@ -58,15 +69,15 @@ def page_of(records: Sequence[Record]) -> Page:
     return several_page(runs)
 
 
-def write_page(page: Page, out: Path) -> Path:
-    """The path, once the page and its figures are there."""
+def write_page(page: Page, out: Path, *, figures: bool = True) -> Path:
+    """The path, once the page is there, and its figures beside it if wanted."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         text = render(page)
         temporary = out.with_name(f"{out.name}.tmp")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(out)
-        for picture in page.pictures:
+        for picture in page.pictures if figures else ():
             (out.parent / FIGURES).mkdir(exist_ok=True)
             save(picture.figure, out.parent / FIGURES / f"{out.stem}-{picture.name}")
     except OSError as error:

@@ -1,0 +1,234 @@
+"""A cleaned manifest: one of each set of copies, no leaks, nothing blank; beside it what was left out, and why."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.audit.kin import NOTHING, POOL, ROLES, VALIDATION, Kin
+from understudy.audit.quality import QUALITY_KINDS
+from understudy.audit.result import Audit
+from understudy.core.errors import UserError, nearest
+from understudy.data.collection import Collection, Part
+from understudy.engine.rundir import explained
+
+Ids = NDArray[np.int64]
+
+ON_REQUEST = (*(kind for kind in QUALITY_KINDS if kind != "blank"), "outliers", "doubted_labels", "conflicts")
+"""What is left out only when asked for: a person knows better than a threshold whether these are of use."""
+_SPLITS = {Part.FREE: "", Part.TRAIN: "train", Part.VALIDATION: "validation", Part.TEST: "test"}
+_REASONS = {"doubted_labels": "label doubted", "conflicts": "copies with different labels", "outliers": "outlier"}
+
+
+@dataclass(frozen=True, eq=False)
+class Cleaned:
+    """Which rows a cleaned manifest holds.
+
+    Args:
+        kept: Row numbers, ascending.
+        left: Row numbers left out, ascending.
+        reasons: Why, of each.
+        instead: The row that is kept in its place, -1 where there is none.
+    """
+
+    kept: Ids
+    left: Ids
+    reasons: tuple[str, ...]
+    instead: Ids
+
+    def counts(self) -> dict[str, int]:
+        """How many rows were left out for each reason, the commonest first."""
+        names, counts = np.unique(np.array(self.reasons, dtype=object), return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return {str(names[at]): int(counts[at]) for at in order}
+
+
+def check_kinds(kinds: Iterable[str]) -> None:
+    """Nothing, when each of the kinds can be left out on request.
+
+    Raises:
+        UserError: One cannot.
+    """
+    for kind in kinds:
+        if kind not in ON_REQUEST:
+            raise UserError(f"--drop names {kind!r}; {nearest(kind, ON_REQUEST)} (copies and blank images always are)")
+
+
+def clean(audit: Audit, drop: Sequence[str] = ()) -> Cleaned:
+    """The rows worth keeping: of copies the one in test before validation, labeled and pool, of these the sharpest.
+
+    Args:
+        drop: Kinds of findings that are left out too, of `ON_REQUEST`.
+
+    Raises:
+        UserError: A kind is unknown.
+    """
+    check_kinds(drop)
+    count = len(audit.collection)
+    reasons = np.full(count, "", dtype=object)
+    instead = np.full(count, -1, np.int64)
+    for kind in ("blank", *drop):
+        finding = audit[kind]
+        rows = finding.rows if kind != "conflicts" else _whole_groups(audit, finding.rows)
+        if kind == "outliers":
+            rows = rows[audit.roles[rows] == POOL]
+        reasons[rows[reasons[rows] == ""]] = _REASONS.get(kind, kind)
+    kin = Kin.of(audit.collection, audit.roles)
+    sharpness = None if audit.edge_px is None else -audit.edge_px
+    repeated = kin.too_many(audit.groups, reasons == "", sharpness)
+    exact = kin.same_as[repeated.rows] == kin.same_as[repeated.partners]
+    leaks = audit.roles[repeated.partners] >= VALIDATION
+    leaks &= audit.roles[repeated.rows] < audit.roles[repeated.partners]
+    for row, other, is_exact, leaks_out in zip(repeated.rows, repeated.partners, exact, leaks, strict=True):
+        what = f" of a {ROLES[audit.roles[other]]} image" if leaks_out else ""
+        reasons[row] = f"{'exact' if is_exact else 'near'} copy{what}"
+    instead[repeated.rows] = repeated.partners
+    left = np.flatnonzero(reasons != "")
+    return Cleaned(np.flatnonzero(reasons == ""), left, tuple(reasons[left].tolist()), instead[left])
+
+
+def _whole_groups(audit: Audit, rows: Ids) -> Ids:
+    """The rows of every group of copies in which labels disagree."""
+    groups = np.unique(audit.groups[rows])
+    found: Ids = np.flatnonzero(np.isin(audit.groups, groups[groups >= 0]))
+    return found
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the images of a collection lie: the folders or manifests it was loaded from."""
+
+    source: str | None = None
+    unlabeled: str | None = None
+    test: str | None = None
+
+    def folders(self) -> dict[str, str]:
+        """By what names of rows begin with, the folder that the rest of the name is below.
+
+        Raises:
+            UserError: A source is neither a folder nor a manifest.
+        """
+        given = {"": self.source, "unlabeled:": self.unlabeled, "test:": self.test}
+        return {prefix: _root(item) for prefix, item in given.items() if item is not None}
+
+    def paths(self, names: Iterable[object]) -> list[str]:
+        """The absolute path of the file behind each name."""
+        folders = self.folders()
+        found = []
+        for name in map(str, names):
+            prefix = next((one for one in ("unlabeled:", "test:") if one in folders and name.startswith(one)), "")
+            found.append(os.path.join(folders[prefix], name.removeprefix(prefix)))
+        return found
+
+    def check(self, path: Path) -> None:
+        """Nothing, when a manifest can be written there; better said before an hour's work than after.
+
+        Raises:
+            UserError: It is no manifest's name, would replace a source, or images lie elsewhere than below its folder.
+        """
+        if path.suffix not in (".csv", ".parquet"):
+            raise UserError(f"a manifest is a .csv or .parquet file, not {path.name!r}; name one of these")
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, and a manifest is a file; give another name")
+        sources = [os.path.abspath(one) for one in (self.source, self.unlabeled, self.test) if one is not None]
+        for written in (path, left_out_path(path)):
+            if os.path.abspath(written) in sources:
+                raise UserError(f"{written} is read, and would be replaced by what is written; give another name")
+        folder = os.path.abspath(path.parent)
+        roots = list(self.folders().values())
+        if any(os.path.commonpath([root, folder]) != folder for root in roots):
+            raise UserError(
+                f"{folder} is not above all images, and a manifest lists only files below its own folder; "
+                f"write it to {os.path.commonpath(roots)} or above"
+            )
+
+
+def left_out_path(path: Path) -> Path:
+    """The table of what is not in the manifest of that name."""
+    return path.with_name(f"{path.stem}-left-out{path.suffix}")
+
+
+def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -> Path:
+    """The path of a manifest of the rows kept, which `load` reads, with a table of those left out beside it.
+
+    Raises:
+        UserError: It cannot be written there.
+    """
+    origin.check(path)
+    whole = audit.collection
+    columns = _columns(audit, cleaned.kept, origin, path)
+    if (whole.weights != 1).any():
+        columns["weight"] = [float(weight) for weight in whole.weights[cleaned.kept]]
+    if whole.groups is not None:
+        columns["group"] = ["" if group < 0 else str(group) for group in whole.groups[cleaned.kept]]
+    left = _columns(audit, cleaned.left, origin, path)
+    left["reason"] = list(cleaned.reasons)
+    partners = cleaned.instead
+    kept_instead = _relative(origin.paths(whole.names[partners]), path) if len(partners) else []
+    left["kept_instead"] = [name if at >= 0 else "" for name, at in zip(kept_instead, partners, strict=True)]
+    for name, reason in whole.quarantine:
+        for key, value in zip(
+            left, (_relative(origin.paths([name]), path)[0], "", "", f"unreadable: {reason}", ""), strict=True
+        ):
+            left[key].append(value)
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(columns, path)
+        _write(left, left_out_path(path))
+    return path
+
+
+def _columns(audit: Audit, rows: Ids, origin: Origin, path: Path) -> dict[str, list[Any]]:
+    """Path, label and split of the rows."""
+    whole = audit.collection
+    names = [*whole.classes, ""]
+    return {
+        "path": _relative(origin.paths(whole.names[rows]), path),
+        "label": [names[label] for label in whole.labels[rows]],
+        "split": [_split(whole, audit, int(row)) for row in rows],
+    }
+
+
+def _split(whole: Collection, audit: Audit, row: int) -> str:
+    if audit.roles[row] == POOL:
+        return "unlabeled"
+    assert audit.roles[row] != NOTHING or whole.parts[row] != Part.LEFT_OUT
+    return _SPLITS[Part(whole.parts[row])]
+
+
+def _relative(files: list[str], path: Path) -> list[str]:
+    root = os.path.abspath(path.parent)
+    return [os.path.relpath(file, root).replace(os.sep, "/") for file in files]
+
+
+def _write(columns: dict[str, list[Any]], path: Path) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    if path.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        types = {name: pyarrow.float64() if name == "weight" else pyarrow.string() for name in columns}
+        table = {name: pyarrow.array(values, types[name]) for name, values in columns.items()}
+        pyarrow.parquet.write_table(pyarrow.table(table), temporary)
+    else:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+    os.replace(temporary, path)
+
+
+def _root(source: str) -> str:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return os.path.abspath(path)
+    if path.suffix.lower() in (".csv", ".parquet") and path.exists():
+        return os.path.abspath(path.parent)
+    raise UserError(f"{source!r} is neither a folder of images nor a manifest; a cleaned manifest lists files")

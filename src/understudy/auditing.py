@@ -1,0 +1,139 @@
+"""An audit as Python users call it: `understudy.audit(photos)`, what it found, and the files that can be made of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.audit.by_features import ByFeatures
+from understudy.audit.cleaning import Cleaned, Origin, clean, write_manifest
+from understudy.audit.examples import with_examples
+from understudy.audit.finding import Finding
+from understudy.audit.look import audit as look
+from understudy.audit.result import Audit
+from understudy.core.errors import UserError
+from understudy.data.load import load
+from understudy.engine.rundir import explained
+from understudy.reports.audit_page import AuditRecord, audit_page
+from understudy.reports.write import check_page_name, write_page
+from understudy.serving.predictor import Predictor
+
+Watch = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Audited:
+    """What an audit found.
+
+    Args:
+        name: What the images are called.
+        found: Findings, worst first, and counts.
+        origin: Where the files lie; None for images given in memory.
+    """
+
+    name: str
+    found: Audit
+    origin: Origin | None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong, the worst first."""
+        return self.found.findings
+
+    def sentences(self) -> tuple[str, ...]:
+        """What is wrong, why it matters and what to do."""
+        return self.found.sentences()
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {"name": self.name, **self.found.to_json()}
+
+    def report(self, path: str | Path = "audit.html") -> Path:
+        """Write the page, one self-contained HTML file, and give its path.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        check_page_name(Path(path))
+        return write_page(audit_page(AuditRecord(self.name, *with_examples(self.found))), Path(path), figures=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write all findings as JSON, and give the file's path.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        path = Path(path)
+        temporary = path.with_name(f"{path.name}.tmp")
+        with explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
+            os.replace(temporary, path)
+        return path
+
+    def write_manifest(self, path: str | Path, drop: Sequence[str] = ()) -> Cleaned:
+        """Write a manifest without copies, leaks, blank and unreadable images, and say what was left out.
+
+        Args:
+            path: A .csv or .parquet file in a folder above all images; a second table beside it lists what was left
+                out and why. No image is touched.
+            drop: Further kinds of findings that are left out, such as "outliers".
+
+        Raises:
+            UserError: The images are no files, a kind is unknown, or it cannot be written there.
+        """
+        if self.origin is None:
+            raise UserError("a manifest lists files, and these images were given in memory; audit a folder or manifest")
+        cleaned = clean(self.found, drop)
+        write_manifest(self.found, cleaned, self.origin, Path(path))
+        return cleaned
+
+
+def audit(
+    source: Any = None,
+    *,
+    unlabeled: Any = None,
+    test: Any = None,
+    run: str | Path | None = None,
+    near: bool = True,
+    features: bool = True,
+    size: int | None = None,
+    channels: int | None = None,
+    cache: str | Path | None = None,
+    decoding: Callable[[int, int], None] | None = None,
+    observe: Watch | None = None,
+) -> Audited:
+    """What is wrong with images before training on them: copies, leaks, bad files, outliers and doubtful labels.
+
+    Args:
+        source: As for `train`.
+        unlabeled: More images, without labels.
+        test: Images that judge.
+        run: A finished run folder, whose network tells which images are alike; a quick one without labels otherwise.
+        near: Whether to look for near copies.
+        features: Whether to look for outliers and doubtful labels, which takes the longest.
+        decoding: Called with the numbers of images decoded and in all.
+        observe: Called with what is being done, how much of it is done and in all.
+
+    Raises:
+        UserError: Something given cannot be used; the sentence says what to do.
+    """
+    predictor = None if run is None else Predictor.load(run)
+    if predictor is not None and len(predictor.shape) == 3:
+        size, channels = predictor.shape[1], predictor.shape[0]
+    collection = load(
+        source, unlabeled=unlabeled, test=test, size=size, channels=channels, cache=cache, observe=decoding
+    )
+    by_features = ByFeatures(None if predictor is None else predictor.network) if features else None
+    found = look(collection, near=near, features=by_features, observe=observe)
+    name = Path(source).name if isinstance(source, str | Path) else "images given in memory"
+    given = [one for one in (source, unlabeled, test) if one is not None]
+    are_files = all(isinstance(one, str | os.PathLike) and Path(one).expanduser().exists() for one in given)
+    origin = None
+    if are_files:
+        origin = Origin(*(None if one is None else os.fspath(one) for one in (source, unlabeled, test)))
+    return Audited(name, found, origin)
