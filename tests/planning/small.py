@@ -17,6 +17,7 @@ from understudy.planning.choice import Allowance
 from understudy.recipes.command import Command, Silent
 from understudy.recipes.job import as_training_data, make_job
 
+Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
 CPU = torch.device("cpu")
 
 
@@ -31,7 +32,7 @@ def sided(
     return pixels, labels
 
 
-def even(count: int, *, seed: int = 0, side: int = 16) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def even(count: int, *, seed: int = 0, side: int = 16) -> Images:
     """Images of noise on a brightness that is their class: they have neither sides nor an upside."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % 2

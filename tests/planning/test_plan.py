@@ -23,7 +23,13 @@ from understudy.recipes.command import Silent
 
 IMAGES = with_known(sided(300), 40)
 TEST = sided(60, seed=1)
-TIMED: dict[str, Any] = {"budget": "25cpu-s", "network": "cnn", "batch_size": 8, "size": 16}
+TIMED: dict[str, Any] = {"budget": "8cpu-s", "network": "cnn", "batch_size": 8, "size": 16}
+
+
+@pytest.fixture(autouse=True)
+def short_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a second be enough to plan in, for the sake of quick tests."""
+    monkeypatch.setattr("understudy.planning.choice.LEAST_S", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -222,11 +228,11 @@ def test_train__with_trials_stays_within_the_budget(monkeypatch: pytest.MonkeyPa
     assert result.plan is not None
     tried = result.plan.ssl.figures.get("trials", [])
     assert {"supervised", "softmatch", "freematch", "gentle"} <= {trial["name"] for trial in tried}
-    assert result.plan.share <= 0.22
+    assert result.plan.share <= 0.3, "a fifth, and what short budgets add by their last steps"
     assert result.plan.ssl.method.how == "tried"
     runs = sum(trained.cost.cpu_s for trained in result.runs.values())
-    assert runs == pytest.approx(25 - result.plan.cost.cpu_s, rel=0.1)
-    assert (Cost.now() - begun).cpu_s < 40
+    assert runs == pytest.approx(8 - result.plan.cost.cpu_s, rel=0.1)
+    assert (Cost.now() - begun).cpu_s < 20
     saved = json.loads((tmp_path / "r" / "result.json").read_text(encoding="utf-8"))
     assert saved["plan"]["ssl"]["method"]["value"] == result.plan.ssl.method.value
 
@@ -302,7 +308,7 @@ def test_train__random_labels_prove_nothing() -> None:
     pixels, _ = sided(400)
     labels = np.random.default_rng(5).integers(0, 2, 400)
     known = np.where(np.arange(400) < 60, labels, -1)
-    result = us.train((pixels, known), test=(sided(200, seed=1)[0], labels[:200]), **TIMED | {"budget": "21cpu-s"})
+    result = us.train((pixels, known), test=(sided(200, seed=1)[0], labels[:200]), **TIMED)
     assert result.plan is not None
     assert not any("helped" in sentence or "better" in sentence for sentence in result.plan.sentences())
     assert result.verdict is None or result.verdict.outcome != "helped"

@@ -10,6 +10,7 @@ from understudy.evaluation.verdict import percent
 from understudy.reports import run_figures as draw
 from understudy.reports.advice import Headline, advice, headline, is_too_sure
 from understudy.reports.page import Card, Grid, Neighbor, Page, Section, Small, Table, Tile, image, known
+from understudy.reports.plan_section import is_about_plan, plan_section
 from understudy.reports.record import PartialRecord, RunRecord
 from understudy.reports.repeats_page import repeats_section, repeats_tiles
 
@@ -37,6 +38,7 @@ def run_page(record: RunRecord) -> Page:
             _trust(result),
             _pool(record),
             _training(result),
+            plan_section(result),
             _measured(result),
         ),
         footer=(
@@ -250,7 +252,8 @@ def _measured(result: Mapping[str, Any]) -> Section:
         ("system", f"{environment['system']}, Python {environment['python']}"),
     ]
     tables = [Table(("what", "value"), rows), _figures(result)]
-    return Section("How this was measured", result["notes"], tables=[table for table in tables if table.rows])
+    notes = [note for note in result["notes"] if not is_about_plan(note, result)]
+    return Section("How this was measured", notes, tables=[table for table in tables if table.rows])
 
 
 def _figures(result: Mapping[str, Any]) -> Table:

@@ -1,0 +1,63 @@
+"""What was chosen before training, by what, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.core.budget import format_seconds
+from understudy.reports.page import Section, Table
+
+_HOW = {
+    "asked": "asked for",
+    "measured": "measured",
+    "tried": "short trainings",
+    "rule": "rule from benchmarks",
+}
+_PARTS = ("data", "architecture", "optimization", "regularization", "ssl")
+
+
+def plan_section(result: Mapping[str, Any]) -> Section:
+    """A table of the choices; empty where fixed defaults were asked for."""
+    plan = result.get("plan")
+    if not plan:
+        return Section("What was chosen, and why")
+    rows = [
+        (choice["key"], _value(choice["value"]), _HOW[choice["how"]], choice["reason"]) for choice in _choices(plan)
+    ]
+    if plan["note"]:
+        said = f"Rules alone chose, since {plan['note']}."
+    else:
+        spent = format_seconds(plan["cost"]["wall_s"])
+        said = f"Looking at the images, measuring the machine and trying took {spent}, {100 * plan['share']:.0f} % of"
+        said += f" the budget of {plan['budget']}."
+    return Section(
+        "What was chosen, and why",
+        [said, "Each choice can be overruled, or changed in plan.toml and used again with --plan."],
+        tables=[Table(("setting", "value", "decided by", "why"), rows)],
+    )
+
+
+def is_about_plan(note: str, result: Mapping[str, Any]) -> bool:
+    """Whether a sentence of the log is one of those that the table holds."""
+    plan = result.get("plan")
+    if not plan:
+        return False
+    return any(note.startswith(f"{choice['key']} = ") for choice in _choices(plan)) or note.startswith("Planned ")
+
+
+def _choices(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [
+        choice
+        for part in _PARTS
+        for name, choice in plan[part].items()
+        if name not in ("cost", "figures") and isinstance(choice, Mapping)
+    ]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
