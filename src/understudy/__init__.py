@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from understudy.recipes.comparison import Comparison
     from understudy.recipes.job import Job
     from understudy.serving.predictor import Predictions, Predictor
+    from understudy.suggesting import suggest
 
 _HOME = {
     "Budget": "core.budget",
@@ -40,6 +41,7 @@ _HOME = {
     "fit": "engine.fit",
     "load": "data.load",
     "plan": "api",
+    "suggest": "suggesting",
     "train": "api",
 }
 
@@ -62,6 +64,7 @@ __all__ = [
     "fit",
     "load",
     "plan",
+    "suggest",
     "train",
 ]
 

@@ -1,0 +1,244 @@
+"""Label advice as Python users call it: `understudy.suggest(pile)`, and the table and sheet that are made of it."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.audit.contact_sheet import pictures
+from understudy.audit.embedding import embed
+from understudy.audit.suggest import Picks, candidates, label_first, label_next, some_labeled
+from understudy.core.errors import DataError, UserError
+from understudy.data.collection import Collection
+from understudy.data.load import load
+from understudy.engine.predict import predict
+from understudy.engine.rundir import explained
+from understudy.reports.suggestions_page import suggestions_page
+from understudy.reports.write import check_page_name, write_page
+from understudy.serving.labels import files_of
+from understudy.serving.predictor import Predictor
+
+Observe = Callable[[int, int], None]
+
+COLUMNS = ("path", "label", "order", "reason", "cluster")
+_PILE = "unlabeled:"
+
+
+@dataclass(frozen=True, eq=False)
+class Suggestions:
+    """Images to label, the most useful first.
+
+    Args:
+        source: The pile as it was given.
+        names: Of the images: their path below the pile's folder, or their position.
+        reasons: Why each was chosen.
+        clusters: Number of the group of images that each stands for.
+        why: How they were chosen, in a sentence.
+        notes: What was passed over.
+        pictures: Small images (n, height, width, 3); none for vectors.
+    """
+
+    source: Any
+    names: tuple[str, ...]
+    reasons: tuple[str, ...]
+    clusters: tuple[int, ...]
+    why: str
+    notes: tuple[str, ...]
+    pictures: NDArray[np.uint8]
+
+    def save(self, path: str | Path) -> Path:
+        """Write a manifest with an empty label column to fill in, which `train` then reads, and give its path.
+
+        Raises:
+            UserError: The name does not end in .csv, the images are no files or not below its folder, or it cannot be
+                written.
+        """
+        path = Path(path)
+        check_table_name(path)
+        root = os.path.abspath(path.parent)
+        files = [os.path.abspath(file) for file in files_of(self.source, self.names)]
+        relative = [os.path.relpath(file, root).replace(os.sep, "/") for file in files]
+        outside = next((file for file, short in zip(files, relative, strict=True) if short.startswith("../")), None)
+        if outside is not None:
+            common = os.path.commonpath([os.path.dirname(file) for file in files])
+            raise UserError(
+                f"{outside} is not below {root}, and a manifest lists only files below its own folder; write it to "
+                f"{common} or above"
+            )
+        temporary = path.with_name(f"{path.name}.tmp")
+        with explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(COLUMNS)
+                for at, name in enumerate(relative):
+                    writer.writerow((name, "", at + 1, self.reasons[at], self.clusters[at]))
+            os.replace(temporary, path)
+        return path
+
+    def sheet(self, path: str | Path = "suggested.html") -> Path:
+        """Write the images with numbers and names as one self-contained HTML file, and give its path.
+
+        Raises:
+            UserError: The name is no page's, or it cannot be written.
+        """
+        path = Path(path)
+        check_page_name(path)
+        title = Path(self.source).name if isinstance(self.source, str | os.PathLike) else "images given in memory"
+        page = suggestions_page(title, self.names, self.reasons, self.pictures, why=self.why, notes=self.notes)
+        return write_page(page, path, figures=False)
+
+
+def suggest(
+    pile: Any,
+    *,
+    count: int = 100,
+    run: str | Path | None = None,
+    labeled: Any = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    decoding: Observe | None = None,
+    observe: Observe | None = None,
+) -> Suggestions:
+    """The images of a pile that are most worth labeling: spread over all there is, or where a run is unsure.
+
+    Args:
+        pile: Images without labels, as `train` reads them.
+        count: How many to label.
+        run: Folder of a finished run: then those count most that its classifier is unsure of.
+        labeled: Images that are labeled already, as `train` reads them; what looks like them is not suggested.
+        decoding: Called with (images decoded, images in all).
+        observe: Called with (images looked at, images in all).
+
+    Raises:
+        UserError: Something given cannot be used; the sentence says what to do.
+    """
+    check_count(count)
+    predictor = None if run is None else Predictor.load(run)
+    collection = _read(pile, labeled, predictor, cache, decoding)
+    known = np.flatnonzero(collection.labels >= 0)
+    inside = np.flatnonzero(collection.labels < 0)
+    if labeled is not None:
+        inside = inside[np.strings.startswith(collection.names[inside], _PILE)]
+    chosen, num_blank, num_copies = candidates(collection, inside, known, count, seed)
+    notes = _notes(collection, len(inside), len(chosen), num_blank, num_copies)
+    if count > len(chosen):
+        raise DataError(
+            f"{count:,} images were asked for and the pile holds {len(chosen):,} to choose from"
+            f"{_without(num_blank, num_copies)}; ask for fewer, or add images"
+        )
+    near = some_labeled(known, seed)
+    rows = embed(collection, np.concatenate([chosen, near]), seed=seed, observe=observe)
+    features, others = rows[: len(chosen)], rows[len(chosen) :]
+    probabilities = None
+    if predictor is None:
+        picks = label_first(features, others, count, seed=seed)
+    else:
+        data = predictor.as_data(collection)
+        probabilities = predict(
+            predictor.network, data, chosen, test_time_averaging=predictor.test_time_averaging, observe=observe
+        )
+        picks = label_next(features, others, probabilities, count, seed=seed)
+    ids = chosen[picks.rows]
+    names = tuple(str(name).removeprefix(_PILE if labeled is not None else "") for name in collection.names[ids])
+    return Suggestions(
+        source=pile,
+        names=names,
+        reasons=_reasons(picks, probabilities, () if predictor is None else predictor.classes),
+        clusters=tuple(picks.cluster.tolist()),
+        why=_why(predictor, len(known)),
+        notes=notes,
+        pictures=pictures(collection, ids) if collection.is_images else np.zeros((0, 1, 1, 3), np.uint8),
+    )
+
+
+def check_count(count: int) -> None:
+    """Nothing, when so many images can be asked for.
+
+    Raises:
+        UserError: It is less than one.
+    """
+    if count < 1:
+        raise UserError(f"--count is {count}; give the number of images to label, at least 1")
+
+
+def check_table_name(path: Path) -> None:
+    """Nothing, when a table of suggestions can have that name.
+
+    Raises:
+        UserError: It is that of another kind of file, or of a folder.
+    """
+    if path.suffix != ".csv":
+        raise UserError(
+            f"suggestions go to a .csv file, to be filled in, not {path.name!r}; name one that ends in .csv"
+        )
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, and suggestions go to a file; give another name")
+
+
+def _read(pile: Any, labeled: Any, predictor: Predictor | None, cache: Any, decoding: Observe | None) -> Collection:
+    """The pile, and the labeled images if there are any, in the form that the run's classifier takes.
+
+    Raises:
+        DataError: They do not fit the classifier.
+    """
+    size, channels = None, None
+    if predictor is not None and len(predictor.shape) == 3:
+        channels, size = predictor.shape[:2]
+    collection = load(labeled, unlabeled=pile, size=size, channels=channels, cache=cache, observe=decoding)
+    if predictor is not None and collection.shape != predictor.shape:
+        raise DataError(
+            f"the rows have shape {collection.shape} and the run was trained on {predictor.shape}; give images or "
+            "vectors of the same kind"
+        )
+    return collection if predictor is None or labeled is None else collection.in_classes(predictor.classes)
+
+
+def _reasons(picks: Picks, probabilities: NDArray[np.float32] | None, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Why each image was chosen."""
+    found = []
+    for row, size in zip(picks.rows, picks.size, strict=True):
+        stands = f"stands for {size:,} alike" if size > 1 else "like no other"
+        if probabilities is None:
+            found.append(stands)
+            continue
+        second, first = np.argsort(probabilities[row], kind="stable")[-2:]
+        sure, other = (100 * float(probabilities[row, at]) for at in (first, second))
+        found.append(f"{classes[first]} {sure:.0f} % or {classes[second]} {other:.0f} %, {stands}")
+    return tuple(found)
+
+
+def _why(predictor: Predictor | None, num_labeled: int) -> str:
+    away = " Images that look the same as a labeled one are passed over." if num_labeled else ""
+    if predictor is not None:
+        return (
+            "Each stands for a group of images that look alike; groups of which the run is unsure come first and are "
+            f"smaller.{away}"
+        )
+    return f"Each is the most typical image of a group of images that look alike, the largest groups first.{away}"
+
+
+def _notes(collection: Collection, total: int, looked_at: int, num_blank: int, num_copies: int) -> tuple[str, ...]:
+    """What was passed over."""
+    found = []
+    if collection.quarantine:
+        found.append(f"Files that could not be read, and are not suggested: {len(collection.quarantine):,}.")
+    if num_copies:
+        found.append(f"Copies of other images, which are not suggested: {num_copies:,}.")
+    if num_blank:
+        found.append(f"Blank images, which are not suggested: {num_blank:,}.")
+    if looked_at + num_blank + num_copies < total:
+        found.append(f"Chosen among {looked_at:,} random ones of {total:,} images.")
+    return tuple(found)
+
+
+def _without(num_blank: int, num_copies: int) -> str:
+    parts = [f"{number:,} {what}" for number, what in ((num_blank, "blank"), (num_copies, "copies")) if number]
+    return f" ({' and '.join(parts)} left out)" if parts else ""
