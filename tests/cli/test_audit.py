@@ -185,3 +185,20 @@ def test_audit__interrupted(planted: Path) -> None:
     assert err.splitlines() == ["interrupted"]
     assert not list(Path().glob("*.tmp"))
     assert not Path("audit.html").exists()
+
+
+def test_docs__example_runs(planted: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
+    names: dict[str, object] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    assert Path("audit.html").exists()
+    assert Path("cleaned.csv").exists()
+
+
+def test_docs__every_kind_is_explained() -> None:
+    from understudy.audit.cleaning import ON_REQUEST
+    from understudy.audit.quality import QUALITY_KINDS
+
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
+    for kind in {*ON_REQUEST, *QUALITY_KINDS, "exact_leaks", "near_leaks", "copies", "near_copies", "unreadable"}:
+        assert f"`{kind}`" in text
