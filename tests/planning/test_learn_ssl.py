@@ -26,6 +26,8 @@ def test_learn_ssl__many_passes_take_the_default() -> None:
     assert (found.method.value, found.method.how) == (module.DEFAULT, "measured")
     assert found.mu is not None
     assert found.mu.value == 3
+    assert found.recipe is not None
+    assert (found.recipe.value, found.recipe.how) == ("plain", "rule")
 
 
 def test_learn_ssl__passes_by_hand() -> None:

@@ -18,6 +18,7 @@ DEFAULT, RIVALS = "softmatch", ("freematch",)
 # How often a run passes every label decides most: while labels alone still teach something new, unlabeled images only
 # slow training down. See the table in docs/plan.md.
 _TOO_FEW_PASSES, _MANY_PASSES = 20.0, 80.0
+_PLAIN = "one run: pretraining first, and rounds of self-training, gave less than a method alone in every benchmark"
 _LEAST_POOL = 1.0  # unlabeled images per labeled one
 _SHARED = ("mu", "criterion", "ema_decay")  # settings that a trial of another method takes over
 _PREDICTED, _COUNTED = 1 / 3, 0.7  # cost of a row without gradient, share of unlabeled rows that come to count
@@ -81,7 +82,8 @@ def learn_ssl(
     if choice.value != "supervised" and named is None:
         reason = f"{mu} unlabeled rows beside each labeled one"
         learned_mu = Choice("method.mu", mu, "rule", reason + ": on a processor steps are few, so they are kept small")
-    return LearnedSSL(method=choice, mu=learned_mu, recipe=None, figures=figures, cost=Cost.now() - begun)
+    plain = None if choice.value == "supervised" else Choice("recipe.name", "plain", "rule", _PLAIN)
+    return LearnedSSL(method=choice, mu=learned_mu, recipe=plain, figures=figures, cost=Cost.now() - begun)
 
 
 def _passes(data: TrainingData, mu: int, batch_size: int, rows_per_s: float | None, run: Budget) -> float | None:
