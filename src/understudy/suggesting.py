@@ -62,8 +62,12 @@ class Suggestions:
         """
         path = Path(path)
         check_table_name(path)
+        if not isinstance(self.source, str | os.PathLike):
+            raise UserError(
+                "a table of suggestions lists files, and these images were given in memory; take their names"
+            )
         root = os.path.abspath(path.parent)
-        files = [os.path.abspath(file) for file in files_of(self.source, self.names)]
+        files = [os.path.abspath(file) for file in files_of(os.fspath(self.source), self.names)]
         relative = [os.path.relpath(file, root).replace(os.sep, "/") for file in files]
         outside = next((file for file, short in zip(files, relative, strict=True) if short.startswith("../")), None)
         if outside is not None:
