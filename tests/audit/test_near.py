@@ -49,10 +49,17 @@ def test_near_copies__small_things_on_one_sky_are_different() -> None:
         pixels[top - 4 : top + 8, left + 4 : left + 6] = random.integers(0, 60)
         images.append(Image.fromarray(pixels))
     assert found(images)[0] == set()
+    pairs = np.array(list(itertools.combinations(range(len(images)), 2)))
+    small = near_module.thumbnails(rows_of(images), np.arange(len(images)), 16).astype(np.float32)
+    alike = near_module._correlation(small[pairs[:, 0]], small[pairs[:, 1]]) >= 0.9
+    assert alike.sum() > 5  # which the sky alone makes so
+    assert near_module._likeness(rows_of(images), pairs).max() < 0.9
 
 
 def test_near_copies__blank_images_are_not_compared() -> None:
     blank = [Image.fromarray(np.full((SIDE, SIDE, 3), 100 + at % 9, np.uint8)) for at in range(300)]
+    faint = np.repeat((np.mgrid[:SIDE, :SIDE][1] // 4)[..., None], 3, -1).astype(np.uint8)
+    blank += [Image.fromarray(faint + np.uint8(level)) for level in range(40, 60)]
     assert found([*blank, *MANY[:20]])[0] == set()
 
 

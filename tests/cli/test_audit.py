@@ -57,7 +57,7 @@ def test_audit__summary_page_json_and_manifest(understudy: Run, planted: Path) -
             "Page: audit.html",
             "JSON: found.json",
             "Manifest: cleaned.csv lists 60 images; 3 are left out.",
-            "  1 exact copy of a test image",
+            "  exact copy of a test image: 1",
             "Each of these is listed in cleaned-left-out.csv.",
             "  understudy train cleaned.csv",
         )
@@ -163,6 +163,15 @@ def test_audit__is_a_function_whatever_was_imported() -> None:
     from understudy import audit
 
     assert audit is package.audit
+
+
+def test_audit__with_the_network_of_a_run(
+    understudy: Run, finished: Path, photos: Path, pile: Path, test_photos: Path
+) -> None:
+    output = understudy("audit", photos, "--unlabeled", pile, "--test", test_photos, "--run", finished)
+    assert output.code == 0, output.err
+    assert "not looked for, as asked" not in output.out
+    assert Path("audit.html").exists()
 
 
 def test_audit__no_images_at_all(understudy: Run) -> None:

@@ -183,5 +183,5 @@ def _tell(console: Console, cleaned: Cleaned, path: Path) -> None:
 
     say(console, f"Manifest: {path} lists {len(cleaned.kept):,} images; {len(cleaned.left):,} are left out.")
     for reason, count in cleaned.counts().items():
-        say(console, f"  {count:,} {reason}")
+        say(console, f"  {reason}: {count:,}")
     say(console, f"Each of these is listed in {left_out_path(path)}.")

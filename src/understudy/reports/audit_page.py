@@ -134,7 +134,7 @@ def _words(kind: str, line: Mapping[str, Any]) -> str:
         return f"labeled {line['given']}; looks like {line['suggested']} ({percent(line['confidence'])} sure)"
     if "partner" in line:
         words = f"{_role(line)} | {_role(line['partner'])}"
-        return words if line.get("likeness", 1) >= 1 else f"{words}, {100 * line['likeness']:.0f} % alike"
+        return words if line.get("likeness", 1) >= 1 else f"{words}, {int(100 * line['likeness'])} % alike"
     if "size" in line:
         return f"{line['size'][0]:,} x {line['size'][1]:,} px, {_role(line)}"
     return _role(line)
