@@ -67,11 +67,14 @@ class Request:
         return cls(**{name: value for name, value in found.items() if name != "format"})
 
 
-def options_table(config: Path | None, given: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def options_table(
+    config: Path | None, given: Mapping[str, Any], assignments: Sequence[str], *, plan: Path | None = None
+) -> dict[str, Any]:
     """The table of options: the file's, overruled by what the command line gives, overruled by its `--set`.
 
     Args:
         given: Options of the command line by the name of their setting; None was not given.
+        plan: A saved plan, whose method is meant where knobs are given and no method is named.
 
     Raises:
         ConfigError: The file cannot be read, or an assignment is not KEY=VALUE.
@@ -79,6 +82,10 @@ def options_table(config: Path | None, given: Mapping[str, Any], assignments: Se
     from understudy.recipes.job import Job
 
     default_method = Job().method.name  # whose knobs are meant where no method is named
+    if plan is not None:
+        from understudy.planning.plan import Plan
+
+        default_method = Plan.load(plan).ssl.method.value
     table = {} if config is None else read_toml(config)
     for key in ("method", "optimizer", "recipe"):
         if isinstance(table.get(key), str):

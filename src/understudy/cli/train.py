@@ -251,13 +251,14 @@ def train(
         return
     if photos is None:
         raise UserError("no images were given; name a folder or manifest: understudy train PHOTOS --unlabeled PILE")
+    chosen = absolute_plan(plan, no_plan)
     request = Request(
         source=absolute(photos) or photos,
         unlabeled=absolute(unlabeled),
         test=absolute(test),
         cache=None if cache is None else str(Path(cache).expanduser().absolute()),
-        options=options_table(config, given, assignments or ()),
-        plan=absolute_plan(plan, no_plan),
+        options=options_table(config, given, assignments or (), plan=plan),
+        plan=chosen,
     )
     request.check()
     folder = open_folder(out, request.source)

@@ -1,0 +1,74 @@
+"""`plan`: choose, print, save, compare, and train with what was saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import QUICK, Run
+from understudy.core.config import read_toml
+from understudy.planning.plan import Plan
+
+
+def test_plan__prints_saves_and_is_trained_with(understudy: Run, photos: Path, pile: Path) -> None:
+    steps = ("--unlabeled", str(pile), "--budget", "20steps")
+    output = understudy("plan", str(photos), *steps)
+    assert output.code == 0
+    text = " ".join(output.out.split())
+    for key in ("domain", "network", "optimizer.name", "batch_size", "method.name"):
+        assert key in text
+    assert "Planned by rules alone" in text
+    assert "Saved in plan.toml" in text
+    plan = Plan.load(Path("plan.toml"))
+    assert plan.ssl.method.value == "softmatch"
+    changed = Path("plan.toml").read_text(encoding="utf-8").replace('value = "softmatch"', 'value = "fixmatch"')
+    Path("mine.toml").write_text(changed, encoding="utf-8")
+    trained = understudy("train", str(photos), *steps, "--plan", "mine.toml", *QUICK, "--out", "r")
+    assert trained.code == 0
+    result = json.loads(Path("r/result.json").read_text(encoding="utf-8"))
+    assert result["training"]["method"] == "fixmatch"
+    assert result["training"]["network"] == "cnn", "what is asked for beside a plan overrules it"
+    assert read_toml(Path("r/plan.toml"))["ssl"]["method"]["value"] == "fixmatch"
+    assert "every choice with its reason" in trained.out
+    assert "What was chosen, and why" in Path("r/report.html").read_text(encoding="utf-8")
+
+
+def test_plan__says_what_another_chooses_otherwise(understudy: Run, photos: Path, pile: Path) -> None:
+    steps = ("--unlabeled", str(pile), "--budget", "20steps")
+    understudy("plan", str(photos), *steps, "--out", "a.toml")
+    output = understudy("plan", str(photos), *steps, "--method", "vat", "--out", "b.toml", "--against", "a.toml")
+    assert "method.name: vat -> softmatch" in output.out
+    shown = understudy("plan", "a.toml", "--against", "a.toml")
+    assert "a.toml chooses the same." in shown.out
+    assert "Saved" not in shown.out
+
+
+def test_train__without_a_plan(understudy: Run, photos: Path, pile: Path) -> None:
+    output = understudy("train", str(photos), "--unlabeled", str(pile), *QUICK, "--no-plan", "--out", "r")
+    assert output.code == 0
+    assert not Path("r/plan.toml").exists()
+    assert json.loads(Path("r/result.json").read_text(encoding="utf-8"))["plan"] is None
+    assert "Planned" not in output.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("plan", "nowhere"), "'nowhere' is not there"),
+        (("plan", "nowhere.toml"), "configuration file nowhere.toml does not exist"),
+        (("plan", "PHOTOS", "--out", "plan.json"), "a plan is a TOML file, and 'plan.json' was given"),
+        (("plan", "PHOTOS", "--out", "notes.toml"), "notes.toml is no plan"),
+        (("plan", "PHOTOS", "--method", "fixmach"), "did you mean 'fixmatch'?"),
+        (("plan", "PHOTOS", "--budget", "soon"), "budget 'soon' is not a length of time"),
+        (("plan", "PHOTOS", "--against", "notes.toml"), "notes.toml is no plan"),
+        (("train", "PHOTOS", "--plan", "notes.toml"), "notes.toml is no plan"),
+        (("train", "PHOTOS", "--plan", "notes.toml", "--no-plan"), "--plan and --no-plan were both given"),
+    ],
+)
+def test_plan__refuses_in_a_sentence(understudy: Run, photos: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    Path("notes.toml").write_text("[notes]\nmine = true\n", encoding="utf-8")
+    output = understudy(*(str(photos) if one == "PHOTOS" else one for one in arguments))
+    assert sentence in output.error()
+    assert Path("notes.toml").read_text(encoding="utf-8") == "[notes]\nmine = true\n"
