@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import common
 from understudy import Budget, Stage, load
-from understudy.audit.embedding import embed
+from understudy.audit.embedding import embed, unit
 from understudy.audit.unrelated import unlike
 from understudy.data.split import Splits
 from understudy.engine.fit import fit
@@ -52,7 +52,7 @@ def main() -> None:
         labeled, animals, others = _draw(classes, seed)
         rows = np.concatenate([labeled, animals, others])
         collection = load((train[rows], np.full(len(rows), -1)))
-        features = embed(collection, np.arange(len(rows)), seed=seed)
+        features = unit(embed(collection, np.arange(len(rows)), seed=seed))
         costs.append(time.process_time() - begun)
         for share in (0.0, 0.2, 0.5):
             wanted = POOL // 2
@@ -180,7 +180,7 @@ def _train_all(
     collection = load((train[rows], targets), test=(judges[0], np.searchsorted(ANIMALS, judges[1])))
     pool = np.arange(num_labels, len(rows))
     is_other = pool >= num_labels + len(animals)
-    features = embed(collection, np.arange(len(rows)), seed=seed)
+    features = unit(embed(collection, np.arange(len(rows)), seed=seed))
     found = unlike(features[:num_labels], features[num_labels:], seed=seed)
     kept = found.score <= found.threshold
     line: dict[str, Any] = {"filter": _judge(found.score, found.threshold, is_other)}

@@ -48,8 +48,8 @@ class Unrelated:
         ids: Rows of the pool, ascending.
         score: Of each, higher the less it looks like the labeled ones; log odds.
         threshold: 95 % of the labeled images, each scored by classifiers that had not seen it, are not above it.
-        share: Estimate of the share of the pool that is of no labeled class; more than are removed, since wanted and
-            unwanted images overlap.
+        share: Estimate of the share of the pool that is unlike any labeled image, in what it shows or in how it was
+            taken; wanted and unwanted images overlap, so that fewer or more are removed.
     """
 
     ids: Ids
@@ -193,8 +193,8 @@ def _note(found: Unrelated, *, shown: bool) -> str:
     if not total:
         return "There are no unlabeled images to filter."
     text = (
-        f"{count:,} of {total:,} unlabeled images look unlike the labeled ones and are left out of the pool; about "
-        f"{100 * found.share:.0f} % of it may be of no labeled class."
+        f"{count:,} of {total:,} unlabeled images look unlike the labeled ones and are left out of the pool; in all about "
+        f"{100 * found.share:.0f} % of it may differ from them, in what it shows or in how it was taken."
     )
     if count > _NEARLY_ALL * total:
         text += (
