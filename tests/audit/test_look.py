@@ -80,6 +80,15 @@ def test_audit__a_near_copy_of_a_copy_of_a_test_image_leaks() -> None:
     assert pairs(found["near_leaks"]) == {(50, 70), (51, 70)}
 
 
+def test_audit__an_exact_leak_is_no_near_one_too() -> None:
+    pictures = images()
+    pictures[3] = pictures[70]
+    pictures[71] = CHANGES["jpeg 60"](pictures[70])
+    found = audit(made(pictures))
+    assert pairs(found["exact_leaks"]) == {(3, 70)}
+    assert found["near_leaks"].count == 0
+
+
 def test_audit__copies_in_one_role() -> None:
     pictures = images()
     pictures[10] = pictures[12] = pictures[14]
