@@ -193,8 +193,8 @@ def _note(found: Unrelated, *, shown: bool) -> str:
     if not total:
         return "There are no unlabeled images to filter."
     text = (
-        f"{count:,} of {total:,} unlabeled images look unlike the labeled ones and are left out of the pool; in all about "
-        f"{100 * found.share:.0f} % of it may differ from them, in what it shows or in how it was taken."
+        f"{count:,} of {total:,} unlabeled images look unlike the labeled ones and are left out of the pool; in all "
+        f"about {100 * found.share:.0f} % of it may differ from them, in what it shows or in how it was taken."
     )
     if count > _NEARLY_ALL * total:
         text += (
