@@ -163,6 +163,13 @@ def test_planner__a_method_given_as_an_object_stays_that_object() -> None:
     assert plan.ssl.method.value == "fixmatch"
 
 
+def test_planner__knobs_without_a_name_are_those_of_the_default_method() -> None:
+    plan = us.plan(IMAGES, test=TEST, budget="30steps", method={"mu": 2})
+    assert (plan.ssl.method.value, plan.ssl.method.how) == ("softmatch", "asked")
+    open_still = us.plan(IMAGES, test=TEST, budget="30steps", method={"ema_decay": 0.9})
+    assert open_still.ssl.method.how == "rule"
+
+
 def test_planner__budgets_of_steps_follow_rules_alone() -> None:
     one, two = (us.plan(IMAGES, test=TEST, budget="30steps") for _ in range(2))
     assert one.choices == two.choices

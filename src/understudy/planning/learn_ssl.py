@@ -80,8 +80,10 @@ def learn_ssl(
     named = lookup(options, "method.mu")
     learned_mu = None
     if choice.value != "supervised" and named is None:
-        reason = f"{mu} unlabeled rows beside each labeled one"
-        learned_mu = Choice("method.mu", mu, "rule", reason + ": on a processor steps are few, so they are kept small")
+        reason = "as many unlabeled rows beside each labeled one as the method's paper has"
+        if mu < METHODS.get(choice.value)().mu:
+            reason = f"{mu} unlabeled rows beside each labeled one: on a processor many small steps teach more"
+        learned_mu = Choice("method.mu", mu, "rule", reason)
     plain = None if choice.value == "supervised" else Choice("recipe.name", "plain", "rule", _PLAIN)
     return LearnedSSL(method=choice, mu=learned_mu, recipe=plain, figures=figures, cost=Cost.now() - begun)
 
@@ -99,7 +101,10 @@ def _by_rule(data: TrainingData, passes: float | None, no_trials: str) -> Choice
     key = "method.name"
     share = len(data.unlabeled) / len(data.labeled)
     if share < _LEAST_POOL:
-        reason = f"there are only {share:.1f} unlabeled images per labeled one, too few to teach what the labels do not"
+        reason = (
+            f"there are only {share:.1f} unlabeled images per labeled one, which can add little; name a method to have "
+            "it tried and judged all the same"
+        )
         return Choice(key, "supervised", "rule", reason)
     if passes is not None and passes < _TOO_FEW_PASSES:
         reason = (

@@ -32,6 +32,7 @@ from understudy.recipes.command import Command
 from understudy.recipes.job import Job, as_training_data, initial_network, make_job
 
 FILE = "plan.toml"
+_OF_EVERY_METHOD = {"criterion", "ema_decay"}
 _MOST_TRIALS = 5  # supervised, with fewer and with gentler operations, and two methods
 _UNKNOWN_CLASSES = 10  # before the images are read; it changes no speed that counts
 
@@ -63,6 +64,9 @@ class Planner:
             else value
             for key, value in options.items()
         }
+        method = self.options.get("method")
+        if isinstance(method, Mapping) and "name" not in method and set(method) - _OF_EVERY_METHOD:
+            self.options["method"] = {"name": Job().method.name, **method}  # whose knobs are meant
         self.objects = {key: value for key, value in options.items() if isinstance(value, Config)}
         self.module, self.folder = module, folder
         self.budget = Budget.parse(str(options.get("budget", Job().budget)))
