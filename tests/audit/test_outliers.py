@@ -36,6 +36,12 @@ def test_find_outliers__distant_rows_come_first() -> None:
     assert found.distance[3] > found.distance[500] > found.threshold
 
 
+def test_find_outliers__distance_is_that_to_the_fifth_other_row() -> None:
+    rows = _rows(120)
+    apart = np.sort(np.linalg.norm(rows[:, None].astype(float) - rows[None], axis=-1), axis=1)[:, 5]
+    assert np.allclose(find_outliers(rows).distance, apart / np.median(apart), atol=1e-3)
+
+
 def test_find_outliers__a_small_group_of_twins_is_found() -> None:
     """Each has near neighbors, all of them outliers too."""
     rows = _rows(1000)
