@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from understudy.serving.labels import files_of
 from understudy.serving.predictor import Predictor
 
 Observe = Callable[[int, int], None]
+Watch = Callable[[str, int, int], None]
 
 COLUMNS = ("path", "label", "order", "reason", "cluster")
 _PILE = "unlabeled:"
@@ -109,7 +111,7 @@ def suggest(
     seed: int = 0,
     cache: str | Path | None = None,
     decoding: Observe | None = None,
-    observe: Observe | None = None,
+    observe: Watch | None = None,
 ) -> Suggestions:
     """The images of a pile that are most worth labeling: spread over all there is, or where a run is unsure.
 
@@ -119,7 +121,7 @@ def suggest(
         run: Folder of a finished run: then those count most that its classifier is unsure of.
         labeled: Images that are labeled already, as `train` reads them; what looks like them is not suggested.
         decoding: Called with (images decoded, images in all).
-        observe: Called with (images looked at, images in all).
+        observe: Called with what is being done, and the numbers of images done and in all.
 
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
@@ -139,7 +141,7 @@ def suggest(
             f"{_without(num_blank, num_copies)}; ask for fewer, or add images"
         )
     near = some_labeled(known, seed)
-    rows = embed(collection, np.concatenate([chosen, near]), seed=seed, observe=observe)
+    rows = embed(collection, np.concatenate([chosen, near]), seed=seed, observe=_telling(observe, "looking at images"))
     features, others = rows[: len(chosen)], rows[len(chosen) :]
     probabilities = None
     if predictor is None:
@@ -147,7 +149,11 @@ def suggest(
     else:
         data = predictor.as_data(collection)
         probabilities = predict(
-            predictor.network, data, chosen, test_time_averaging=predictor.test_time_averaging, observe=observe
+            predictor.network,
+            data,
+            chosen,
+            test_time_averaging=predictor.test_time_averaging,
+            observe=_telling(observe, "asking the run"),
         )
         picks = label_next(features, others, probabilities, count, seed=seed)
     ids = chosen[picks.rows]
@@ -203,6 +209,11 @@ def _read(pile: Any, labeled: Any, predictor: Predictor | None, cache: Any, deco
             "vectors of the same kind"
         )
     return collection if predictor is None or labeled is None else collection.in_classes(predictor.classes)
+
+
+def _telling(observe: Watch | None, what: str) -> Observe | None:
+    """An observer of one piece of work."""
+    return None if observe is None else partial(observe, what)
 
 
 def _reasons(picks: Picks, probabilities: NDArray[np.float32] | None, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def suggest(
     with watching(console) as watch:
         found = choose(
             pile, count=count, run=run, labeled=labeled, seed=seed, cache=cache,
-            decoding=watch.decoding, observe=watch.predicting,
+            decoding=watch.decoding, observe=watch.working,
         )  # fmt: skip
     found.save(out)
     found.sheet(page)
