@@ -21,7 +21,7 @@ from understudy.audit.first_look import first_look
 from understudy.audit.unrelated import PoolFilter
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
-from understudy.data.collection import Part
+from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.data.split import Splits
 from understudy.engine.fit import Trained
@@ -158,35 +158,23 @@ def train(
             "train runs in one process and was started in several; call it without torchrun, or use understudy.fit"
         )
     begun = time.perf_counter()
-    watch = watch or Silent()
     module = network if isinstance(network, nn.Module) else None
-    table = dict(config or {}) | options
+    table = _table(config, options, network)
     table |= {name: given for name, given in (("repeats", repeats), ("folds", folds)) if given is not None}
     repetition = Repetition.taken_from(table)
-    if module is None and network != "auto":
-        table["network"] = network
+    where = None if folder is None else Path(folder)
     planner = None
     if plan is not False:
         given = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan if isinstance(plan, Plan) else None
-        planner = Planner(table, module=module, folder=None if folder is None else Path(folder), given=given)
-    collection = load(
-        source,
-        unlabeled=unlabeled,
-        test=test,
-        size=table.get("size") or None,
-        channels=table.get("channels") or None,
-        cache=cache,
-        observe=watch.decoding,
-        choose_size=None if planner is None else planner.choose_size,
-    )
-    collection = dataclasses.replace(collection, notes=(*collection.notes, *first_look(collection)))
+        planner = Planner(table, module=module, folder=where, given=given)
+    collection = _read(source, unlabeled, test, table, cache, watch, planner)
     command = Command(
         name=Path(source).name if isinstance(source, str | Path) else "images given in memory",
         collection=collection,
         job=make_job(table, collection, module, named=source if isinstance(source, str) else ""),
         module=module,
-        folder=None if folder is None else Path(folder),
-        watch=watch,
+        folder=where,
+        watch=watch or Silent(),
         begun=begun,
         tensorboard=None if tensorboard is None else Path(tensorboard),
         pool_filter=PoolFilter(),
@@ -235,12 +223,42 @@ def plan(
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
     """
-    watch = watch or Silent()
     module = network if isinstance(network, nn.Module) else None
-    table = dict(config or {}) | options
-    if module is None and network != "auto":
-        table["network"] = network
+    table = _table(config, options, network)
     planner = Planner(table, module=module)
+    collection = _read(source, unlabeled, test, table, cache, watch, planner)
+    command = Command(
+        name="",
+        collection=collection,
+        job=make_job(table, collection, module, named=source if isinstance(source, str) else ""),
+        module=module,
+        folder=None,
+        watch=watch or Silent(),
+        begun=time.perf_counter(),
+        pool_filter=PoolFilter(),
+    )
+    command.announce()
+    return planner.plan(command)
+
+
+def _table(config: Mapping[str, Any] | None, options: Mapping[str, Any], network: str | nn.Module) -> dict[str, Any]:
+    """All options in one table; what is given by name overrules the file's."""
+    table = dict(config or {}) | dict(options)
+    if isinstance(network, str) and network != "auto":
+        table["network"] = network
+    return table
+
+
+def _read(
+    source: Any,
+    unlabeled: Any,
+    test: Any,
+    table: Mapping[str, Any],
+    cache: str | Path | None,
+    watch: Watcher | None,
+    planner: Planner | None,
+) -> Collection:
+    """The images, at the size asked for or planned, with a first look's warnings among the notes."""
     collection = load(
         source,
         unlabeled=unlabeled,
@@ -248,20 +266,10 @@ def plan(
         size=table.get("size") or None,
         channels=table.get("channels") or None,
         cache=cache,
-        observe=watch.decoding,
-        choose_size=planner.choose_size,
+        observe=None if watch is None else watch.decoding,
+        choose_size=None if planner is None else planner.choose_size,
     )
-    command = Command(
-        name="",
-        collection=collection,
-        job=make_job(table, collection, module, named=source if isinstance(source, str) else ""),
-        module=module,
-        folder=None,
-        watch=watch,
-        begun=time.perf_counter(),
-    )
-    command.announce()
-    return planner.plan(command)
+    return dataclasses.replace(collection, notes=(*collection.notes, *first_look(collection)))
 
 
 def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -> Result:

@@ -129,6 +129,8 @@ class Planner:
     def _plan(self, command: Command, use_trials: bool, parts: int) -> Plan:
         collection, _ = command.simulated()
         splits = split(collection, command.job.seed)
+        if command.job.filter_pool and command.pool_filter is not None:
+            splits, _ = command.pool_filter(collection, splits, command.job.seed, None)
         run = self._one_run((2 if len(splits.unlabeled) else 1) * parts)
         data_part = learn_data(collection, splits, self.options)
         learned = nested(data_part.choices)
