@@ -61,6 +61,19 @@ def test_by_features__planted_outliers_and_label_errors() -> None:
     assert pictures.shape[1:] == (32, 32, 3)
 
 
+def test_by_features__a_pool_half_of_other_things() -> None:
+    """Half of the pool shows what no labeled image does, and most of that is told; a pool of the same tells of none."""
+    labels = [seed % 2 if seed < 120 else -1 for seed in range(240)]
+    same = [stripes(seed, seed % 2 == 0) for seed in range(240)]
+    assert audit(collected(same, labels), features=ByFeatures(), near=False)["unrelated"].count == 0
+    mixed = [*same[:180], *(odd(seed) for seed in range(60))]
+    found = audit(collected(mixed, labels), features=ByFeatures(), near=False)["unrelated"]
+    assert (found.rows >= 180).sum() >= 55
+    assert (found.rows < 180).sum() <= 6
+    assert "--filter-pool" in found.why
+    assert set(found.rows[:40].tolist()) <= set(range(180, 240)), "the least alike come first"
+
+
 def test_by_features__held_out_images_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[np.ndarray] = []
     monkeypatch.setattr(

@@ -14,11 +14,13 @@ from understudy.audit.finding import Finding, images
 from understudy.audit.kin import LABELED, POOL
 from understudy.audit.look import Watch
 from understudy.audit.outliers import FEWEST_ROWS, find_outliers
+from understudy.audit.unrelated import LEAST_LABELED, Unrelated, unlike
 from understudy.core.seeding import generator
 from understudy.data.collection import Collection
 
 Ids = NDArray[np.int64]
 
+_WORTH_FILTERING = 0.1
 MOST_ROWS = 50_000
 """Of the pool, and of the labeled images, that are looked at; features of these take a minute or two."""
 
@@ -60,6 +62,10 @@ class ByFeatures:
             skipped.append(f"Outliers were not looked for: there are under {FEWEST_ROWS} unlabeled images.")
         elif outliers := self._outliers(features[np.searchsorted(ids, pool)], pool):
             found.append(outliers)
+        if len(labeled) >= LEAST_LABELED and len(pool) >= FEWEST_ROWS:
+            known, unknown = (features[np.searchsorted(ids, rows)] for rows in (labeled, pool))
+            if one := _unrelated(unlike(known, unknown, seed=self.seed), pool):
+                found.append(one)
         if len(labeled):
             labels = collection.labels[labeled]
             doubted = find_doubted(
@@ -92,6 +98,23 @@ class ByFeatures:
             pool[outliers.rows],
             details={"distance": outliers.distance[outliers.rows]},
         )
+
+
+def _unrelated(unrelated: Unrelated, pool: Ids) -> Finding | None:
+    """What of the pool is unlike every labeled image, where that is enough of it to matter."""
+    if unrelated.share < _WORTH_FILTERING:
+        return None
+    rows = unrelated.removed
+    return Finding(
+        "unrelated",
+        "look",
+        len(rows),
+        f"About {_percent(unrelated.share)} of the unlabeled images differ from all labeled ones, in what they show or "
+        f"in how they were taken; {images(len(rows), 'image')} can be told.",
+        "If they show other things, train with --filter-pool, which leaves them out. If they show the same, only taken "
+        "otherwise, keep them.",
+        pool[rows],
+    )
 
 
 def _doubts(doubted: Doubted, labeled: Ids) -> Finding | None:

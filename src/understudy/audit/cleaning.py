@@ -21,10 +21,18 @@ from understudy.engine.rundir import explained
 
 Ids = NDArray[np.int64]
 
-ON_REQUEST = (*(kind for kind in QUALITY_KINDS if kind != "blank"), "outliers", "doubted_labels", "conflicts")
+ON_REQUEST = (
+    *(kind for kind in QUALITY_KINDS if kind != "blank"),
+    *("outliers", "unrelated", "doubted_labels", "conflicts"),
+)
 """What is left out only when asked for: a person knows better than a threshold whether these are of use."""
 _SPLITS = {Part.FREE: "", Part.TRAIN: "train", Part.VALIDATION: "validation", Part.TEST: "test"}
-_REASONS = {"doubted_labels": "label doubted", "conflicts": "copies with different labels", "outliers": "outlier"}
+_REASONS = {
+    "doubted_labels": "label doubted",
+    "conflicts": "copies with different labels",
+    "outliers": "outlier",
+    "unrelated": "unlike the labeled",
+}
 
 
 @dataclass(frozen=True, eq=False)

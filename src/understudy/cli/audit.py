@@ -72,7 +72,7 @@ def audit(
         typer.Option(
             metavar="KINDS",
             help="Leave these out of the manifest too, separated by commas: dark, overexposed, blurry, tiny, "
-            "elongated, gray, outliers, doubted_labels, conflicts.",
+            "elongated, gray, outliers, unrelated, doubted_labels, conflicts.",
             rich_help_panel="Output",
             show_default=False,
         ),
@@ -104,7 +104,7 @@ def audit(
     check_page_name(out)
     if kinds and write_manifest is None:
         raise UserError("--drop says what a cleaned manifest leaves out; name that with --write-manifest FILE")
-    if kinds and not features and {"outliers", "doubted_labels"} & {*kinds}:
+    if kinds and not features and {"outliers", "unrelated", "doubted_labels"} & {*kinds}:
         raise UserError("--drop names what --no-features does not look for; leave out one of the two")
     if json is not None and json.is_dir():
         raise UserError(f"{json} is a folder, and --json names a file; give another name")

@@ -31,6 +31,7 @@ _TITLES = {
     "elongated": "Odd shapes",
     "gray": "Gray among color",
     "outliers": "Outliers",
+    "unrelated": "Unlike the labeled images",
     "doubted_labels": "Doubted labels",
 }
 _TONES = {"serious": "bad", "look": "open", "note": "good"}
