@@ -113,6 +113,7 @@ def test_strength__operations_that_move_the_loss_most_go_when_that_helps(monkeyp
     assert learned.operations.reason.startswith("without solarize")
     assert trials.asked["fewer-operations"].domain.operations == ("rotate", "color", "contrast")
     assert not trials.asked["gentle"].domain.mirror, "trials train with the mirror that was chosen"
+    assert not trials.data.domain.mirror, "and so do those that change nothing else"
 
 
 def test_distances__an_operation_that_destroys_the_class_is_far(tmp_path: Path) -> None:

@@ -41,8 +41,20 @@ def test_learn_ssl__passes_by_hand() -> None:
 def test_learn_ssl__few_passes_leave_the_labels_alone() -> None:
     found = learned(rows_per_s=10.0)
     assert found.method.value == "supervised"
-    assert "would see each label only" in found.method.reason
+    assert "would see each label only 8 times, and with 16 labels per class" in found.method.reason
+    assert "only from about 20 times on; 3 times the budget" in found.method.reason
     assert found.mu is None
+
+
+@pytest.mark.parametrize(("labels", "enough"), [(40, True), (400, False)])
+def test_learn_ssl__more_labels_per_class_need_more_passes(labels: int, enough: bool) -> None:
+    """A hundred passes are plenty for sixteen labels a class and too few for two hundred."""
+    images = with_known(sided(1000), labels)
+    kept = labels * 4 / 5
+    found = learned(images, rows_per_s=kept * (1 + 3 * (1 / 3 + 0.7)))
+    assert found.figures["passes_over_labels"] == pytest.approx(100, rel=1e-3)
+    assert found.figures["passes_needed"] == max(20, kept / 2)
+    assert (found.method.value != "supervised") == enough
 
 
 def test_learn_ssl__a_pool_smaller_than_the_labels() -> None:
@@ -87,10 +99,11 @@ def played(**outcomes: float) -> Played:
     ],
 )
 def test_learn_ssl__trials(outcomes: dict[str, float], passes: str, chosen: str) -> None:
-    rows_per_s = {"some": 700.0, "many": 1e6}[passes]
+    rows_per_s = {"some": 2000.0, "many": 1e6}[passes]
     found = learned(with_known(sided(1000), 400), rows_per_s=rows_per_s, trials=played(**outcomes))
-    assert found.figures["passes_over_labels"] > module._TOO_FEW_PASSES
-    assert (found.figures["passes_over_labels"] < module._MANY_PASSES) == (passes == "some")
+    share = found.figures["passes_over_labels"] / found.figures["passes_needed"]
+    assert share > 1
+    assert (share < module._AMPLE) == (passes == "some")
     assert (found.method.value, found.method.how) == (chosen, "tried")
     for name, share in outcomes.items():
         assert f"{name} {100 * share:.1f} %" in found.method.reason

@@ -15,9 +15,9 @@ from understudy.planning.choice import Choice, Learned, asked, lookup
 from understudy.planning.trials import Trial, Trials, described, is_better
 
 DEFAULT, RIVALS = "softmatch", ("freematch",)
-# How often a run passes every label decides most: while labels alone still teach something new, unlabeled images only
-# slow training down. See the table in docs/plan.md.
-_TOO_FEW_PASSES, _MANY_PASSES = 20.0, 80.0
+# While the labels still teach something new, unlabeled images only slow training down: in the benchmarks they helped
+# where a run passed each label about as often as there are labels per class. See the table in docs/plan.md.
+_LEAST_PASSES, _PASSES_PER_LABEL_OF_A_CLASS, _AMPLE = 20.0, 1.0, 4.0
 _PLAIN = "one run: pretraining first, and rounds of self-training, gave less than a method alone in every benchmark"
 _LEAST_POOL = 1.0  # unlabeled images per labeled one
 _SHARED = ("mu", "criterion", "ema_decay")  # settings that a trial of another method takes over
@@ -74,9 +74,11 @@ def learn_ssl(
     passes = _passes(data, mu, batch_size, rows_per_s, run)
     if passes is not None:
         figures["passes_over_labels"] = round(passes, 1)
-    choice = _by_rule(data, passes, no_trials)
+    needed = max(_LEAST_PASSES, _PASSES_PER_LABEL_OF_A_CLASS * len(data.labeled) / len(data.classes))
+    figures["passes_needed"] = round(needed, 1)
+    choice = _by_rule(data, passes, needed, no_trials)
     if trials is not None and choice.value != "supervised":
-        choice = _by_trials(trials, passes, method)
+        choice = _by_trials(trials, method, ample=passes is not None and passes >= _AMPLE * needed)
     named = lookup(options, "method.mu")
     learned_mu = None
     if choice.value != "supervised" and named is None:
@@ -97,7 +99,7 @@ def _passes(data: TrainingData, mu: int, batch_size: int, rows_per_s: float | No
     return seconds / per_step * batch_size / len(data.labeled)
 
 
-def _by_rule(data: TrainingData, passes: float | None, no_trials: str) -> Choice[str]:
+def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials: str) -> Choice[str]:
     key = "method.name"
     share = len(data.unlabeled) / len(data.labeled)
     if share < _LEAST_POOL:
@@ -106,10 +108,12 @@ def _by_rule(data: TrainingData, passes: float | None, no_trials: str) -> Choice
             "it tried and judged all the same"
         )
         return Choice(key, "supervised", "rule", reason)
-    if passes is not None and passes < _TOO_FEW_PASSES:
+    if passes is not None and passes < needed:
+        times = needed / passes
         reason = (
-            f"a run that also learns from unlabeled images would see each label only {passes:.0f} times, and under "
-            f"{_TOO_FEW_PASSES:.0f} the labels alone taught more in every benchmark; a longer budget changes that"
+            f"a run that also learns from unlabeled images would see each label only {passes:.0f} times, and with "
+            f"{len(data.labeled) / len(data.classes):.0f} labels per class benchmarks gained from them only from about "
+            f"{needed:.0f} times on; {times:.0f} times the budget or fewer labels would change that"
         )
         return Choice(key, "supervised", "measured", reason)
     seen = ""
@@ -119,8 +123,12 @@ def _by_rule(data: TrainingData, passes: float | None, no_trials: str) -> Choice
     return Choice(key, DEFAULT, "rule" if passes is None else "measured", reason)
 
 
-def _by_trials(trials: Trials, passes: float | None, method: Method[Any] | None) -> Choice[str]:
-    """The default method, unless a rival or labels alone did better than chance explains."""
+def _by_trials(trials: Trials, method: Method[Any] | None, *, ample: bool) -> Choice[str]:
+    """The default method, unless a rival or labels alone did better than chance explains.
+
+    Args:
+        ample: Whether the run is so long that what labels alone win in a short time says nothing.
+    """
     default = method if method is not None else METHODS.get(DEFAULT)()
     plain = Supervised(criterion=default.criterion, ema_decay=default.ema_decay)
     shown: dict[str, Trial] = {"supervised": trials.run("supervised", method=plain)}
@@ -132,11 +140,11 @@ def _by_trials(trials: Trials, passes: float | None, method: Method[Any] | None)
     told = f"trials judged by {n:,} images: {described(shown)}"
     best = max((name for name in shown if name != "supervised"), key=lambda name: shown[name].accuracy)
     chosen = best if is_better(shown[best], shown[DEFAULT]) else DEFAULT
-    if is_better(shown["supervised"], shown[chosen]) and (passes is None or passes < _MANY_PASSES):
+    labels_won = is_better(shown["supervised"], shown[chosen])
+    if labels_won and not ample:
         reason = f"{told}; the labels alone beat every method by more than chance explains"
         return Choice("method.name", "supervised", "tried", reason)
     why = "the best by more than chance explains" if chosen != DEFAULT else "no other beat it by more than chance"
-    if is_better(shown["supervised"], shown[chosen]):
-        why += "; the labels alone did better in so short a time, which a run that sees each label "
-        why += f"{passes:.0f} times makes up for"
+    if labels_won:
+        why += "; the labels alone did better in so short a time, which the run itself is long enough to make up for"
     return Choice("method.name", chosen, "tried", f"{told}: {why}")
