@@ -99,7 +99,7 @@ def played(**outcomes: float) -> Played:
     ],
 )
 def test_learn_ssl__trials(outcomes: dict[str, float], passes: str, chosen: str) -> None:
-    rows_per_s = {"some": 2000.0, "many": 1e6}[passes]
+    rows_per_s = {"some": 3000.0, "many": 1e6}[passes]
     found = learned(with_known(sided(1000), 400), rows_per_s=rows_per_s, trials=played(**outcomes))
     share = found.figures["passes_over_labels"] / found.figures["passes_needed"]
     assert share > 1
