@@ -36,7 +36,7 @@ def test_learn_architecture__the_largest_that_gets_enough_views(rates: dict[Any,
     rates |= {"resnet_small": 1e6, "resnet_medium": needed["resnet_medium"] / 100, "wrn_28_2": 1.0}
     learned = learn_architecture((3, 32, 32), 10, run=RUN, device=CPU, allowance=plenty())
     assert (learned.network.value, learned.network.how) == ("resnet_medium", "measured")
-    assert "the larger wrn_28_2 only 100 of the" in learned.network.reason
+    assert "the larger wrn_28_2 only 100, less than the" in learned.network.reason
     assert [speed["network"] for speed in learned.figures["speeds"]] == ["resnet_small", "resnet_medium", "wrn_28_2"]
 
 

@@ -137,7 +137,10 @@ def _by_speed(
         speeds.append(speed)
         found = speed.rows_per_s * _seconds(run)
         if found < needed:
-            reason = f", and the larger {name} only {_count(found)} of the {_count(needed)} it needs to be better"
+            reason = (
+                f", and the larger {name} only {_count(found)}, less than the {_count(needed)} from which it is "
+                "expected to be better"
+            )
             break
         chosen, views = name, found
     reason = f"in one run it can be shown {_count(views)} views{reason}"

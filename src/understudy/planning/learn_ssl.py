@@ -109,11 +109,11 @@ def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials:
         )
         return Choice(key, "supervised", "rule", reason)
     if passes is not None and passes < needed:
-        times = needed / passes
         reason = (
-            f"a run that also learns from unlabeled images would see each label only {passes:.0f} times, and with "
-            f"{len(data.labeled) / len(data.classes):.0f} labels per class benchmarks gained from them only from about "
-            f"{needed:.0f} times on; {times:.0f} times the budget or fewer labels would change that"
+            f"a run that also learns from unlabeled images would see each label {passes:.0f} times only, and these "
+            "paid in benchmarks where that was about as often as there are labels per class, and 20 times at least, "
+            f"here {needed:.0f}; "
+            f"{needed / passes:.0f} times the budget, or fewer labels, would change that"
         )
         return Choice(key, "supervised", "measured", reason)
     seen = ""
