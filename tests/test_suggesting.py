@@ -179,3 +179,16 @@ def test_suggest__refuses_names_of_files(pile: Path) -> None:
     text = _refusal(pile, "--count", 5, "--out", pile.parent / "below" / "s.csv")
     assert "and a manifest lists only files below its own folder" in text
     assert not list((pile.parent / "below").iterdir())
+
+
+def test_suggest__keeps_a_table_that_was_filled_in(pile: Path) -> None:
+    table = pile.parent / "s.csv"
+    _cli(pile, "--count", 2, "--out", table)
+    _cli(pile, "--count", 3, "--out", table)
+    assert len(_table(table)) == 3, "nothing was filled in yet"
+    filled = table.read_text(encoding="utf-8").replace(".png,,1,", ".png,cat,1,")
+    table.write_text(filled, encoding="utf-8")
+    assert "holds labels that were filled in and would be lost" in _refusal(pile, "--count", 2, "--out", table)
+    assert table.read_text(encoding="utf-8") == filled
+    with pytest.raises(UserError, match="would be lost"):
+        understudy.suggest(pile, count=2).save(table)

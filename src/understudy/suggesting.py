@@ -183,7 +183,7 @@ def check_table_name(path: Path) -> None:
     """Nothing, when a table of suggestions can have that name.
 
     Raises:
-        UserError: It is that of another kind of file, or of a folder.
+        UserError: It is that of another kind of file, of a folder, or of a table that labels were filled in.
     """
     if path.suffix != ".csv":
         raise UserError(
@@ -191,6 +191,16 @@ def check_table_name(path: Path) -> None:
         )
     if path.is_dir():
         raise UserError(f"{path} is a folder, and suggestions go to a file; give another name")
+    if _holds_labels(path):
+        raise UserError(f"{path} holds labels that were filled in and would be lost; give another file with --out")
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether there is a table of that name with at least one label in it."""
+    if not path.is_file():
+        return False
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        return any((row.get("label") or "").strip() for row in csv.DictReader(file))
 
 
 def _read(pile: Any, labeled: Any, predictor: Predictor | None, cache: Any, decoding: Observe | None) -> Collection:

@@ -38,7 +38,8 @@ def suggest(
         Path,
         typer.Option(
             metavar="FILE.csv",
-            help="The table to fill in, in a folder above the images, replaced if there (default: suggested.csv).",
+            help="The table to fill in, in a folder above the images, replaced if no label is in it (default: "
+            "suggested.csv).",
             rich_help_panel="Output",
             show_default=False,
         ),
@@ -75,11 +76,11 @@ def suggest(
 
     page = out.with_suffix(".html") if sheet is None else sheet
     check_count(count)
+    if labeled is not None and out.exists() and Path(labeled).exists() and out.samefile(labeled):
+        raise UserError(f"{out} holds the labels so far and would be replaced; give another file with --out")
     check_table_name(out)
     check_page_name(page)
     files_of(pile, ())
-    if labeled is not None and out.exists() and Path(labeled).exists() and out.samefile(labeled):
-        raise UserError(f"{out} holds the labels so far and would be replaced; give another file with --out")
     console = open_console()
     with watching(console) as watch:
         found = choose(
