@@ -72,3 +72,26 @@ def test_plan__refuses_in_a_sentence(understudy: Run, photos: Path, arguments: t
     output = understudy(*(str(photos) if one == "PHOTOS" else one for one in arguments))
     assert sentence in output.error()
     assert Path("notes.toml").read_text(encoding="utf-8") == "[notes]\nmine = true\n"
+
+
+def test_plan__names_the_whole_command_that_trains_with_it(understudy: Run, photos: Path, pile: Path) -> None:
+    given = ("--unlabeled", str(pile), "--labels", "10", "--set", "seed=3", "--budget", "20steps")
+    output = understudy("plan", str(photos), *given, "--out", "my plan.toml")
+    text = output.out[output.out.index("Next:") :]
+    wanted = f"understudy train {photos} --unlabeled {pile} --labels 10 --set seed=3 --plan 'my plan.toml'"
+    assert wanted.replace(" ", "") in "".join(text.split())
+
+
+def test_plan__refuses_folders_and_files_that_cannot_be_written(understudy: Run, photos: Path) -> None:
+    Path("folder.toml").mkdir()
+    Path("a_file").write_text("", encoding="utf-8")
+    for given, sentence in (
+        (("--out", "folder.toml"), "folder.toml is a folder; name a plan.toml"),
+        (("--against", "folder.toml"), "folder.toml is a folder; name a plan.toml"),
+        (("--out", "a_file/plan.toml"), "a_file/plan.toml cannot be written"),
+        (("--out", "/proc/nowhere/plan.toml"), "/proc/nowhere/plan.toml cannot be written"),
+    ):
+        output = understudy("plan", str(photos), "--budget", "20steps", *given)
+        assert output.code == 2
+        assert sentence in " ".join(output.err.split())
+        assert "setting" not in output.out, "nothing was planned before"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,16 +70,22 @@ def plan(
     from understudy.planning.plan import Plan
 
     console = open_console()
-    other = None if against is None else Plan.load(against)
+    other = None if against is None else Plan.load(_file(against))
     if photos.endswith(".toml"):
-        found = Plan.load(Path(photos))
+        found = Plan.load(_file(Path(photos)))
         _print(console, found)
         _print_differences(console, found, other, against)
         return
     if out.suffix.lower() != ".toml":
         raise UserError(f"a plan is a TOML file, and {out.name!r} was given; name one that ends in .toml")
     if out.exists():
-        Plan.load(out)  # no other file is replaced
+        Plan.load(_file(out))  # no other file is replaced
+    try:  # before any time is spent
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}); name another file with --out") from None
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise UserError(f"{out} cannot be written; name another file with --out")
     given: dict[str, Any] = {
         "budget": budget,
         "num_labels": labels,
@@ -109,8 +117,34 @@ def plan(
     _print(console, found)
     _print_differences(console, found, other, against)
     say(console, f"Saved in {out}. Next:")
-    images = f"{photos} --unlabeled {unlabeled}" if unlabeled else photos
-    say(console, f"  understudy train {images} --plan {out} --budget {found.budget}")
+    words = ["understudy", "train", photos]
+    for option, value in (
+        ("--unlabeled", unlabeled),
+        ("--test", test),
+        ("--labels", labels),
+        ("--config", config),
+        *(("--set", assignment) for assignment in assignments or ()),
+        ("--device", device),
+        ("--cache", cache),
+        ("--plan", out),
+        ("--budget", found.budget),
+    ):
+        if value is not None:
+            words += [option, str(value)]
+    say(console, f"  {shlex.join(words)}")
+
+
+def _file(path: Path) -> Path:
+    """The path, unless a folder lies there.
+
+    Raises:
+        UserError: One does.
+    """
+    from understudy.core.errors import UserError
+
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a plan.toml that `understudy plan` or a training run wrote")
+    return path
 
 
 def _print(console: Console, plan: Plan) -> None:
