@@ -192,3 +192,8 @@ def test_suggest__keeps_a_table_that_was_filled_in(pile: Path) -> None:
     assert table.read_text(encoding="utf-8") == filled
     with pytest.raises(UserError, match="would be lost"):
         understudy.suggest(pile, count=2).save(table)
+
+
+def test_suggest__the_next_command_can_be_pasted(pile: Path) -> None:
+    text = _cli(pile, "--count", 2, "--out", pile.parent / "my table.csv")
+    assert f"understudy train '{pile.parent}/my table.csv' --unlabeled {pile}" in text.replace("\n", " ")

@@ -130,6 +130,10 @@ def test_audit__bad_input(understudy: Run, planted: Path) -> None:
     Path("folder.html").mkdir()
     assert "folder.html is a folder, and a report is a file" in error("photos", "--out", "folder.html")
     assert "folder.html is a folder, and --json names a file" in error("photos", "--json", "folder.html")
+    image = next(Path("photos").rglob("*.png"))
+    before = image.read_bytes()
+    assert "is there and no JSON file, and would be replaced" in error("photos", "--json", str(image))
+    assert image.read_bytes() == before
     assert "name that with --write-manifest FILE" in error("photos", "--drop", "dark")
     assert "--drop names 'drak'; did you mean 'dark'?" in error("photos", "--drop", "drak", "--write-manifest", "a.csv")
     assert "--drop names what --no-features does not look for" in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,6 +109,8 @@ def audit(
         raise UserError("--drop names what --no-features does not look for; leave out one of the two")
     if json is not None and json.is_dir():
         raise UserError(f"{json} is a folder, and --json names a file; give another name")
+    if json is not None and json.suffix.lower() != ".json" and json.is_file():
+        raise UserError(f"{json} is there and no JSON file, and would be replaced; give another name with --json")
     if write_manifest is not None:
         Origin(photos, unlabeled, test).check(write_manifest)
     console = open_console()
@@ -132,7 +135,7 @@ def audit(
         _tell(console, cleaned, write_manifest)
         say(console)
         say(console, "Next:")
-        say(console, f"  understudy train {write_manifest}")
+        say(console, f"  understudy train {shlex.quote(str(write_manifest))}")
 
 
 def _summarize(console: Console, found: Audit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -95,4 +96,4 @@ def suggest(
         say(console, note)
     say(console)
     say(console, f"Next: look at {page}, fill in the column label of {out}, then")
-    say(console, f"  understudy train {out} --unlabeled {pile}")
+    say(console, f"  {shlex.join(['understudy', 'train', str(out), '--unlabeled', str(pile)])}")
