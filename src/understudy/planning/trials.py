@@ -23,7 +23,7 @@ from understudy.engine.predict import predict
 from understudy.engine.stage import Settings, Stage
 from understudy.evaluation.paired import compare_paired
 
-# With 200 images two trials must differ by about 8 points before that shows; fewer show next to nothing.
+# With 200 images two trials must differ by about 7 points before that shows; fewer show next to nothing.
 LEAST_JUDGES = 200
 LEAST_STEPS = 100
 _HELD_OUT, _MOST_JUDGES = 0.2, 2000
