@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -120,12 +121,13 @@ def images(task: str, seed: int, folders: dict[str, Path | None], scratch: Path)
     labels = collection.labels.copy()
     labels[~test] = hide(labels[~test], 100, seed)
     manifest = scratch / "photos.csv"
+    shutil.copytree(folder, scratch / "photos")  # a manifest is above all of its images
     with manifest.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("path", "label", "split"))
         for name, label, is_test in zip(collection.names, labels, test, strict=True):
             rows.writerow(
-                (folder / str(name), collection.classes[label] if label >= 0 else "", "test" if is_test else "")
+                (f"photos/{name}", collection.classes[label] if label >= 0 else "", "test" if is_test else "")
             )
     return manifest, None
 

@@ -117,6 +117,15 @@ def test_train__nothing_held_out_is_unproven() -> None:
     assert any("Nothing is held out" in note for note in result.notes)
 
 
+def test_train__a_clock_that_ends_it_at_once_proves_nothing() -> None:
+    """One step against six is no comparison, whatever the images say."""
+    result = us.train(few_labels(), test=images(40, 1), **QUICK | {"budget": "0.05cpu-s"}, plan=False)
+    assert result.verdict is not None
+    assert min(run.steps for run in result.runs.values()) < 10
+    assert result.verdict.outcome == "not proven"
+    assert "give a longer budget" in result.verdict.reason
+
+
 def test_train__one_label_per_class() -> None:
     result = us.train(few_labels(known=2), test=images(40, 1), **QUICK)
     assert len(result.splits.labeled) == 2

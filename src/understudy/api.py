@@ -164,8 +164,10 @@ def train(
     repetition = Repetition.taken_from(table)
     where = None if folder is None else Path(folder)
     planner = None
+    if not isinstance(plan, bool | str | Path | Plan):
+        raise UserError(f"plan is {plan!r}; give True, False, a plan or the file of one")
     if plan is not False:
-        given = Plan.load(Path(plan)) if isinstance(plan, str | Path) else plan if isinstance(plan, Plan) else None
+        given = Plan.load(plan) if isinstance(plan, str | Path) else plan if isinstance(plan, Plan) else None
         planner = Planner(table, module=module, folder=where, given=given)
     collection = _read(source, unlabeled, test, table, cache, watch, planner)
     command = Command(

@@ -131,3 +131,13 @@ def test_fit__a_timed_first_phase_has_steps_enough_or_half_of_the_time(
     assert 0.02 < ended.meta["pacer"]["warmup"] <= LONGEST_WARMUP
     assert ended.trained.cost.wall_s == pytest.approx(seconds, rel=0.1, abs=0.5)
     assert any(entry.get("warmup", 0) > 0.02 for entry in Ledger(tmp_path / "ledger.jsonl").entries)
+
+
+def test_pacer__a_budget_that_was_over_when_the_second_phase_began_ends_it() -> None:
+    """A first phase may take longer than the whole budget; no later mark would be passed then."""
+    pacer = Pacer(Budget(cpu_s=1.0), warmup=0.5)
+    pace = pacer.enter_second_phase(Pace(0, 0.0, 1, 0.5), 1, 1.8)
+    assert pacer.propose(pace, 1, 1.8) is None
+    ended = pacer.propose(pace, 2, 2.1)
+    assert ended is not None
+    assert ended.progress(2) == 1.0

@@ -32,6 +32,13 @@ def test_learn_data__domain_by_what_is_in_the_pictures() -> None:
     assert found == {"photos": "natural", "gray": "gray", "pen": "digits", "rows": "vector"}
 
 
+def test_learn_data__things_in_color_on_white_are_no_digits() -> None:
+    pixels, labels = strokes(60)
+    pixels = np.repeat(255 - pixels, 3, axis=1)
+    pixels[:, 0] = 255  # the stroke is red
+    assert learn_data(*collected((pixels, labels))).domain.value == "natural"
+
+
 def test_learn_data__what_was_asked_stays() -> None:
     learned = learn_data(*collected(strokes(60)), {"domain": "gray"})
     assert (learned.domain.value, learned.domain.how) == ("gray", "asked")

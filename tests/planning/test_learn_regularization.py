@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from tests.planning.small import even, sided, training, with_known
 from understudy.augment import Augmentation
+from understudy.engine.stage import Settings
 from understudy.planning import learn_regularization as module
 from understudy.planning.learn_regularization import learn_regularization
 from understudy.planning.trials import Trial, Trials
@@ -34,9 +34,36 @@ def test_learn_regularization__pictures_without_sides_allow_everything() -> None
 
 def test_learn_regularization__turns_want_many_pictures() -> None:
     """With few pictures that no test tells apart, turning them would rest on next to nothing."""
-    learned = learn_regularization(training(with_known(even(300), 20)))
+    learned = learn_regularization(training(with_known(even(400), 20)))
     assert learned.turns is not None
-    assert not learned.turns.value
+    assert (learned.turns.value, learned.turns.how) == (False, "rule")
+    assert "upside" not in learned.turns.reason
+
+
+@pytest.mark.parametrize(
+    ("areas", "mirror", "turns", "how"),
+    [
+        ((0.50, 0.70, 0.75), True, False, ("measured", "measured")),
+        ((0.57, 0.50, 0.50), True, False, ("rule", "rule")),
+        ((0.50, 0.57, 0.50), True, False, ("measured", "rule")),
+        ((0.90, 0.50, 0.50), False, False, ("measured", "rule")),
+        ((0.50, 0.51, 0.49), True, True, ("measured", "measured")),
+    ],
+)
+def test_symmetries__what_settles_nothing_is_not_called_settled(
+    monkeypatch: pytest.MonkeyPatch,
+    areas: tuple[float, float, float],
+    mirror: bool,
+    turns: bool,
+    how: tuple[str, str],
+) -> None:
+    found = dict(zip(("mirrored", "upside down", "turned"), areas, strict=True))
+    monkeypatch.setattr(module, "_symmetries", lambda *_: found)
+    learned = learn_regularization(training(with_known(even(1100), 20)))
+    assert learned.mirror is not None
+    assert learned.turns is not None
+    assert (learned.mirror.value, learned.turns.value) == (mirror, turns)
+    assert (learned.mirror.how, learned.turns.how) == how
 
 
 def test_learn_regularization__too_few_images_settle_nothing() -> None:
@@ -80,7 +107,7 @@ class Played(Trials):
 
 def played(monkeypatch: pytest.MonkeyPatch, distances: dict[str, float], **outcomes: float) -> Played:
     data = training(with_known(sided(700), 500))
-    trials = Played(data, data.labeled[:300], np.zeros(300, np.int64), None, "", None, None)  # type: ignore[arg-type]
+    trials = Played(data, data.labeled[:300], np.zeros(300, np.int64), None, "", Settings(), None)  # type: ignore[arg-type]
     trials.outcomes = {name.replace("_", "-"): value for name, value in outcomes.items()}
     trials.asked = {}
     monkeypatch.setattr(module, "_distances", lambda *_: distances)
@@ -119,7 +146,6 @@ def test_strength__operations_that_move_the_loss_most_go_when_that_helps(monkeyp
 def test_distances__an_operation_that_destroys_the_class_is_far(tmp_path: Path) -> None:
     """A network that reads brightness minds solarizing, and not a small shift."""
     from understudy.core.budget import Budget
-    from understudy.engine.stage import Settings
     from understudy.methods.supervised import Supervised
     from understudy.models import build
 

@@ -141,7 +141,7 @@ def test_planner__any_one_choice_can_be_overridden(key: str) -> None:
     command = commanded(IMAGES, TEST, **options)
     done, plan = Planner(options).planned(command)
     found = next((choice for choice in plan.choices if choice.key == key), None)
-    if key not in ("size", "method.mu"):
+    if key not in ("size", "method.mu"):  # a size is asked of files, and mu is part of a method that was named
         assert found is not None
         assert found.how == "asked"
     job: Any = done.job
@@ -174,7 +174,10 @@ def test_planner__budgets_of_steps_follow_rules_alone() -> None:
     one, two = (us.plan(IMAGES, test=TEST, budget="30steps") for _ in range(2))
     assert one.choices == two.choices
     assert one.note == "a budget of steps promises equal runs, so no clock may choose"
-    assert one.summary == "Planned by rules alone, since a budget of steps promises equal runs, so no clock may choose."
+    assert (
+        one.summary
+        == "Nothing was timed or tried, since a budget of steps promises equal runs, so no clock may choose."
+    )
 
 
 def test_planner__a_budget_too_short_to_plan_in_says_so() -> None:
@@ -199,6 +202,7 @@ def trials_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a handful of images judge trials of a few steps."""
     monkeypatch.setattr("understudy.planning.trials.LEAST_JUDGES", 5)
     monkeypatch.setattr("understudy.planning.planner.LEAST_STEPS", 1)
+    monkeypatch.setattr("understudy.planning.planner._FIRST_TRAINING_S", 0.0)
 
 
 def test_planner__trials_are_judged_by_training_images_they_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +295,12 @@ def test_train__a_plan_changed_by_hand_is_used(planned: Plan, tmp_path: Path) ->
     assert set(result.runs) == {"supervised", "fixmatch"}
     assert result.training["network"] == "cnn"
     assert read_toml(tmp_path / "r" / "plan.toml")["ssl"]["method"]["value"] == "fixmatch"
+    assert result.plan is not None
+    assert (result.plan.ssl.method.how, result.plan.ssl.method.reason) == ("asked", "you changed it in the plan")
+    assert result.plan.data.domain == planned.data.domain
+    (said,) = (note for note in result.notes if "plan" in note)
+    assert said.startswith("A plan that was made before, for a budget of 25cpu-s, is used as it is:")
+    assert "method.name fixmatch" in said
     overruled = us.train(IMAGES, test=TEST, budget="12steps", plan=tmp_path / "plan.toml", method="pseudo_label")
     assert set(overruled.runs) == {"supervised", "pseudo_label"}
 
@@ -310,6 +320,40 @@ def test_train__without_a_plan_takes_the_defaults() -> None:
     assert set(result.runs) == {"supervised", "softmatch"}
 
 
+@pytest.mark.parametrize("given", [3, None, ["plan.toml"]])
+def test_train__something_that_is_no_plan(given: Any) -> None:
+    with pytest.raises(UserError, match="give True, False, a plan or the file of one"):
+        us.train(IMAGES, test=TEST, budget="12steps", plan=given)
+
+
+def test_load__a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        Plan.load(str(tmp_path))
+
+
+def test_save__takes_a_name(planned: Plan, tmp_path: Path) -> None:
+    planned.save(str(tmp_path / "new" / "plan.toml"))
+    assert Plan.load(str(tmp_path / "new" / "plan.toml")).choices == planned.choices
+
+
+def test_trials__the_same_settings_on_other_views_are_another_trial() -> None:
+    from tests.planning.small import training
+    from understudy.engine.stage import Settings
+    from understudy.methods.supervised import Supervised
+    from understudy.models import build
+    from understudy.planning.trials import Trials
+
+    data = training(with_known(sided(100), 60))
+    network = build("cnn", shape=(3, 16, 16), num_classes=2)
+    settings = Settings(method=Supervised(), batch_size=8)
+    trials = Trials(data, data.labeled[:10], np.zeros(10, np.int64), network, "cnn", settings, Budget(steps=2))
+    first = trials.run("supervised")
+    assert trials.run("supervised") is first
+    trials.data = dataclasses.replace(data, domain=dataclasses.replace(data.domain, reach=0.5))
+    assert trials.run("supervised") is not first
+    assert len(trials.to_json()) == 2
+
+
 def test_train__random_labels_prove_nothing() -> None:
     """The plan may choose what it likes; nobody is told of a gain."""
     pixels, _ = sided(400)
@@ -317,7 +361,7 @@ def test_train__random_labels_prove_nothing() -> None:
     known = np.where(np.arange(400) < 60, labels, -1)
     result = us.train((pixels, known), test=(sided(200, seed=1)[0], labels[:200]), **TIMED)
     assert result.plan is not None
-    assert not any("helped" in sentence or "better" in sentence for sentence in result.plan.sentences())
+    assert not any(word in sentence for sentence in result.plan.sentences() for word in ("helped", "better", "gain"))
     assert result.verdict is None or result.verdict.outcome != "helped"
 
 

@@ -36,7 +36,7 @@ def test_plan_section__every_choice_with_its_reason() -> None:
 
 def test_plan_section__rules_alone() -> None:
     page = render(run_page(run_record(plan=PLAN | {"note": "a budget of 3 s is short"})))
-    assert "Rules alone chose, since a budget of 3 s is short." in page
+    assert "Nothing was timed or tried, since a budget of 3 s is short." in page
 
 
 def test_plan_section__no_plan_no_section() -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from understudy.core.errors import UserError
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
@@ -41,6 +43,8 @@ def evaluate(
     from understudy.cli.progress import watching
     from understudy.engine.rundir import write_json
 
+    if json is not None and json.suffix.lower() != ".json" and json.exists():
+        raise UserError(f"{json} is there and no JSON file, and would be replaced; give another name with --json")
     console = open_console()
     with watching(console) as watch:
         metrics = measure(run, images, cache=cache, watch=watch)

@@ -67,7 +67,7 @@ class Pacer:
             share: Part of the budget's time spent before this step.
         """
         seen_step, seen_share = self._seen
-        passed = any(seen_share < mark <= share for mark in self._marks)
+        passed = share >= 1.0 or any(seen_share < mark <= share for mark in self._marks)
         if not (passed or step >= pace.to_step) or step <= seen_step:
             return None
         progress = pace.progress(step)

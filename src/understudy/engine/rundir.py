@@ -178,7 +178,8 @@ def explained(folder: Path) -> Iterator[None]:
                 f"the disk that holds {folder} is full ({free / 1e6:.0f} MB free); make room and repeat the command, "
                 "it goes on from the last checkpoint"
             ) from None
-        if error.errno == errno.EROFS or isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+        refusals = (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError)
+        if error.errno == errno.EROFS or isinstance(error, refusals):
             raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder") from None
         raise
 

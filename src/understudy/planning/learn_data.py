@@ -19,8 +19,8 @@ _MOST_SAMPLED = 2000
 # Logit adjustment took supervised training on CIFAR-10 with ratio 100 from 34.7 to 46.5 % of balanced accuracy and
 # FixMatch from 30.4 to 41.3 (benchmarks/imbalance.json); at small ratios there is little to gain and something to lose.
 _IMBALANCED = 10
-# A pen's stroke on paper: most pixels are the ground. Photographs of anything stay far below.
-_EVEN_GROUND, _LEVELS = 0.4, 8
+# A pen's stroke on paper: most pixels are the ground, and none has color, as a thing on a white table mostly does.
+_EVEN_GROUND, _COLORLESS, _LEVELS = 0.4, 0.02, 8
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,15 @@ def _domain(collection: Collection, figures: Mapping[str, Any]) -> Choice[str]:
     if not collection.is_images:
         return Choice("domain", "vector", "measured", "the rows are numbers, not images")
     ground = figures["even_ground"]
-    if ground >= _EVEN_GROUND:
+    if ground >= _EVEN_GROUND and figures["colorfulness"] < _COLORLESS:
         reason = (
-            f"{100 * ground:.0f} % of a typical image is even black or white ground, as around a pen's stroke: "
-            "strong views are gentle, so that strokes stay readable"
+            f"the images have no color and {100 * ground:.0f} % of a typical one is even black or white ground, as "
+            "around a pen's stroke: strong views are gentle, so that strokes stay readable"
         )
         return Choice("domain", "digits", "measured", reason)
     if collection.shape[0] == 1:
         return Choice("domain", "gray", "measured", "the images have one channel, so that no view changes color")
-    reason = f"the images are in color and only {100 * ground:.0f} % of a typical one is even ground, as in photographs"
+    reason = "the images are in color, as photographs are"
     return Choice("domain", "natural", "measured", reason)
 
 

@@ -64,7 +64,7 @@ def learn_optimization(
     known = not network_name.startswith("module:") and ":" not in network_name
     if optimizer is None:
         reason = {
-            "muon": "its convolutions are dense, and Muon reached the same accuracy there in under half the images",
+            "muon": "its convolutions are dense; the benchmarks of such networks were run with it",
             "sgd": "its convolutions are separable, where Muon's matrices cost more than the network",
             "adamw": "it is the optimizer that forgives most in a network nothing is known of",
         }[default_optimizer]
@@ -75,7 +75,9 @@ def learn_optimization(
     if lr is None:
         default_lr = float(OPTIMIZERS.get(optimizer.value)().lr)
         if known or allowance.refusal:
-            why = ", with which the benchmarks were run" if known else f"; no range test, since {allowance.refusal}"
+            why = "" if known else f"; no range test, since {allowance.refusal}"
+            if known and optimizer.value == default_optimizer:
+                why = ", with which the benchmarks were run"
             lr = Choice("optimizer.lr", default_lr, "rule", f"the default of {optimizer.value}{why}")
         else:
             lr, figures["range_test"] = _range_test(data, network, optimizer.value, default_lr, device, allowance)
@@ -98,9 +100,9 @@ def _batch_size(
 ) -> tuple[Choice[int], list[Speed]]:
     """On a processor by the number of labels, elsewhere the smallest batch that keeps the device busy."""
     if device.type == "cpu":
-        few = "few" if default < 64 else "many"
-        reason = f"with {few} labels ({len(data.labeled):,}) on a processor: "
-        reason += "many small steps teach more than few large ones" if few == "few" else "rows vary enough for it"
+        reason = f"the default for {len(data.labeled):,} labels on a processor"
+        if default < _BATCHES[1]:
+            reason += "; with few labels most methods did better in small steps than in large ones"
         return Choice("batch_size", default, "rule", reason), []
     if allowance.refusal:
         return Choice("batch_size", default, "rule", f"the default, since {allowance.refusal}"), []
@@ -160,7 +162,10 @@ def _range_test(
         if losses[-1] > _DIVERGED * min(losses) or allowance.read() - begun > _SHARE * allowance.whole_s:
             break
     curve = [[float(rate), round(loss, 4)] for rate, loss in zip(_RATES, losses, strict=False)]
-    if len(losses) < 10 or min(losses) > 0.95 * losses[0]:
+    if len(losses) < 10:
+        reason = f"the default of {optimizer}; time allowed only {len(losses)} steps of a range test"
+        return Choice("optimizer.lr", default, "rule", reason), curve
+    if min(losses) > 0.95 * losses[0]:
         reason = f"the default of {optimizer}; in a range test no rate lowered the loss within {len(losses)} steps"
         return Choice("optimizer.lr", default, "measured", reason), curve
     # A tenth of the rate at the lowest loss: the loss was still falling there, and the peak rate is held for long.

@@ -26,6 +26,7 @@ from understudy.planning.trials import Trial, Trials, described, is_better
 
 _THUMBNAIL_PX, _MOST_THUMBNAILS, _FEWEST = 8, 2000, 200
 _MOST_COMPONENTS = 60
+_MANY = 1000  # images that turning them must rest on
 # Mirrored digits are told from digits with an area of 0.97, mirrored photographs with 0.51; photographs
 # turned upside down with 0.63 to 0.72, and those that were turned any way before with 0.48.
 _TOLD_APART, _ALIKE = 0.6, 0.54
@@ -161,11 +162,18 @@ def _mirror(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | No
 def _turns(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | None:
     if not areas:
         return None
-    key, area = "augmentation.turns", max(areas["upside down"], areas["turned"], areas["mirrored"])
+    key, area = "augmentation.turns", max(areas["upside down"], areas["turned"])
     tells = f"a classifier tells turned images from the others in {_times(area)}"
-    if area <= _ALIKE and len(data.pool) >= _MOST_THUMBNAILS // 2:
-        return Choice(key, True, "measured", f"{tells}, no better than chance: these images have no upside")
-    return Choice(key, False, "measured", f"{tells}: they have an upside, so nothing is turned by quarters")
+    if area >= _TOLD_APART:
+        return Choice(key, False, "measured", f"{tells}: they have an upside, so nothing is turned by quarters")
+    if area > _ALIKE or areas["mirrored"] > _ALIKE:
+        return Choice(key, data.domain.turns, "rule", f"{tells}, which settles nothing, so that the domain's own stays")
+    if len(data.pool) < _MANY:
+        reason = (
+            f"{tells}, no better than chance, but of {len(data.pool):,} images only, so that the domain's own stays"
+        )
+        return Choice(key, data.domain.turns, "rule", reason)
+    return Choice(key, True, "measured", f"{tells}, no better than chance: these images have no upside")
 
 
 def _times(area: float) -> str:
@@ -180,7 +188,8 @@ def _strength(
     domain = known.of(trials.data.domain)
     data = dataclasses.replace(trials.data, domain=domain)
     trials.data = data
-    plain = Supervised()
+    base = trials.settings.method
+    plain = Supervised(criterion=base.criterion, ema_decay=base.ema_decay)
     full = trials.run("supervised", method=plain)
     distances = _distances(full, trials, seed)
     middle = float(np.median(list(distances.values())))

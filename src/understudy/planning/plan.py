@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -74,7 +75,7 @@ class Plan:
     def summary(self) -> str:
         """What planning cost, and how much it could look at."""
         if self.note:
-            return f"Planned by rules alone, since {self.note}."
+            return f"Nothing was timed or tried, since {self.note}."
         spent = f"{format_seconds(self.cost.wall_s)} ({self.cost.cpu_s:.1f} CPU-s)"
         return f"Planned in {spent}, {100 * self.share:.0f} % of the budget of {self.budget}."
 
@@ -100,7 +101,7 @@ class Plan:
             **{name: _part_to_json(part) for name, part in self.parts.items()},
         }
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write it as TOML.
 
         Raises:
@@ -110,17 +111,19 @@ class Plan:
 
         from understudy.engine.rundir import explained
 
+        path = Path(path)
         with explained(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_HEAD + tomli_w.dumps(self.to_json()), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> Plan:
+    def load(cls, path: str | Path) -> Plan:
         """The plan that `save` wrote, whatever values were changed in it since.
 
         Raises:
             ConfigError: The file is not there, is no plan, or was written by a newer version.
         """
+        path = Path(path)
         table = read_toml(path)
         if not isinstance(table.get("format"), int) or not set(_PARTS) <= set(table):
             raise ConfigError(f"{path} is no plan; name a plan.toml that `understudy plan` or a training run wrote")
@@ -160,6 +163,7 @@ def _part_to_json(part: Learned) -> dict[str, Any]:
                 "value": list(value.value) if isinstance(value.value, tuple) else value.value,
                 "how": value.how,
                 "reason": value.reason,
+                "check": _check(value.value),
             }
     return found | {"cost": asdict(part.cost), "figures": json.loads(json.dumps(part.figures))}
 
@@ -192,7 +196,15 @@ def _choice(table: Any, where: str) -> Choice[Any]:
     if how not in _HOW:
         raise ConfigError(f"{where}.how is {how!r}; {nearest(str(how), _HOW)}")
     value = tuple(table["value"]) if isinstance(table["value"], list) else table["value"]
+    if table.get("check") != _check(value):
+        return Choice(str(table["key"]), value, "asked", "you changed it in the plan")
     return Choice(str(table["key"]), value, how, str(table.get("reason", "")))
+
+
+def _check(value: Any) -> str:
+    """By which a value that was changed by hand is known, so that its old reason is not told."""
+    plain = list(value) if isinstance(value, tuple) else value
+    return hashlib.blake2b(repr(plain).encode(), digest_size=4).hexdigest()
 
 
 def shown(value: Any) -> str:

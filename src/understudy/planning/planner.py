@@ -25,7 +25,7 @@ from understudy.planning.learn_data import learn_data
 from understudy.planning.learn_optimization import learn_optimization
 from understudy.planning.learn_regularization import learn_regularization
 from understudy.planning.learn_ssl import DEFAULT, learn_ssl
-from understudy.planning.plan import Plan
+from understudy.planning.plan import Plan, shown
 from understudy.planning.speeds import training_speed
 from understudy.planning.trials import LEAST_STEPS, Trials, judges_of
 from understudy.recipes.command import Command
@@ -33,6 +33,7 @@ from understudy.recipes.job import Job, as_training_data, initial_network, make_
 
 FILE = "plan.toml"
 _OF_EVERY_METHOD = {"criterion", "ema_decay"}
+_SPARE, _FIRST_TRAINING_S = 0.85, 3.0  # what setting trials up, and the first of a process, takes beside them
 _MOST_TRIALS = 5  # supervised, with fewer and with gentler operations, and two methods
 _UNKNOWN_CLASSES = 10  # before the images are read; it changes no speed that counts
 
@@ -109,9 +110,13 @@ class Planner:
         plan = self.found or self.plan(command, trials=trials, parts=parts)
         if self.folder is not None and not (self.folder / FILE).exists():
             plan.save(self.folder / FILE)
-        for sentence in plan.sentences():
-            command.say(sentence)
         job = make_job(self._with(plan.options()), command.collection, self.module)
+        if self.is_given:
+            chosen = ", ".join(f"{choice.key} {shown(choice.value)}" for choice in plan.choices)
+            command.say(f"A plan that was made before, for a budget of {plan.budget}, is used as it is: {chosen}.")
+        else:
+            for sentence in plan.sentences():
+                command.say(sentence)
         return dataclasses.replace(command, job=job, planning=Cost() if self.is_given else plan.cost), plan
 
     def plan(self, command: Command, *, trials: bool = True, parts: int = 1) -> Plan:
@@ -278,7 +283,7 @@ class Planner:
         path = None if self.folder is None else self.folder / "plan" / "seconds.json"
         if path is not None and path.exists():
             return float(read_json(path)["seconds"])
-        seconds = 0.9 * self.allowance.left_s / _MOST_TRIALS
+        seconds = _SPARE * max(0.0, self.allowance.left_s - _FIRST_TRAINING_S) / _MOST_TRIALS
         if path is not None:
             with explained(path):
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ class Trial:
 
 @dataclass
 class Trials:
-    """Trials on one set of images; each is trained once, however often it is asked for.
+    """Trials on one set of images; the same one is trained once, however often it is asked for.
 
     Args:
         data: Without the images that judge the trials.
@@ -84,31 +84,31 @@ class Trials:
 
     def run(self, name: str, data: TrainingData | None = None, **changes: Any) -> Trial:
         """The trial of that name: the settings with these changes, on the images or on a changed copy of them."""
-        if name not in self.done:
-            stage = Stage(
-                settings=dataclasses.replace(self.settings, **changes),
-                data=data or self.data,
-                network=self.network,
-                budget=self.budget,
-                name=f"trial {name}",
-                network_name=self.network_name,
-            )
-            trained = fit(stage, self._folder(name, stage), observe=self.observe)
+        stage = Stage(
+            settings=dataclasses.replace(self.settings, **changes),
+            data=data or self.data,
+            network=self.network,
+            budget=self.budget,
+            name=f"trial {name}",
+            network_name=self.network_name,
+        )
+        key = f"{name}-{_digest(stage)}"
+        if key not in self.done:
+            trained = fit(stage, None if self.folder is None else self.folder / key, observe=self.observe)
             device = next(trained.model.parameters()).device
             found = predict(trained.model, stage.data, self.judges, device=device)
-            self.done[name] = Trial(name, trained, found.argmax(-1) == self.labels)
-        return self.done[name]
-
-    def _folder(self, name: str, stage: Stage) -> Path | None:
-        """Where a trial with these very settings is kept; others have other folders."""
-        if self.folder is None:
-            return None
-        identity = repr(sorted(stage.identity().items())) + repr(stage.data.domain)
-        return self.folder / f"{name}-{hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()}"
+            self.done[key] = Trial(name, trained, found.argmax(-1) == self.labels)
+        return self.done[key]
 
     def to_json(self) -> list[dict[str, Any]]:
         """What all trials came to."""
         return [trial.to_json() for trial in self.done.values()]
+
+
+def _digest(stage: Stage) -> str:
+    """A text that differs when any setting, image or view of the trial does."""
+    identity = repr(sorted(stage.identity().items())) + repr(stage.data.domain)
+    return hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
 
 
 def judges_of(

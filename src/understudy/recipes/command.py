@@ -38,6 +38,7 @@ from understudy.recipes.plain import Plain
 BASELINE = "supervised"
 _RESERVE = 0.03
 _LEAST_SHARE_TO_TRAIN = 0.2
+_LEAST_STEPS_TO_JUDGE = 10
 
 Probabilities = NDArray[np.float32]
 PoolFilter = Callable[[Collection, Splits, int, Path | None], tuple[Splits, str]]
@@ -256,6 +257,8 @@ class Command:
             cost_clock="cpu_s" if pick_device(self.job.device).type == "cpu" else "wall_s",
             imbalanced=any(are_imbalanced(labels[ids]) for ids in (splits.labeled, splits.judge)),
         )
+        if Budget.parse(self.job.budget).is_timed and min(one.steps for one in runs.values()) < _LEAST_STEPS_TO_JUDGE:
+            return too_short(verdict, runs)
         return verdict if learned_from_pool(runs[method]) else without_pool(verdict)
 
     def initial_network(self, data: TrainingData) -> tuple[nn.Module, str]:
@@ -409,6 +412,15 @@ class Judged:
 def learned_from_pool(trained: Trained) -> bool:
     """Whether any unlabeled image taught the model, as far as its recipe tells."""
     return all(line.get("learned_from_pool", True) for line in trained.rounds if line.get("returned"))
+
+
+def too_short(verdict: Verdict, runs: Mapping[str, Trained]) -> Verdict:
+    """The verdict on trainings that a clock ended before they had begun in earnest: no credit, no blame."""
+    steps = " and ".join(f"{one.steps} of {name}" for name, one in runs.items())
+    which = "supervised" if verdict.delivered == "supervised" else verdict.method.name
+    reason = f"Delivered: the model of {which}; with so few steps ({steps}) neither learned, so give a longer budget."
+    outcome = verdict.outcome if verdict.comparison is None else "not proven"
+    return dataclasses.replace(verdict, outcome=outcome, reason=reason)
 
 
 def without_pool(verdict: Verdict) -> Verdict:

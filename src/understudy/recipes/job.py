@@ -14,9 +14,9 @@ from torch import nn
 from understudy.augment import DOMAINS, Augmentation
 from understudy.core.budget import Budget
 from understudy.core.config import Knob, from_table, knobs
-from understudy.core.errors import ConfigError, nearest
+from understudy.core.errors import ConfigError
 from understudy.core.seeding import seed_torch
-from understudy.data.collection import Collection
+from understudy.data.collection import Collection, Part
 from understudy.data.simulate import ORDERS, check_simulation
 from understudy.data.split import Splits
 from understudy.data.training import TrainingData
@@ -97,7 +97,8 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
     table["method"] = _sized_for(table.get("method", {}), on_processor)
     if "batch_size" not in table and on_processor:
-        known, asked = int((collection.labels >= 0).sum()), table.get("num_labels")
+        held_out = np.isin(collection.parts, (Part.VALIDATION, Part.TEST, Part.LEFT_OUT))
+        known, asked = int(((collection.labels >= 0) & ~held_out).sum()), table.get("num_labels")
         few = (asked if isinstance(asked, int) and asked else known) < _FEW_LABELS
         table["batch_size"] = _SMALL_BATCH if few else Job().batch_size
     steps = Budget.parse(str(table.get("budget", Job().budget))).steps
@@ -109,7 +110,8 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
         table["domain"] = _domain_of(collection, named)
     if (table["domain"] == "vector") == collection.is_images:
         kind = "images" if collection.is_images else "vectors"
-        raise ConfigError(f"domain {table['domain']!r} does not go with {kind}; {nearest(table['domain'], DOMAINS)}")
+        fitting = [name for name, one in DOMAINS.items() if one.vector != collection.is_images]
+        raise ConfigError(f"domain {table['domain']!r} does not go with {kind}; allowed: {', '.join(fitting)}")
     if not isinstance(table.get("optimizer"), Optimizer):
         network = "module" if module is not None else str(table["network"])
         table["optimizer"] = {"name": _optimizer_of(network)} | dict(table.get("optimizer", {}))

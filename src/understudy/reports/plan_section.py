@@ -26,7 +26,7 @@ def plan_section(result: Mapping[str, Any]) -> Section:
         (choice["key"], _value(choice["value"]), _HOW[choice["how"]], choice["reason"]) for choice in _choices(plan)
     ]
     if plan["note"]:
-        said = f"Rules alone chose, since {plan['note']}."
+        said = f"Nothing was timed or tried, since {plan['note']}."
     else:
         spent = format_seconds(plan["cost"]["wall_s"])
         said = f"Looking at the images, measuring the machine and trying took {spent}, {100 * plan['share']:.0f} % of"
