@@ -59,3 +59,11 @@ def test_commands__refuse_what_is_no_run(understudy: Run, command: str, photos: 
     weights.write_bytes(weights.read_bytes()[:-100])
     assert "model.safetensors is missing or damaged" in understudy(command, "cut", photos).error()
     assert "is not there" in understudy(command, finished, "gone").error()
+
+
+def test_evaluate__no_image_is_replaced_by_figures(understudy: Run, finished: Path, test_photos: Path) -> None:
+    (image, *_) = sorted(test_photos.rglob("*.png"))
+    before = image.read_bytes()
+    output = understudy("evaluate", finished, test_photos, "--json", image)
+    assert "is there and no JSON file, and would be replaced" in output.error()
+    assert image.read_bytes() == before
