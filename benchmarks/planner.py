@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each")
     parser.add_argument("--folder", type=Path, required=True, help="where finished runs are kept")
+    parser.add_argument("--finished", action="store_true", help="train nothing, and sum up the runs that are there")
     arguments = parser.parse_args()
     folders = {"cats_dogs": arguments.cats_dogs, "cifar10": arguments.cifar10}
     grid = json.loads((Path(__file__).parent / "planner_grid.json").read_text(encoding="utf-8"))["result"]
@@ -46,6 +47,7 @@ def main() -> None:
             (arguments.folder, task, seed, way, folders)
             for seed in range(arguments.seeds)
             for way in ("planned", "defaults")
+            if not arguments.finished or (arguments.folder / f"{way}-{task}-{seed}.json").exists()
         ]
         lines = runs.run_all(asked, kept, arguments.jobs)
         for clock in cost:
@@ -63,8 +65,8 @@ def beside_grid(task: str, lines: list[dict[str, Any]], grid: list[dict[str, Any
         mine = {line["seed"]: line["accuracy"] for line in lines if line["way"] == way}
         found[way] = summary(list(mine.values()))
         best = {seed: max((run["accuracy"] for run in grid if run["seed"] == seed), default=None) for seed in mine}
-        regrets = [100 * (best[seed] - mine[seed]) for seed in mine if best[seed] is not None]
-        found[f"regret_of_{way}"] = [round(regret, 1) for regret in regrets]
+        regrets = {seed: round(100 * (best[seed] - mine[seed]), 1) for seed in mine if best[seed] is not None}
+        found[f"regret_of_{way}"] = regrets
     accuracies = [run["accuracy"] for run in grid]
     if accuracies:
         found["grid"] = {"best": max(accuracies), "median": float(np.median(accuracies)), "worst": min(accuracies)}
