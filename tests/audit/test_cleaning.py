@@ -194,5 +194,6 @@ def test_origin__names_of_several_sources(tmp_path: Path) -> None:
 
 def test_on_request__are_kinds_that_exist() -> None:
     assert set(ON_REQUEST) == {
-        "dark", "overexposed", "blurry", "tiny", "elongated", "gray", "outliers", "doubted_labels", "conflicts",
-    }  # fmt: skip
+        *("dark", "overexposed", "blurry", "tiny", "elongated", "gray"),
+        *("outliers", "unrelated", "doubted_labels", "conflicts"),
+    }
