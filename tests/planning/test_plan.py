@@ -209,16 +209,18 @@ def test_planner__trials_are_judged_by_training_images_they_do_not_see(monkeypat
     from understudy.planning import planner as module
 
     trials_soon(monkeypatch)
-    seen: list[Any] = []
-    monkeypatch.setattr(
-        module,
-        "Trials",
-        lambda **given: seen.append(given) or pytest.skip.Exception,  # type: ignore[func-returns-value]
-    )
+
+    class Seen(BaseException):
+        """What trials would have been made of."""
+
+    def look(**given: Any) -> None:
+        raise Seen(given)
+
+    monkeypatch.setattr(module, "Trials", look)
     command = commanded(IMAGES, TEST, **TIMED)
-    with pytest.raises(Exception):  # noqa: B017 - the stand-in is no trials; what it was given is looked at
+    with pytest.raises(Seen) as raised:
         Planner(TIMED).plan(command)
-    (given,) = seen
+    (given,) = raised.value.args
     from understudy.data.split import split
 
     splits = split(command.collection, 0)
@@ -303,6 +305,14 @@ def test_train__a_plan_changed_by_hand_is_used(planned: Plan, tmp_path: Path) ->
     assert "method.name fixmatch" in said
     overruled = us.train(IMAGES, test=TEST, budget="12steps", plan=tmp_path / "plan.toml", method="pseudo_label")
     assert set(overruled.runs) == {"supervised", "pseudo_label"}
+
+
+def test_planner__a_run_keeps_the_plan_it_began_with_whatever_its_file_says_now(planned: Plan, tmp_path: Path) -> None:
+    ssl = dataclasses.replace(planned.ssl, method=Choice("method.name", "vat", "asked", "you asked for it"))
+    planned.save(tmp_path / "plan.toml")
+    found = Planner({}, folder=tmp_path, given=dataclasses.replace(planned, ssl=ssl)).found
+    assert found is not None
+    assert found.ssl.method == planned.ssl.method
 
 
 def test_train__a_plan_with_a_value_that_is_not_allowed(planned: Plan, tmp_path: Path) -> None:

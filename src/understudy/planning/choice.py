@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from understudy.core.budget import Budget, Cost
 
@@ -36,8 +36,6 @@ class Choice(Generic[T]):
 @dataclass(frozen=True)
 class Learned:
     """Base of what each `learn_*` function gives: fields that are choices, what was measured, and what it cost."""
-
-    title: ClassVar[str]
 
     figures: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     cost: Cost = field(default_factory=Cost, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ _NETWORKS: dict[str, tuple[tuple[str, float], ...]] = {
     "small": (("resnet_small", 0), ("resnet_medium", 1e6), ("wrn_28_2", 2e7)),
     "large": (("resnet_small", 0), ("resnet_medium", 1e6), ("resnet18", 1e7)),
 }
+_USUAL = "resnet_small"
 _SIZES = (224, 160, 128, 112, 96, 80, 64)
 _VIEWS_FOR_SIZE = 1e5  # views a run must be able to show of images over 64 px
 _BATCH = 32
@@ -33,8 +34,6 @@ _SHARE = 0.15  # of the allowance, at most
 @dataclass(frozen=True)
 class LearnedArchitecture(Learned):
     """The network, and the side at which images are trained."""
-
-    title: ClassVar[str] = "architecture"
 
     network: Choice[str]
     size: Choice[int] | None = None
@@ -64,17 +63,18 @@ def learn_size(
         reason = f"as large as the images are, up to 224 px, since {allowance.refusal}"
         return Choice("size", default, "rule", reason)
     sizes = [default, *(size for size in _SIZES if size < default)]
-    name = _NETWORKS["large"][0][0]
     views = 0.0
     for size in sizes:
         limit = _SHARE / 2 * allowance.whole_s / len(sizes)
-        speed = _speed(name, (channels, size, size), num_classes, device, allowance, limit, canvas=round(size * 8 / 7))
+        speed = _speed(
+            _USUAL, (channels, size, size), num_classes, device, allowance, limit, canvas=round(size * 8 / 7)
+        )
         views = speed.rows_per_s * _seconds(run)
         if views >= _VIEWS_FOR_SIZE:
             break
     reason = (
-        f"a run can show {name} {_count(views)} views of {size} px"
-        + ("" if size == default else f", and larger ones fewer than the {_count(_VIEWS_FOR_SIZE)} they need")
+        f"a run can show {_USUAL} {_count(views)} views of {size} px"
+        + ("" if size == default else f", and larger ones fewer than the {_count(_VIEWS_FOR_SIZE)} asked for")
         + (f"; the images themselves would allow {default} px" if size != default else ", as large as the images are")
     )
     return Choice("size", size, "measured", reason)
@@ -129,7 +129,7 @@ def _by_speed(
     chosen, views, speeds = networks[0][0], 0.0, list[Speed]()
     if allowance.refusal:
         reason = f"the network that most benchmarks were run with, since {allowance.refusal}"
-        return Choice("network", _default(networks), "rule", reason), {}
+        return Choice("network", _USUAL, "rule", reason), {}
     reason = ""
     for name, needed in networks:
         limit = _SHARE * allowance.whole_s / 2 / len(networks)
@@ -145,10 +145,6 @@ def _by_speed(
         chosen, views = name, found
     reason = f"in one run it can be shown {_count(views)} views{reason}"
     return Choice("network", chosen, "measured", reason), {"speeds": [speed.to_json() for speed in speeds]}
-
-
-def _default(networks: Sequence[tuple[str, float]]) -> str:
-    return next(name for name, _ in networks if name == "resnet_small")
 
 
 def _speed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +26,6 @@ _EVEN_GROUND, _COLORLESS, _LEVELS = 0.4, 0.02, 8
 @dataclass(frozen=True)
 class LearnedData(Learned):
     """The domain whose views suit the images, and what unequal classes ask of the loss."""
-
-    title: ClassVar[str] = "data"
 
     domain: Choice[str]
     logit_adjustment: Choice[float] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +30,6 @@ _FARTHEST = 10
 @dataclass(frozen=True)
 class LearnedOptimization(Learned):
     """How weights are moved, and by how many rows a step; the length is what the budget buys."""
-
-    title: ClassVar[str] = "optimization"
 
     optimizer: Choice[str]
     lr: Choice[float] | None

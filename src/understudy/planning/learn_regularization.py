@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +38,6 @@ _MOST_SCREENED = 500
 @dataclass(frozen=True)
 class LearnedRegularization(Learned):
     """How views may differ from the image; None where the domain's own policy stays."""
-
-    title: ClassVar[str] = "regularization"
 
     mirror: Choice[bool] | None = None
     turns: Choice[bool] | None = None

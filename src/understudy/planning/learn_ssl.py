@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from understudy.core.budget import Budget, Cost
 from understudy.data.training import TrainingData
@@ -30,8 +30,6 @@ _PREDICTED, _COUNTED = 1 / 3, 0.7  # cost of a row without gradient, share of un
 @dataclass(frozen=True)
 class LearnedSSL(Learned):
     """The method, unlabeled rows per labeled one, and the recipe that the runs are put together by."""
-
-    title: ClassVar[str] = "learning from unlabeled images"
 
     method: Choice[str]
     mu: Choice[int] | None = None

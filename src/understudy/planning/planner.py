@@ -55,7 +55,7 @@ class Planner:
             options: What the user asked for, as nested tables or objects.
             module: The user's own network.
             folder: The run's folder, where the plan is kept; one found there is used again.
-            given: A plan to use as it is.
+            given: A plan to use as it is, unless the folder holds one.
         """
         self.options = {
             key: {"name": value}
@@ -76,8 +76,8 @@ class Planner:
         self.size: Choice[int] | None = None
         self.spent = Cost()
         self.found, self.is_given = given, given is not None
-        if given is None and folder is not None and (folder / FILE).exists():
-            self.found = Plan.load(folder / FILE)
+        if folder is not None and (folder / FILE).exists():
+            self.found = Plan.load(folder / FILE)  # a run keeps the plan it began with, whatever its file says now
 
     def choose_size(self, form: Form) -> int:
         """The side in px at which the images of a source are to be trained, given the form they suggest."""
