@@ -23,6 +23,7 @@ LAYERS = (
     ("auditing", "suggesting"),
     ("estimator",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
 PACKAGE = "understudy"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
+from understudy.cli.console import open_console
 from understudy.core.config import lines
 from understudy.methods.base import METHODS
 
@@ -86,3 +91,45 @@ def test_demo__runs_and_says_what_is_next(understudy: Run) -> None:
 def test_demo__bad_budget(understudy: Run) -> None:
     assert "budget 'now' is not a length of time" in understudy("demo", "--budget", "now").error()
     assert not Path("runs").exists()
+
+
+def _as_module(tail: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m understudy` in a shell, which `tail` gives arguments and redirections."""
+    return subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -m understudy {tail}'],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_main__as_a_module_is_the_same_command() -> None:
+    output = _as_module("trian")
+    assert output.returncode == 2
+    assert "Usage: understudy [OPTIONS]" in output.stderr
+
+
+def test_main__without_standard_output() -> None:
+    output = _as_module("--help >&-")
+    assert (output.returncode, output.stderr) == (0, "")
+    assert _as_module("trian >&- 2>&-").returncode == 2
+
+
+def test_open_console__standard_output_is_none_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for output in (None, closed):
+        monkeypatch.setattr("sys.stdout", output)
+        assert not open_console().is_terminal
+
+
+def test_main__reader_that_stops_early() -> None:
+    output = _as_module("methods | head -n 1")
+    assert (output.stdout.count("\n"), output.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_main__encoding_that_lacks_characters(encoding: str) -> None:
+    output = _as_module("train --help", LC_ALL="C", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert (output.returncode, output.stderr) == (0, "")

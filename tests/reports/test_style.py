@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -138,3 +139,24 @@ def test_clean__keeps_plain_text() -> None:
 def test_tinted__clear_where_there_is_nothing() -> None:
     pixels = tinted([[0.0, float("nan"), 2.0]])
     assert pixels[0, :, 3].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("backend", ["module://no_such_module.backend_inline", "none-such"])
+def test_new_figure__backend_in_the_environment_is_not_there(backend: str) -> None:
+    code = (
+        "import os\nfrom understudy.reports.style import new_figure, svg\nfigure = new_figure()\n"
+        "figure.subplots().plot([1, 2])\nassert svg(figure)\nprint(os.environ['MPLBACKEND'])"
+    )
+    environment = {**os.environ, "MPLBACKEND": backend}
+    output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (output.stdout.strip(), output.stderr) == (backend, "")
+
+
+def test_new_figure__usable_backend_stays_that_of_the_user() -> None:
+    code = (
+        "from understudy.reports.style import new_figure\nnew_figure()\n"
+        "import matplotlib\nprint(matplotlib.rcParams['backend'])"
+    )
+    environment = {**os.environ, "MPLBACKEND": "svg"}
+    output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "svg"

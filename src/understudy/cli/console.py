@@ -14,7 +14,9 @@ def open_console() -> Console:
     """The console of standard output; a plain one never emits a control character."""
     from rich.console import Console
 
-    plain = not sys.stdout.isatty() or os.environ.get("TERM", "") in ("", "dumb") or bool(os.environ.get("NO_COLOR"))
+    output = sys.stdout  # None in a program without a window, and closed by some services
+    is_terminal = output is not None and not output.closed and output.isatty()
+    plain = not is_terminal or os.environ.get("TERM", "") in ("", "dumb") or bool(os.environ.get("NO_COLOR"))
     if plain:
         return Console(force_terminal=False, color_system=None, highlight=False, markup=False, emoji=False)
     return Console(highlight=False, markup=False, emoji=False)

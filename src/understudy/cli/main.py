@@ -99,7 +99,10 @@ def about(
 def main() -> None:
     """The entry point of the `understudy` script."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is imported; spinning starves others
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # started without one; the descriptor must not go to a file of ours either
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
-    app()
+    app(prog_name="understudy")

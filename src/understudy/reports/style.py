@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import os
 import re
+import sys
 import unicodedata
 import warnings
 from collections import Counter
@@ -12,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from xml.etree import ElementTree
 
@@ -99,9 +103,9 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 def new_figure(width: float = 7.2, height: float = 3.6) -> Figure:
     """An empty figure of so many inches, which no window knows of."""
-    from matplotlib.figure import Figure
-
     with _look():
+        from matplotlib.figure import Figure
+
         return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -201,10 +205,29 @@ def tinted(shares: Any, color: str = METHOD) -> Any:
     return pixels
 
 
+def _matplotlib() -> ModuleType:
+    """Matplotlib, whatever MPLBACKEND holds: figures are drawn without a window and need no backend.
+
+    A notebook's kernel hands its backend on to programs in whose environment it may be missing, and matplotlib then
+    refuses to be imported. So the variable is hidden during the import and applied afterwards where it is valid.
+    """
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib as mpl
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with contextlib.suppress(ValueError):
+            mpl.rcParams["backend"] = backend
+    return mpl
+
+
 @contextmanager
 def _look() -> Iterator[None]:
-    import matplotlib as mpl
-
+    mpl = _matplotlib()
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_LOOK)
@@ -221,8 +244,7 @@ def _any_glyph() -> Iterator[None]:
 
 def _written(figure: Figure) -> str:
     """The figure as a file of SVG with its own colors and no date."""
-    import matplotlib as mpl
-
+    mpl = _matplotlib()
     target = StringIO()
     mpl.rcParams["svg.hashsalt"] = figure.get_gid() or "figure"
     with _any_glyph():
