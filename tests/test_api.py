@@ -133,7 +133,8 @@ def test_train__one_label_per_class() -> None:
 
 def test_train__no_unlabeled_images() -> None:
     result = us.train(images(60), test=images(40, 1), **QUICK)
-    assert result.verdict is None
+    assert not result.verdict
+    assert str(result.verdict) == "No verdict: only the labels were trained on, so there is nothing to compare."
     assert any("no unlabeled images" in note for note in result.notes)
     assert set(result.runs) == {"supervised"}
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from understudy.api import Result, evaluate, plan, train
     from understudy.auditing import audit
+    from understudy.comparing import ablate, compare
     from understudy.core.budget import Budget
     from understudy.core.errors import Interrupted, UserError
     from understudy.data.load import load
     from understudy.engine.fit import Trained, fit
     from understudy.engine.stage import Settings, Stage
     from understudy.estimator import SemiSupervisedClassifier
-    from understudy.recipes.compare import compare
     from understudy.recipes.comparison import Comparison
     from understudy.recipes.job import Job
     from understudy.serving.predictor import Predictions, Predictor
@@ -35,8 +35,9 @@ _HOME = {
     "Stage": "engine.stage",
     "Trained": "engine.fit",
     "UserError": "core.errors",
+    "ablate": "comparing",
     "audit": "auditing",
-    "compare": "recipes.compare",
+    "compare": "comparing",
     "evaluate": "api",
     "fit": "engine.fit",
     "load": "data.load",
@@ -58,6 +59,7 @@ __all__ = [
     "Stage",
     "Trained",
     "UserError",
+    "ablate",
     "audit",
     "compare",
     "evaluate",

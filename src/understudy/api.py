@@ -24,10 +24,14 @@ from understudy.core.errors import UserError
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.data.split import Splits
+from understudy.display.outcome import print_end
+from understudy.display.plans import print_plan
+from understudy.display.shown import shown
 from understudy.engine.fit import Trained
 from understudy.engine.predict import predict
 from understudy.engine.rundir import FORMAT, explained, write_json
 from understudy.evaluation.metrics import Metrics, measure
+from understudy.evaluation.no_verdict import NoVerdict
 from understudy.evaluation.repeats import Repeats
 from understudy.evaluation.verdict import Verdict
 from understudy.planning.plan import Plan
@@ -48,7 +52,7 @@ class Result:
     """What training gives.
 
     Args:
-        verdict: Did the unlabeled images help; None when there was nothing to compare.
+        verdict: Did the unlabeled images help; a `NoVerdict`, which is false and says why, when nothing was compared.
         model: The delivered classifier: an ordinary module, averaged weights, evaluation mode.
         metrics: The delivered model on the images that judge; None when none were held out.
         runs: Each trained run by name: "supervised" and the method's.
@@ -64,7 +68,7 @@ class Result:
             folds' models on images they had not seen, and the verdict is that of the folds in any case.
     """
 
-    verdict: Verdict | None
+    verdict: Verdict | NoVerdict
     model: nn.Module
     metrics: Metrics | None
     predictor: Predictor
@@ -105,7 +109,7 @@ class Result:
             "training": dict(self.training),
             "plan": None if self.plan is None else self.plan.to_json(),
             **self.findings.figures,
-            "verdict": None if self.verdict is None else self.verdict.to_json(),
+            "verdict": self.verdict.to_json() if isinstance(self.verdict, Verdict) else None,
             "metrics": {name: metrics.to_json() for name, metrics in self.run_metrics.items()},
             "runs": {name: _run_to_json(trained) for name, trained in self.runs.items()},
             "pseudo_labels": [_without_nan(line) for line in self.pseudo_labels],
@@ -114,6 +118,7 @@ class Result:
         }
 
 
+@shown(finish=print_end)
 def train(
     source: Any = None,
     *,
@@ -124,6 +129,7 @@ def train(
     cache: str | Path | None = None,
     tensorboard: str | Path | None = None,
     watch: Watcher | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
     config: Mapping[str, Any] | None = None,
     repeats: int | None = None,
     folds: int | None = None,
@@ -141,6 +147,9 @@ def train(
         folder: A new or interrupted run folder; without one nothing is written but decoded images.
         cache: Folder of decoded images, shared between runs.
         tensorboard: Folder for a log of every evaluation, as TensorBoard reads it.
+        watch: Whoever shows how it goes in place of the display; see `understudy.recipes.command.Watcher`.
+        quiet: Show and print nothing. Otherwise a terminal shows bars, a notebook a line that is updated, and a file
+            gets a line now and then.
         config: A table of options, as read from a TOML file; what is given beside it overrules it.
         repeats: Train with so many seeds, from `seed` on, each with its part of the budget, and sum them up.
         folds: Let every labeled image judge once, by models trained on the other folds; then train on all labels.
@@ -201,9 +210,12 @@ def train(
         judged = command.run()
     result = _in_place(_result(judged, planned, found), module)
     _save(result, command, repetition)
+    if where is not None:
+        result.report(where / "report.html")
     return result
 
 
+@shown(finish=print_plan)
 def plan(
     source: Any = None,
     *,
@@ -212,6 +224,7 @@ def plan(
     network: str | nn.Module = "auto",
     cache: str | Path | None = None,
     watch: Watcher | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plan:
@@ -219,6 +232,8 @@ def plan(
 
     Args:
         network: A name, or your own module, which is looked at and left as it is.
+        watch: As for `train`.
+        quiet: Show and print nothing.
         config: A table of options, as read from a TOML file; what is given beside it overrules it.
         options: Any field of `Job`, by name; it is taken as given, and the rest is planned around it.
 
@@ -317,7 +332,7 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
         out_of_fold=judged.out_of_fold,
     )
     return Result(
-        verdict=judged.verdict,
+        verdict=judged.verdict or NoVerdict(),
         model=trained.model,
         metrics=metrics.get(delivered),
         predictor=predictor,
@@ -381,10 +396,20 @@ def _save(result: Result, command: Command, repetition: Repetition) -> None:
     result.predictor.save(folder)  # last: its presence says that the run is finished
 
 
+@shown()
 def evaluate(
-    folder: str | Path, source: Any, *, cache: str | Path | None = None, watch: Watcher | None = None
+    folder: str | Path,
+    source: Any,
+    *,
+    cache: str | Path | None = None,
+    watch: Watcher | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Metrics:
     """The metrics of a run folder's classifier on labeled images; of a source with a test part, on that part.
+
+    Args:
+        watch: As for `train`.
+        quiet: Show nothing.
 
     Raises:
         UserError: The folder or the images cannot be used, no image is labeled, or a class is unknown to the model.

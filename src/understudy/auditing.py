@@ -17,6 +17,7 @@ from understudy.audit.look import audit as look
 from understudy.audit.result import Audit
 from understudy.core.errors import UserError
 from understudy.data.load import load
+from understudy.display.shown import CALLBACKS, shown
 from understudy.engine.rundir import explained
 from understudy.reports.audit_page import AuditRecord, audit_page
 from understudy.reports.write import check_page_name, write_page
@@ -93,6 +94,7 @@ class Audited:
         return cleaned
 
 
+@shown(arguments=CALLBACKS)
 def audit(
     source: Any = None,
     *,
@@ -106,6 +108,7 @@ def audit(
     cache: str | Path | None = None,
     decoding: Callable[[int, int], None] | None = None,
     observe: Watch | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Audited:
     """What is wrong with images before training on them: copies, leaks, bad files, outliers and doubtful labels.
 
@@ -118,6 +121,7 @@ def audit(
         features: Whether to look for outliers and doubtful labels, which takes the longest.
         decoding: Called with the numbers of images decoded and in all.
         observe: Called with what is being done, how much of it is done and in all.
+        quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.
 
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.

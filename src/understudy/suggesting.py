@@ -19,6 +19,7 @@ from understudy.audit.suggest import Picks, candidates, label_first, label_next,
 from understudy.core.errors import DataError, UserError
 from understudy.data.collection import Collection
 from understudy.data.load import load
+from understudy.display.shown import CALLBACKS, shown
 from understudy.engine.predict import predict
 from understudy.engine.rundir import explained
 from understudy.reports.suggestions_page import suggestions_page
@@ -102,6 +103,7 @@ class Suggestions:
         return write_page(page, path, figures=False)
 
 
+@shown(arguments=CALLBACKS)
 def suggest(
     pile: Any,
     *,
@@ -112,6 +114,7 @@ def suggest(
     cache: str | Path | None = None,
     decoding: Observe | None = None,
     observe: Watch | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Suggestions:
     """The images of a pile that are most worth labeling: spread over all there is, or where a run is unsure.
 
@@ -122,6 +125,7 @@ def suggest(
         labeled: Images that are labeled already, as `train` reads them; what looks like them is not suggested.
         decoding: Called with (images decoded, images in all).
         observe: Called with what is being done, and the numbers of images done and in all.
+        quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.
 
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.

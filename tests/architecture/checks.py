@@ -18,9 +18,9 @@ LAYERS = (
     ("recipes",),
     ("audit",),
     ("planning",),
-    ("reports", "serving", "cluster"),
+    ("reports", "serving", "cluster", "display"),
     ("api",),
-    ("auditing", "suggesting"),
+    ("auditing", "suggesting", "comparing"),
     ("estimator",),
     ("cli",),
     ("__main__",),
@@ -74,11 +74,11 @@ def import_order(source: str, module: str) -> list[str]:
 
 
 def prints(source: str, module: str) -> list[str]:
-    """Calls of `print` outside the command line."""
-    if _layer(module) == "cli":
+    """Calls of `print` outside the command line and the display of progress."""
+    if _layer(module) in ("cli", "display"):
         return []
     return [
-        f"{module}:{node.lineno} prints; only the command line does"
+        f"{module}:{node.lineno} prints; only cli and display do"
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]

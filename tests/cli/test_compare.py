@@ -15,10 +15,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.cli.conftest import Output, Run, start
-from understudy.cli.comparing import LiveTable, clock
-from understudy.cli.comparison_tables import print_report
 from understudy.cli.main import app
 from understudy.core.budget import Budget
+from understudy.display.comparing import LiveTable, clock
+from understudy.display.comparison_tables import print_report
 from understudy.recipes import grid
 from understudy.recipes.comparison import Comparison
 from understudy.recipes.comparison import Run as OneRun

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from understudy.cli.console import open_console
 from understudy.core.config import lines
+from understudy.display.console import open_console
 from understudy.methods.base import METHODS
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "methods")

@@ -95,9 +95,9 @@ def audit(
     """
     from understudy.audit.cleaning import Origin, check_kinds
     from understudy.auditing import audit as look
-    from understudy.cli.console import open_console, say
-    from understudy.cli.progress import watching
     from understudy.core.errors import UserError
+    from understudy.display.console import open_console, say
+    from understudy.display.progress import watching
     from understudy.reports.write import check_page_name
 
     kinds = [kind.strip() for kind in drop.split(",") if kind.strip()]
@@ -143,7 +143,7 @@ def _summarize(console: Console, found: Audit) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from understudy.cli.console import say
+    from understudy.display.console import say
 
     say(console)
     say(console, found.shape_sentence())
@@ -182,7 +182,7 @@ def _classes(found: Audit) -> str:
 def _tell(console: Console, cleaned: Cleaned, path: Path) -> None:
     """How many rows the manifest holds, and why others are not in it."""
     from understudy.audit.cleaning import left_out_path
-    from understudy.cli.console import say
+    from understudy.display.console import say
 
     say(console, f"Manifest: {path} lists {len(cleaned.kept):,} images; {len(cleaned.left):,} are left out.")
     for reason, count in cleaned.counts().items():

@@ -1,55 +1,24 @@
-"""Carry out a comparison: a table that fills while runs end, then the report."""
+"""Carry out a comparison that the command line asks for, and print its report."""
 
 from __future__ import annotations
 
 import shlex
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from rich.console import Group
-from rich.live import Live
-from rich.text import Text
-
-from understudy.cli.console import open_console, say
 from understudy.cli.request import Request, discard_unstarted
-from understudy.cli.tables import new_table
+from understudy.display.comparing import watching
+from understudy.display.console import open_console
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-
-    from understudy.recipes.comparison import Comparison, Run
-    from understudy.recipes.grid import Plan
+    from understudy.recipes.comparison import Comparison
 
 REQUEST = "request.json"
 COMPARE, ABLATE = "compare", "ablate"
 _GRID = ("num_labels", "seeds", "budget")
 _ARGUMENTS = {COMPARE: ("methods", "variants", "upper_bound", *_GRID), ABLATE: ("method", "recipe", *_GRID)}
-_LINE_S = 10.0
-_PER_SECOND = 2
-_BAR_WIDTH = 20
-_ENOUGH_TO_TELL = 0.1
-
-
-class Watch(Protocol):
-    """Shows messages, counts of files, and runs as they end."""
-
-    def message(self, text: str) -> None:
-        """A sentence that stays."""
-
-    def decoding(self, done: int, total: int) -> None:
-        """Images decoded so far."""
-
-    def began(self, plan: Plan) -> None:
-        """What will be trained."""
-
-    def finished(self, run: Run) -> None:
-        """A run that ended."""
 
 
 def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool, command: str = COMPARE) -> None:
@@ -63,10 +32,9 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool, comman
         UserError: Something given cannot be used, or every run failed.
         KeyboardInterrupt: It was stopped; the text says how to go on.
     """
-    from understudy.cli.comparison_tables import print_report
+    from understudy.comparing import ablate, compare
     from understudy.core.errors import Interrupted, UserError
-    from understudy.recipes.ablation import ablate
-    from understudy.recipes.compare import compare
+    from understudy.display.comparison_tables import print_report
 
     console = open_console()
     resume = f"understudy {command} --resume {shlex.quote(str(folder))}"
@@ -141,176 +109,3 @@ def holds_comparison(folder: Path) -> bool:
         return bool(read_json(folder / "identity.json").get("kind") == "comparison")
     except (RunFolderError, NotADirectoryError):
         return False
-
-
-@contextmanager
-def watching(console: Console, began: Any) -> Iterator[Watch]:
-    """While it lasts, a watcher that suits the console.
-
-    Args:
-        began: Called when the folder was recognized and training is about to begin.
-    """
-    if not console.is_terminal:
-        yield Lines(console, began)
-        return
-    table = LiveTable(console, began)
-    with Live(get_renderable=table.render, console=console, refresh_per_second=_PER_SECOND, transient=True):
-        yield table
-
-
-class Lines:
-    """A line per run that ended, and a count of files every few seconds."""
-
-    def __init__(self, console: Console, began: Any) -> None:
-        self.console = console
-        self._began = began
-        self._printed_at = time.monotonic()
-        self.state: State | None = None
-
-    def message(self, text: str) -> None:
-        """A sentence that stays."""
-        say(self.console, text)
-
-    def decoding(self, done: int, total: int) -> None:
-        """A line now and then."""
-        if done == total or time.monotonic() - self._printed_at >= _LINE_S:
-            self._printed_at = time.monotonic()
-            say(self.console, f"decoded {done:,} of {total:,} images")
-
-    def began(self, plan: Plan) -> None:
-        """Remember the plan."""
-        self.state = State(plan)
-        self._began()
-
-    def finished(self, run: Run) -> None:
-        """A line with the run's figures, or with why it failed."""
-        assert self.state is not None
-        self.state.add(run)
-        say(self.console, run_line(run, self.state))
-
-
-class LiveTable(Lines):
-    """Methods by numbers of labels, filling as runs end, above the runs at work."""
-
-    def __init__(self, console: Console, began: Any) -> None:
-        super().__init__(console, began)
-        self._reading = ""
-
-    def decoding(self, done: int, total: int) -> None:
-        """The count below."""
-        self._reading = "" if done == total else f"reading images: {done:,} of {total:,}"
-
-    def finished(self, run: Run) -> None:
-        """Its figures go into the table."""
-        assert self.state is not None
-        self.state.add(run)
-
-    def render(self) -> RenderableType:
-        """The table as it stands now."""
-        if self.state is None:
-            return Text(self._reading, style="dim")
-        return Group(Text(), live_table(self.state), Text(), *self.state.at_work())
-
-
-class State:
-    """Which runs ended and which are at work."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.ended = {run.folder: run for run in plan.finished}
-        self.begun = time.monotonic()
-        self._wall: list[float] = []
-
-    def add(self, run: Run) -> None:
-        """A run that ended."""
-        self.ended[run.folder] = run
-        if run.figures:
-            self._wall.append(run.figures.wall_s)
-
-    @property
-    def total(self) -> int:
-        """How many runs there are in all."""
-        return len(self.plan.finished) + len(self.plan.left)
-
-    def seconds_left(self) -> float | None:
-        """Wall seconds until the end, from the budget or from the runs that ended; None when nothing is known."""
-        running = self.running()
-        walls = self._wall or [wall_s / done for _, done, wall_s in running if done > _ENOUGH_TO_TELL]
-        each = statistics.fmean(walls) if walls else self.plan.budget.wall_s or self.plan.budget.cpu_s
-        if each is None:
-            return None
-        left = self.total - len(self.ended)
-        done = sum(done for _, done, _ in running)
-        return each * max(0.0, left - done) / min(self.plan.jobs, max(1, left))
-
-    def running(self) -> list[tuple[str, float, float]]:
-        """The runs at work, in words, each with the share of it that is done and the wall seconds that took."""
-        from understudy.recipes.one_run import read_progress
-        from understudy.recipes.statements import labels_text
-
-        left = (task for task in self.plan.left if task.folder not in self.ended)
-        found = []
-        for task in islice(left, self.plan.jobs):  # tasks are handed out in order
-            progress = read_progress(task.root / task.folder)
-            labels = "" if task.reveal else f", {labels_text(task.num_labels)}"
-            name = f"{task.method}{labels}, seed {task.job.seed}"
-            found.append((name, float(progress.get("done", 0.0)), float(progress.get("wall_s", 0.0))))
-        return found
-
-    def at_work(self) -> list[Text]:
-        """Lines about the runs at work and the time left."""
-        lines = [Text(f"{_bar(done)} {100 * done:3.0f} %  {name}", style="dim") for name, done, _ in self.running()]
-        seconds = self.seconds_left()
-        left = "" if seconds is None else f", about {clock(seconds)} left"
-        return [*lines, Text(f"{len(self.ended)} of {self.total} runs{left}")]
-
-
-def _bar(done: float) -> str:
-    filled = round(_BAR_WIDTH * done)
-    return "━" * filled + " " * (_BAR_WIDTH - filled)
-
-
-def live_table(state: State) -> RenderableType:
-    """Mean accuracy and its deviation over the seeds that ended, methods by numbers of labels."""
-    from understudy.recipes.statements import labels_text
-
-    plan = state.plan
-    table = new_table()
-    table.add_column("accuracy in %")
-    for count in plan.num_labels:
-        table.add_column(labels_text(count), justify="right")
-    for method in plan.methods:
-        cells = []
-        for count in plan.num_labels:
-            own = [run for run in state.ended.values() if (run.method, run.num_labels) == (method, count)]
-            cells.append(_cell(own, len(plan.seeds)))
-        table.add_row(method, *cells)
-    return table
-
-
-def _cell(runs: list[Run], num_seeds: int) -> str:
-    values = [100 * run.figures.accuracy for run in runs if run.figures]
-    if not values:
-        return "failed" if runs else "."
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread} ({len(values)}/{num_seeds})"
-
-
-def run_line(run: Run, state: State) -> str:
-    """One ended run among all of them."""
-    labels = f"  {run.num_labels:>6,} labels" if run.num_labels else ""
-    width = max(map(len, (*state.plan.methods, "")))
-    head = f"{len(state.ended):>4}/{state.total}  {run.method:<{max(16, width)}}{labels}  seed {run.seed:<3}"
-    if run.figures is None:
-        return f"{head}  failed: {run.error}"
-    one = run.figures
-    seconds = state.seconds_left()
-    left = f"  {clock(seconds)} left" if seconds else ""
-    return f"{head}  {100 * one.accuracy:5.1f} %  {one.cpu_s:,.1f} CPU-s  {one.steps:,} steps{left}"
-
-
-def clock(seconds: float) -> str:
-    """A time left: 3:05 or 2:10:00."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -23,9 +23,9 @@ def demo(
     [bold]Example:[/bold]
       understudy demo --budget 2m --seed 1
     """
-    from understudy.cli.console import open_console, say
     from understudy.cli.request import Request, open_folder
     from understudy.cli.training import run
+    from understudy.display.console import open_console, say
 
     request = Request("digits", options={"budget": budget, "seed": seed, "num_labels": NUM_LABELS})
     request.check()

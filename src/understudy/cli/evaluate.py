@@ -38,9 +38,9 @@ def evaluate(
       understudy evaluate runs/photos-20260131-120000 test --json figures.json
     """
     from understudy.api import evaluate as measure
-    from understudy.cli import tables
-    from understudy.cli.console import open_console, say
-    from understudy.cli.progress import watching
+    from understudy.display import tables
+    from understudy.display.console import open_console, say
+    from understudy.display.progress import watching
     from understudy.engine.rundir import write_json
 
     if json is not None and json.suffix.lower() != ".json" and json.exists():

@@ -50,9 +50,9 @@ def label(
     """
     from collections import Counter
 
-    from understudy.cli.console import open_console, say
-    from understudy.cli.progress import watching
-    from understudy.cli.tables import new_table
+    from understudy.display.console import open_console, say
+    from understudy.display.progress import watching
+    from understudy.display.tables import new_table
     from understudy.serving.labels import check_choice, check_name, choose_labels, files_of
     from understudy.serving.predictor import Predictor
 

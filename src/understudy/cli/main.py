@@ -16,7 +16,6 @@ from typer.core import TyperGroup
 from understudy.cli.ablate import ablate
 from understudy.cli.audit import audit
 from understudy.cli.compare import compare
-from understudy.cli.console import print_error
 from understudy.cli.demo import demo
 from understudy.cli.evaluate import evaluate
 from understudy.cli.label import label
@@ -27,6 +26,7 @@ from understudy.cli.report import report
 from understudy.cli.suggest import suggest
 from understudy.cli.train import train
 from understudy.core.errors import UserError
+from understudy.display.console import print_error
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

@@ -24,7 +24,7 @@ def methods(
       understudy methods
       understudy methods fixmatch
     """
-    from understudy.cli.console import open_console
+    from understudy.display.console import open_console
 
     console = open_console()
     if name is None:
@@ -35,7 +35,7 @@ def methods(
 
 def _print_all(console: Console) -> None:
     from understudy.augment import DOMAINS
-    from understudy.cli.console import say
+    from understudy.display.console import say
     from understudy.engine.optim import OPTIMIZERS
     from understudy.methods.base import METHODS
     from understudy.models import names
@@ -62,7 +62,7 @@ def _print_all(console: Console) -> None:
 
 
 def _print_entry(console: Console, kind: Any, **facts: str) -> None:
-    from understudy.cli.console import say
+    from understudy.display.console import say
 
     console.print(kind.name, style="bold")
     for what, text in facts.items():
@@ -70,7 +70,7 @@ def _print_entry(console: Console, kind: Any, **facts: str) -> None:
 
 
 def _print_one(console: Console, name: str) -> None:
-    from understudy.cli.console import say
+    from understudy.display.console import say
     from understudy.methods.base import METHODS
     from understudy.recipes.base import RECIPES
 
@@ -89,8 +89,8 @@ def _print_one(console: Console, name: str) -> None:
 
 
 def _print_settings(console: Console, config: Any, key: str) -> None:
-    from understudy.cli.console import say
     from understudy.core.config import lines
+    from understudy.display.console import say
 
     say(console)
     say(console, f"Settings, changed with --set {key}.KEY=VALUE:")

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from understudy.planning.plan import Plan
 
-_HOW = {"asked": "you", "measured": "measured", "tried": "trials", "rule": "rule"}
-
 
 def plan(
     photos: Annotated[
@@ -64,16 +62,17 @@ def plan(
       understudy train photos --unlabeled pile --budget 10m --plan plan.toml
       understudy plan runs/a/plan.toml --against runs/b/plan.toml [dim](what differs)[/dim]
     """
-    from understudy.cli.console import open_console, say
     from understudy.cli.request import Request, absolute, options_table
     from understudy.core.errors import UserError
+    from understudy.display.console import open_console, say
+    from understudy.display.plans import print_plan
     from understudy.planning.plan import Plan
 
     console = open_console()
     other = None if against is None else Plan.load(_file(against))
     if photos.endswith(".toml"):
         found = Plan.load(_file(Path(photos)))
-        _print(console, found)
+        print_plan(console, found)
         _print_differences(console, found, other, against)
         return
     if out.suffix.lower() != ".toml":
@@ -101,7 +100,7 @@ def plan(
     )
     request.check()
     from understudy import api
-    from understudy.cli.progress import watching
+    from understudy.display.progress import watching
 
     with watching(console) as watch:
         found = api.plan(
@@ -114,7 +113,7 @@ def plan(
         )
     found.save(out)
     say(console)
-    _print(console, found)
+    print_plan(console, found)
     _print_differences(console, found, other, against)
     say(console, f"Saved in {out}. Next:")
     words = ["understudy", "train", photos]
@@ -147,29 +146,8 @@ def _file(path: Path) -> Path:
     return path
 
 
-def _print(console: Console, plan: Plan) -> None:
-    """A table of the choices for each part of the plan, and what it cost."""
-    from understudy.cli.console import say
-    from understudy.cli.tables import new_table
-    from understudy.planning.plan import shown
-
-    table = new_table()
-    table.add_column("setting", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    table.add_column("by", no_wrap=True)
-    table.add_column("why", overflow="fold", ratio=1)
-    for part in plan.parts.values():
-        for choice in part.choices:
-            table.add_row(choice.key, shown(choice.value), _HOW[choice.how], choice.reason)
-        if part.choices:
-            table.add_section()
-    console.print(table)
-    say(console, plan.summary)
-    say(console)
-
-
 def _print_differences(console: Console, plan: Plan, other: Plan | None, path: Path | None) -> None:
-    from understudy.cli.console import say
+    from understudy.display.console import say
 
     if other is None:
         return

@@ -48,9 +48,9 @@ def predict(
     [bold]Example:[/bold]
       understudy predict runs/photos-20260131-120000 new-photos --out new.parquet
     """
-    from understudy.cli.console import open_console, say
-    from understudy.cli.progress import watching
     from understudy.core.errors import UserError
+    from understudy.display.console import open_console, say
+    from understudy.display.progress import watching
     from understudy.serving.predictor import Predictor
 
     if out.suffix not in (".csv", ".parquet"):
@@ -87,7 +87,7 @@ def _histogram(found: Predictions) -> Table:
     """How many images were given each class, the most frequent first."""
     from collections import Counter
 
-    from understudy.cli.tables import new_table
+    from understudy.display.tables import new_table
 
     table = new_table()
     table.add_column("class", overflow="fold")

@@ -34,7 +34,7 @@ def report(
       understudy report runs/photos-20260131-120000 --open
       understudy report runs/one runs/two --out both.html
     """
-    from understudy.cli.console import open_console, say
+    from understudy.display.console import open_console, say
     from understudy.reports.write import write_report
 
     console = open_console()

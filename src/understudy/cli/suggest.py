@@ -67,9 +67,9 @@ def suggest(
       understudy suggest pile --count 100
       understudy suggest pile --count 100 --run runs/photos-20260131-120000 --classes-so-far suggested.csv
     """
-    from understudy.cli.console import open_console, say
-    from understudy.cli.progress import watching
     from understudy.core.errors import UserError
+    from understudy.display.console import open_console, say
+    from understudy.display.progress import watching
     from understudy.reports.write import check_page_name
     from understudy.serving.labels import files_of
     from understudy.suggesting import check_count, check_table_name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from understudy.cli.console import say
-from understudy.cli.tables import new_table
+from understudy.display.console import say
+from understudy.display.tables import new_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +25,7 @@ _LADDER_LEGEND = (
     "step: over the row above on the same seeds, p corrected for all steps. bare:"
 )
 _FILES = {
+    "report.html": "the report: open it in a browser",
     "comparison.json": "every figure and sentence",
     "runs.csv": "a line per run",
     "summary.csv": "a line per method and number of labels",
@@ -57,6 +58,8 @@ def print_report(console: Console, found: Comparison) -> None:
         say(console)
         say(console, f"Saved in {found.folder}:")
         for name, what in _FILES.items():
+            if not (found.folder / name).exists():
+                continue
             say(console, f"  {name:<16} {what}")
 
 

@@ -1,13 +1,16 @@
-"""Where the command line prints: a rich terminal, or plain lines for files, pipes and dumb terminals."""
+"""Where this package prints: a rich terminal, or plain lines for files, pipes and dumb terminals."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 
 
 def open_console() -> Console:
@@ -18,8 +21,8 @@ def open_console() -> Console:
     is_terminal = output is not None and not output.closed and output.isatty()
     plain = not is_terminal or os.environ.get("TERM", "") in ("", "dumb") or bool(os.environ.get("NO_COLOR"))
     if plain:
-        return Console(force_terminal=False, color_system=None, highlight=False, markup=False, emoji=False)
-    return Console(highlight=False, markup=False, emoji=False)
+        return Console(force_terminal=False, force_jupyter=False, color_system=None, **_AS_IT_IS)
+    return Console(**_AS_IT_IS)
 
 
 def say(console: Console, text: str = "") -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from understudy.cli.console import say
+from understudy.display.console import say
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
 
 _REFRESH_S = 0.25
 _LINE_S = 10.0
+_STEP_LINE_S = 30.0
+"""An evaluation says more; this tells a log's reader that a long stretch between two of them goes on."""
 _HIDDEN = ("step", "progress", "cpu_s", "wall_s")
+_SHARES = {
+    "mask_ratio": "of the unlabeled images used",
+    "balanced_mask_ratio": "of them used by the balanced head",
+    "real_as_real": "of real images taken for real",
+    "generated_as_real": "of generated images taken for real",
+}
 _ACCURACIES = {"validation_accuracy": "validation", "knn_accuracy": "kNN", "linear_accuracy": "linear"}
 
 
@@ -45,6 +55,9 @@ class Watch(Protocol):
 @contextmanager
 def watching(console: Console) -> Iterator[Watch]:
     """While it lasts, a watcher that suits the console."""
+    if in_notebook():
+        yield NotebookLine(console)
+        return
     if not console.is_terminal:
         yield Lines(console)
         return
@@ -79,16 +92,58 @@ class Lines:
             say(self._console, f"{what}: {100 * done / total:.0f} %")
 
     def step(self, report: Report) -> None:
-        """A line at each evaluation, and for each round."""
+        """A line at each evaluation, for each round, and where both are far apart now and then."""
         if report.round is not None:
-            say(self._console, round_line(report.round))
+            text = round_line(report.round)
         elif report.evaluation is not None:
-            say(self._console, evaluation_line(report))
+            text = evaluation_line(report)
+        elif time.monotonic() - self._printed_at >= _STEP_LINE_S:
+            text = progress_line(report)
+        else:
+            return
+        self._printed_at = time.monotonic()
+        say(self._console, text)
 
     def _count(self, what: str, done: int, total: int) -> None:
         if done == total or time.monotonic() - self._printed_at >= _LINE_S:
             self._printed_at = time.monotonic()
             say(self._console, f"{what} {done:,} of {total:,} images")
+
+
+class NotebookLine(Lines):
+    """Sentences that stay, and one line in the cell's output that is updated in place."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._handle: Any = None
+
+    def working(self, what: str, done: int, total: int) -> None:
+        """Update the line."""
+        self._update(f"{what}: {100 * done / max(1, total):.0f} %", last=done >= total)
+
+    def step(self, report: Report) -> None:
+        """Update the line; a round ends with one that stays."""
+        if report.round is not None:
+            say(self._console, round_line(report.round))
+            return
+        detail = "" if report.evaluation is None else f"  {evaluation_line(report)}"
+        self._update(progress_line(report) + detail, last=bool(detail) or report.progress >= 1)
+
+    def _count(self, what: str, done: int, total: int) -> None:
+        self._update(f"{what} {done:,} of {total:,} images", last=done >= total)
+
+    def _update(self, text: str, *, last: bool) -> None:
+        """Show the text in place of the one before, at most a few times a second unless it is the last of its kind."""
+        if not last and time.monotonic() - self._printed_at < _REFRESH_S:
+            return
+        self._printed_at = time.monotonic()
+        from IPython.display import display
+
+        shown = {"text/plain": text, "text/html": f"<pre>{escape(text)}</pre>"}
+        if self._handle is None:
+            self._handle = display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
 
 
 class Bars:
@@ -142,7 +197,7 @@ class Bars:
         for one in report.losses:
             loss += float(one.total.detach())
             metrics |= {name: float(value.detach()) for name, value in one.metrics.items()}
-        values = [f"loss {loss:.3f}", *(f"{name} {value:.2f}" for name, value in metrics.items())]
+        values = [f"loss {loss:.3f}", *(metric_words(*one) for one in metrics.items())]
         what = [] if report.run == "supervised" else [phase]
         return "   " + ", ".join([f"step {report.step.index + 1:,}", *rate, *what, *values])
 
@@ -173,6 +228,28 @@ class _Display(Progress):
             yield Text(self.detail, style="dim", overflow="ellipsis", no_wrap=True)
 
 
+def in_notebook() -> bool:
+    """Whether a kernel runs this, so that what is displayed can be updated."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+def progress_line(report: Report) -> str:
+    """How far a run is, and how long the rest takes at this rate."""
+    done = share_done(report)
+    left = f"{_clock(seconds_left(report, done))} left"
+    return f"{report.run:<12}{100 * done:4.0f} %  step {report.step.index + 1:<6,}  {left}"
+
+
+def metric_words(name: str, value: float) -> str:
+    """A method's own figure as people say it."""
+    if name in _SHARES:
+        return f"{100 * value:.0f} % {_SHARES[name]}"
+    return f"{name.replace('_', ' ')} {value:.2f}"
+
+
 def evaluation_line(report: Report) -> str:
     """The line of an evaluation: where the run stands, its mean loss and metrics, and the accuracy if one was taken."""
     assert report.evaluation is not None
@@ -180,7 +257,7 @@ def evaluation_line(report: Report) -> str:
     terms = [name for loss in report.losses for name in loss.terms if name in line]
     parts = [f"{report.run:<12}{100 * line['progress']:4.0f} %", f"step {line['step']:<6,}"]
     parts += [f"loss {sum(line[name] for name in terms):<6.3f}"]
-    parts += [f"{name} {value:.2f}" for name, value in line.items() if name not in (*_HIDDEN, *_ACCURACIES, *terms)]
+    parts += [metric_words(name, value) for name, value in line.items() if name not in (*_HIDDEN, *_ACCURACIES, *terms)]
     for name, title in _ACCURACIES.items():
         if name in line:
             parts.append(f"{title} {100 * line[name]:.1f} %")

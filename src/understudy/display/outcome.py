@@ -1,0 +1,177 @@
+"""What came of a training: the verdict first, then the two models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from understudy.display.console import say
+from understudy.display.tables import interval, new_table, percent
+from understudy.evaluation.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from understudy.engine.fit import Trained
+    from understudy.evaluation.metrics import Metrics
+    from understudy.evaluation.no_verdict import NoVerdict
+    from understudy.evaluation.repeats import Repeats
+
+_OUTCOME_STYLE = {"helped": "green", "hurt": "red"}
+
+
+class Outcome(Protocol):
+    """What is shown of a result."""
+
+    @property
+    def verdict(self) -> Verdict | NoVerdict:
+        """Whether the unlabeled images helped, or why nothing was compared."""
+
+    @property
+    def repeats(self) -> Repeats | None:
+        """All seeds or folds together."""
+
+    @property
+    def runs(self) -> Mapping[str, Trained]:
+        """Each trained run by name."""
+
+    @property
+    def run_metrics(self) -> Mapping[str, Metrics]:
+        """Their metrics on held-out images."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where everything was saved, if anywhere."""
+
+
+def print_outcome(console: Console, result: Outcome) -> None:
+    """Print the verdict, and below it a table of both models or of all repeats."""
+    _print_verdict(console, result)
+    if result.repeats is not None:
+        console.print(_repeats(result.repeats))
+        say(console)
+    elif result.run_metrics:
+        console.print(_comparison(result))
+        say(console)
+
+
+def print_end(console: Console, result: Outcome) -> None:
+    """Print what a call from Python ends with: the outcome, and where the report is."""
+    say(console)
+    print_outcome(console, result)
+    if result.folder is None:
+        say(console, "Nothing was saved; pass folder=..., or call result.report() and result.predictor.save(...).")
+    else:
+        say(console, f"Report: {result.folder / 'report.html'}")
+
+
+def _print_verdict(console: Console, result: Outcome) -> None:
+    from rich.panel import Panel
+    from rich.text import Text
+
+    if result.repeats is not None:
+        sentences: tuple[str, ...] = result.repeats.sentences
+        outcome = result.repeats.outcome or ""
+    else:
+        sentences, outcome = result.verdict.sentences(), result.verdict.outcome
+    style = _OUTCOME_STYLE.get(outcome, "yellow")
+    if not console.is_terminal:
+        for line in ("VERDICT", *sentences, ""):
+            say(console, line)
+        return
+    text = Text(sentences[0], style="bold")
+    for sentence in sentences[1:]:
+        text.append(f"\n{sentence}", style="not bold")
+    console.print(Panel(text, title="Verdict", title_align="left", border_style=style, padding=(1, 2)))
+
+
+def print_rounds(console: Console, name: str, trained: Trained) -> None:
+    """What each round, or other part of a recipe, labeled and reached, which is returned, and why there are no more."""
+    columns = {
+        "labeled": "coverage",
+        "labels right": "pseudo_label_accuracy",
+        "changed": "labels_changed",
+        "validation": "validation_accuracy",
+        "corrupted": "corrupted_accuracy",
+    }
+    shown = {title: key for title, key in columns.items() if any(line.get(key) is not None for line in trained.rounds)}
+    table = new_table()
+    table.add_column(f"{'round' if 'teacher' in (line['name'] for line in trained.rounds) else 'part'} of {name}")
+    for title in ("steps", *shown):
+        table.add_column(title, justify="right")
+    for line in trained.rounds:
+        label = f"{line['name']} (returned)" if line["returned"] else line["name"]
+        table.add_row(label, f"{line['steps']:,}", *(percent(line.get(key)) for key in shown.values()))
+    console.print(table)
+    say(console)
+    for line in trained.rounds:
+        if line.get("note"):
+            say(console, f"{line['name'].capitalize()}: {line['note']}.")
+    if trained.stopped and trained.stopped not in (line.get("note") for line in trained.rounds):
+        say(console, f"{trained.stopped[0].upper()}{trained.stopped[1:]}.")
+    say(console)
+
+
+def print_probes(console: Console, trained: Trained) -> None:
+    """How well the features told labeled images apart during pretraining, and which were kept."""
+    table = new_table()
+    for title in ("pretraining", "step", "kNN", "linear"):
+        table.add_column(title, justify="right")
+    for line in trained.rounds:
+        label = f"{100 * line['progress']:.0f} %" + (" (kept)" if line["kept"] else "")
+        probes = (percent(line.get(name)) for name in ("knn_accuracy", "linear_accuracy"))
+        table.add_row(label, f"{line['step']:,}", *probes)
+    console.print(table)
+    say(console)
+
+
+def _repeats(found: Repeats) -> Table:
+    """A line per seed or fold, then the mean of all and its interval."""
+    names = list(found.accuracies)
+    table = new_table()
+    for name in (found.kind.removesuffix("s"), "images", *names, *(["difference"] if found.method else [])):
+        table.add_column(name, justify="right")
+    for at, number in enumerate(found.numbers):
+        cells = [percent(found.accuracies[name][at]) for name in names]
+        if found.method:
+            cells.append(f"{100 * found.differences[at]:+.1f}")
+        table.add_row(str(number), f"{found.n[at]:,}", *cells)
+    table.add_section()
+    whole = "mean" if found.kind == "seeds" else "all"
+    means = [percent(found.spreads[name].mean) for name in names]
+    if found.difference is not None:
+        means.append(f"{100 * found.difference:+.1f}")
+    table.add_row(whole, "" if found.kind == "seeds" else f"{sum(found.n):,}", *means)
+    known = [found.spreads[name].interval for name in names]
+    if any(known):
+        cells = ["-" if one is None else interval(one) for one in known]
+        if found.method:
+            gain = found.interval
+            cells.append("-" if gain is None else f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}")
+        table.add_row("95 % interval", "", *cells)
+    return table
+
+
+def _comparison(result: Outcome) -> Table:
+    on_device = isinstance(result.verdict, Verdict) and result.verdict.cost_clock == "wall_s"
+    delivered = "supervised"
+    if isinstance(result.verdict, Verdict) and result.verdict.delivered == "method":
+        delivered = result.verdict.method.name
+    table = new_table()
+    table.add_column("model")
+    for name in ("accuracy", "95 % interval", "balanced", "device s" if on_device else "CPU-s", "steps"):
+        table.add_column(name, justify="right")
+    for name, trained in result.runs.items():
+        metrics = result.run_metrics[name]
+        table.add_row(
+            f"{name} (delivered)" if name == delivered else name,
+            percent(metrics.accuracy),
+            interval(metrics.accuracy_interval),
+            percent(metrics.balanced_accuracy),
+            f"{trained.cost.wall_s if on_device else trained.cost.cpu_s:,.1f}",
+            f"{trained.steps:,}",
+        )
+    return table

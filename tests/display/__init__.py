@@ -1,0 +1,1 @@
+"""Progress and results as a person sees them."""
