@@ -45,3 +45,17 @@ def test_purse__never_grants_nothing() -> None:
     purse = Purse(Budget(cpu_s=10.0), None)
     purse.pay(finished(50.0, 1))
     assert purse.grant("late", 1.0).cpu_s == 0.01
+
+
+def test_purse__keeps_a_reserve_for_later_work() -> None:
+    purse = Purse(Budget(cpu_s=1000.0), None)
+    purse.pay(finished(400.0, 10))
+    granted = purse.grant("first", 0.5, reserve=0.2).cpu_s
+    assert granted is not None
+    assert 199 < granted <= 200
+    assert 0.59 < purse.left <= 0.6
+
+
+def test_purse__reads_a_decision_of_an_earlier_process(tmp_path: Path) -> None:
+    assert Purse(Budget(cpu_s=9.0), tmp_path / "run").recorded("plan", lambda: 3) == 3
+    assert Purse(Budget(cpu_s=9.0), tmp_path / "run").recorded("plan", lambda: 4) == 3

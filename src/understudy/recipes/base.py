@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -72,16 +72,30 @@ class Purse:
     spent_steps: int = 0
     begun: Cost = field(default_factory=Cost.now)
 
-    def grant(self, name: str, share: float) -> Budget:
-        """A part of what is left, under a name that is unique in the recipe."""
-        granted = self._written().get(name)
-        if granted is None:
-            granted = asdict(self._part(share))
-            if self.folder is not None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_json(self.folder / "purse.json", self._written() | {name: granted})
+    def grant(self, name: str, share: float, *, reserve: float = 0.0) -> Budget:
+        """A part of what is left, under a name that is unique in the recipe.
+
+        Args:
+            reserve: Share of the whole budget that is kept for later work and not divided.
+        """
+        granted = self.recorded(name, lambda: asdict(self._part(share, reserve)))
         self.begun = Cost.now()
         return Budget(**granted)
+
+    def recorded(self, name: str, decide: Callable[[], Any]) -> Any:
+        """A decision that depends on the clock; a resumed run reads the decision of its earlier process."""
+        written = self._written()
+        if name not in written:
+            written[name] = decide()
+            if self.folder is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_json(self.folder / "purse.json", written)
+        return written[name]
+
+    @property
+    def left(self) -> float:
+        """The share of the whole budget that is not spent yet."""
+        return max(0.0, 1.0 - self.cost.share_of(self.budget, self.spent_steps))
 
     def pay(self, trained: Trained) -> Trained:
         """The finished run, its cost taken from the purse."""
@@ -95,12 +109,12 @@ class Purse:
         """Spent so far, the work since the last run or grant included."""
         return self.spent + (Cost.now() - self.begun)
 
-    def _part(self, share: float) -> Budget:
+    def _part(self, share: float, reserve: float) -> Budget:
         self.spent, self.begun = self.cost, Cost.now()
         budget = self.budget
 
         def left(total: float | None, spent: float) -> float | None:
-            return None if total is None else max(1e-3 * total, (total - spent) * share)
+            return None if total is None else max(1e-3 * total, (total - spent - reserve * total) * share)
 
         steps = None if budget.steps is None else max(1, round((budget.steps - self.spent_steps) * share))
         return Budget(left(budget.wall_s, self.spent.wall_s), left(budget.cpu_s, self.spent.cpu_s), steps)

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from understudy.core.budget import Budget, Cost
 from understudy.core.config import Knob, to_table
 from understudy.core.errors import ConfigError
+from understudy.core.seeding import generator
 from understudy.core.types import PseudoLabels, Step
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
@@ -29,8 +31,19 @@ from understudy.methods.supervised import Supervised
 from understudy.models.nets import Execution
 from understudy.recipes.base import Purse, Recipe
 from understudy.recipes.pool_labels import BALANCES, PoolLabels, predict_pool, times_kept, with_pseudo_labels
-from understudy.recipes.round_decisions import Classifier, why_converged, why_not_go_on, why_unusable
+from understudy.recipes.round_decisions import (
+    Classifier,
+    RoundPlan,
+    plan_rounds,
+    why_converged,
+    why_fewer,
+    why_not_go_on,
+    why_starved,
+    why_unusable,
+)
 from understudy.recipes.teacher_gate import Opinion, crossfit_opinion, validation_opinion
+
+_SAMPLED = 512  # rows of the pool by which labeling is timed: a few batches, below 1 % of a pool where it matters
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +68,18 @@ class Student:
 class Rounds(Recipe):
     """What self-training and Noisy Student share.
 
-    The teacher gets `teacher_share` of the budget. Of what is left, round i gets a part in proportion to i, since the
-    last student is delivered and the others only label; labeling the pool and judging are paid from the same budget.
+    The teacher gets `teacher_share` of the budget. Labeling the pool is paid from the same budget: its cost is measured
+    and reserved before each round, and rounds are dropped until labeling takes at most half of what is left. If one
+    labeling is still more than that, one round is run with a random part of the pool. Of what remains, round i gets a
+    part in proportion to i, since the last student is delivered and the others only label.
     Without images that may choose, a tenth of what the teacher left goes into asking whether it is better than chance.
     The loss of a student is (L_true + lambda_u L_pseudo) / (1 + lambda_u).
 
     All runs are supervised: of the stage's method they take the criterion and the decay of the averaged weights. A
     student starts from initial weights, never from its teacher's, so that it cannot simply keep what the teacher
     believes. Where images may choose, rounds stop when those images see harm or no gain, and the best round is
-    returned, which may be the first teacher; else rounds stop when labels no longer change, and the last is returned.
+    returned, which may be the first teacher; else rounds stop when labels no longer change, and the last is returned,
+    unless it had fewer than half of the first teacher's steps.
     """
 
     num_rounds: Annotated[int, Knob("students trained, one after another, at most", 1)] = 2
@@ -152,24 +168,33 @@ class _Run:
             note = f"{opinion.text}; no image was labeled, and gate=1 would trust it"
             self.tell(teacher, note=note)
             return self.conclude(teacher, teacher, note)
-        self.tell(teacher, note=opinion.text)
         student = self.recipe.student(self.stage)
-        stopped = ""
-        for number in range(1, self.recipe.num_rounds + 1):
-            labels = self.label(last, number)
+        number, rounds, stopped = 1, self.recipe.num_rounds, ""
+        while not stopped and number <= rounds:
+            plan, fewer = self.planned(last, number, rounds)
+            rounds = number + plan.num_rounds - 1
+            if number == 1:
+                self.tell(teacher, note="; ".join(filter(None, [opinion.text, fewer])))
+            labels = self.label(last, number, plan.pool_share)
             stopped = why_unusable(labels, last, self.stage.data.classes, self.recipe.threshold)
             if stopped and last.accuracy is None:
                 best = before  # a student that cannot teach is no better than who taught it
             stopped = stopped or why_converged(labels, last, self.recipe.least_changed)
             if stopped:
                 break
-            before, last = last, self.round(student, labels, last, number)
-            if number < self.recipe.num_rounds:
-                stopped = why_not_go_on(best, last, self.recipe.least_gain)
-            if last.accuracy is None or last.accuracy >= (best.accuracy or 0.0):
+            budget = self.grant(number, rounds, plan)
+            note = student.note if number == 1 else fewer
+            before, last = last, self.round(student, labels, last, number, budget, note)
+            stopped = why_not_go_on(best, last, self.recipe.least_gain) if number < rounds else ""
+            if (
+                (last.accuracy >= (best.accuracy or 0.0))
+                if last.accuracy is not None
+                else not why_starved(last, teacher)
+            ):
                 best = last
-            if stopped:
-                break
+            number += 1
+        if not stopped and best is not last and last.accuracy is None:
+            stopped = why_starved(last, teacher)
         return self.conclude(teacher, best, stopped)
 
     # The runs.
@@ -182,10 +207,16 @@ class _Run:
         self.execution = dataclasses.replace(trained.execution, chunks=1)
         return self.classifier(0, trained)
 
-    def round(self, student: Student, labels: PoolLabels, teacher: Classifier, number: int) -> Classifier:
+    def grant(self, number: int, rounds: int, plan: RoundPlan) -> Budget:
+        """What the student of this round may spend; the cost of labeling for the later rounds is reserved."""
+        share = number / sum(range(number, rounds + 1))
+        return self.purse.grant(f"round {number}", share, reserve=(rounds - number) * plan.labeling)
+
+    def round(
+        self, student: Student, labels: PoolLabels, teacher: Classifier, number: int, budget: Budget, note: str
+    ) -> Classifier:
         """A student of these labels, and the line about it."""
         recipe, name = self.recipe, f"round {number}"
-        budget = self.purse.grant(name, number / sum(range(number, recipe.num_rounds + 1)))
         data = with_pseudo_labels(self.stage.data, labels, lambda_u=recipe.lambda_u, labeled_share=recipe.labeled_share)
         stage = Stage(
             name=name,
@@ -201,8 +232,9 @@ class _Run:
         quiet.load_state_dict(trained.model.state_dict())
         trained = dataclasses.replace(trained, model=quiet.to(self.device).eval(), network_name=student.network_name)
         found = self.classifier(number, trained, labels)
-        changed = None if teacher.labels is None else labels.changed_since(teacher.labels)
-        self.tell(found, changed=changed, note=student.note if number == 1 else "")
+        before = teacher.labels
+        changed = None if before is None or len(before.ids) != len(labels.ids) else labels.changed_since(before)
+        self.tell(found, changed=changed, note=note)
         return found
 
     def fit(self, stage: Stage, execution: Execution | None) -> Trained:
@@ -218,12 +250,42 @@ class _Run:
 
     # What the pool is given.
 
-    def label(self, teacher: Classifier, number: int) -> PoolLabels:
+    def planned(self, teacher: Classifier, number: int, rounds: int) -> tuple[RoundPlan, str]:
+        """How many rounds the budget pays for from this one on, how much of the pool is labeled, and why not all."""
+        wanted = rounds - number + 1
+
+        def decide() -> dict[str, Any]:
+            labeling = self.cost_of_labeling(teacher).share_of(self.stage.budget)
+            left = self.purse.left
+            plan = plan_rounds(wanted, left, labeling)
+            return {"plan": dataclasses.asdict(plan), "why": why_fewer(plan, wanted, number, left, labeling)}
+
+        found = self.purse.recorded(f"plan from round {number}", decide)
+        return RoundPlan(**found["plan"]), found["why"]
+
+    def cost_of_labeling(self, teacher: Classifier) -> Cost:
+        """What it takes this teacher to label the whole pool, by the time it needs for a sample of it."""
+        data = self.stage.data
+        if not self.stage.budget.is_timed:
+            return Cost()
+        sample = data.unlabeled[:_SAMPLED]
+        for _ in range(2):  # the first pass warms up
+            begun = Cost.now()
+            predict(teacher.trained.model, data, sample, device=self.device, execution=teacher.trained.execution)
+        took = Cost.now() - begun
+        times = len(data.unlabeled) / len(sample)
+        return Cost(took.wall_s * times, took.cpu_s * times)
+
+    def label(self, teacher: Classifier, number: int, pool_share: float) -> PoolLabels:
         """The teacher's labels for this round; once they are on disk, they are what is trained on."""
         path = None if self.folder is None else self.folder / f"round-{number}" / "pseudo_labels.npz"
         if path is not None and path.exists():
             return PoolLabels.load(path)
         recipe, data = self.recipe, self.stage.data
+        if pool_share < 1:
+            count = max(1, int(pool_share * len(data.unlabeled)))
+            part = generator("part of the pool", self.stage.settings.seed).permutation(len(data.unlabeled))[:count]
+            data = dataclasses.replace(data, unlabeled=data.unlabeled[np.sort(part)])
         found = predict_pool(
             teacher.trained.model,
             data,
@@ -277,7 +339,7 @@ class _Run:
         if labels is not None:
             kept = labels.kept
             line |= {
-                "coverage": labels.coverage,
+                "coverage": float(kept.sum() / len(data.unlabeled)),
                 "labels_changed": changed,
                 "num_pseudo_labels": int(kept.sum()),
                 "pseudo_labels_per_class": labels.counts(len(data.classes)),
