@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from tests.reports import made
-from understudy.reports import comparison_figures, run_figures
+from understudy.reports import comparison_figures, comparison_page, run_figures, several_page
 from understudy.reports.picture import MINUS, Picture, points, spread
 from understudy.reports.probes import draw_probes
+from understudy.reports.record import RunRecord
 from understudy.reports.rounds import draw_rounds
 from understudy.reports.style import svg
 
@@ -393,3 +395,117 @@ def test_cost__says_whether_runs_cost_alike() -> None:
     picture = comparison_figures.cost(alike)
     assert picture is not None
     assert picture.caption.startswith("All runs cost about 30 s of processor time; means over 3 seeds.")
+
+
+def _axes(picture: Picture | None, at: int = 0) -> Any:
+    assert picture is not None
+    return picture.figure.get_axes()[at]
+
+
+def _line_of(axes: Any, label: str) -> tuple[list[float], list[float]]:
+    (line,) = [one for one in axes.get_lines() if one.get_label() == label]
+    return list(line.get_xdata()), list(line.get_ydata())
+
+
+def test_parallel_coordinates__run_without_a_setting_is_drawn_whole() -> None:
+    tried = [({"lr": 0.1, "mu": 3}, 0.6), ({"lr": 0.2, "mu": 7}, 0.7), ({"lr": 0.2}, 0.9)]
+    picture = comparison_figures.parallel_coordinates(tried)
+    best = _axes(picture).get_lines()[2].get_ydata()
+    assert list(best) == [1.0, 0.0, 1.0]
+    assert picture is not None
+    assert "90 %" in picture.caption
+    assert "mu not set" in picture.caption
+
+
+def test_parallel_coordinates__names_what_there_is_no_room_for() -> None:
+    tried = [({f"knob_{at}": value for at in range(10)}, 0.5 + value) for value in (0.1, 0.2)]
+    picture = comparison_figures.parallel_coordinates(tried)
+    assert picture is not None
+    assert picture.caption.endswith("Not shown, though they differ: knob 8 and knob 9.")
+
+
+def test_parallel_coordinates__knobs_of_one_method_are_not_settings_that_differ() -> None:
+    tried = [({"method": {"name": "a", "x": 1}}, 0.5), ({"method": {"name": "b"}, "lr_decay": "none"}, 0.6)]
+    strings = _strings(_is_whole(comparison_figures.parallel_coordinates(tried)))
+    assert {"method", "lr decay"} <= set(strings)
+    assert "x" not in strings
+
+
+def test_comparison_page__best_variant_is_among_the_settings_tried() -> None:
+    found = {
+        "num_labels": [40],
+        "method_settings": {
+            "supervised": {"name": "supervised"},
+            "low": {"name": "fixmatch", "threshold": 0.5},
+            "high": {"name": "fixmatch", "threshold": 0.9},
+            "best": {"name": "softmatch"},
+        },
+        "variant_settings": {"best": {"labeled_view": "weak"}},
+        "summaries": [
+            {"method": name, "num_labels": 40, "accuracy": value}
+            for name, value in (("supervised", 0.5), ("low", 0.6), ("high", 0.7), ("best", 0.8))
+        ],
+    }
+    picture = comparison_page._parallel(found)
+    assert picture is not None
+    assert picture.caption.startswith("The best of 4 runs (orange) has 80 %, the worst 50 %")
+    assert {"labeled view", "threshold", "method"} <= set(_strings(_is_whole(picture)))
+
+
+def test_several_page__setting_is_credited_with_its_own_model() -> None:
+    result = {
+        "data": {"num_labeled": 40},
+        "training": {"method": "fixmatch"},
+        "delivered": "supervised",
+        "metrics": {"supervised": {"accuracy": 0.9}, "fixmatch": {"accuracy": 0.4}},
+    }
+    record = RunRecord("run", result, np.zeros((0, 1, 1, 3), np.uint8), settings={"batch_size": 8})
+    settings, accuracy = several_page._tried(record)
+    assert accuracy == 0.4
+    assert settings == {"labels": 40, "method": "fixmatch", "batch_size": 8}
+
+
+def test_pseudo_labels__rounds_are_places_of_their_own() -> None:
+    lines = [
+        {"progress": 1.0, "round": number, "coverage": share, "pseudo_label_accuracy": right}
+        for number, share, right in ((1, 0.3, 0.8), (2, 0.5, 0.9))
+    ]
+    lines.insert(1, {"progress": 0.5, "coverage": 0.1, "pseudo_label_accuracy": 0.1})
+    picture = run_figures.pseudo_labels({"pseudo_labels": lines})
+    axes = _axes(picture)
+    assert _line_of(axes, "share of the unlabeled images used") == ([1, 2], [0.3, 0.5])
+    assert _line_of(axes, "share of these that is right") == ([1, 2], [0.8, 0.9])
+    assert [one.get_text() for one in axes.get_xticklabels()] == ["round 1", "round 2"]
+    assert picture is not None
+    assert picture.caption.startswith("In round 2 50 % of the unlabeled images")
+
+
+def test_learning_curves__all_rounds_one_after_another() -> None:
+    def history(*losses: float) -> list[dict[str, Any]]:
+        return [
+            {"step": at, "progress": at / 2, "cpu_s": float(at), "supervised": one} for at, one in enumerate(losses)
+        ]
+
+    run = {
+        "history": history(0.4, 0.3, 0.2),
+        "rounds": [{"history": history(3, 2, 1)}, {"history": history(0.4, 0.3, 0.2)}],
+    }
+    picture = run_figures.learning_curves({"runs": {"self_training": run}})
+    x, y = _line_of(_axes(picture), "self training")
+    assert (x, y) == ([0, 1, 2, 2, 3, 4], [3, 2, 1, 0.4, 0.3, 0.2])
+    assert picture is not None
+    assert picture.caption.endswith("At a dotted line the training of the next round begins.")
+
+
+@pytest.mark.parametrize("draw", [run_figures.learning_curves, run_figures.confidence, run_figures.label_distribution])
+def test_legend__lies_outside_of_what_is_drawn(draw: Callable[[Any], Picture | None]) -> None:
+    result = made.result(made.names(40))
+    for run in result["runs"].values():
+        run["history"] = [{**line, "validation_accuracy": None} for line in run["history"]]
+    picture = draw(result)
+    assert picture is not None
+    figure = picture.figure
+    figure.draw_without_rendering()
+    for axes in figure.get_axes():
+        if (legend := axes.get_legend()) is not None:
+            assert not axes.get_window_extent().overlaps(legend.get_window_extent().padded(-1))

@@ -347,6 +347,7 @@ class _Run:
             }
             position = len(data.labeled) + torch.arange(len(labels.ids))
             pseudo_labels = PseudoLabels(position, torch.from_numpy(labels.label), torch.from_numpy(kept).float())
+        line["history"] = list(one.trained.history)
         line |= {"steps": one.trained.steps, "cpu_s": one.trained.cost.cpu_s, "wall_s": one.trained.cost.wall_s}
         if note:
             line["note"] = note

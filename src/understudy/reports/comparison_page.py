@@ -156,14 +156,20 @@ def _waterfall(found: Mapping[str, Any]) -> Any:
 
 
 def _parallel(found: Mapping[str, Any]) -> Any:
-    """The settings of the methods that have some of their own, against mean accuracy at the fewest labels."""
-    tables, count = found.get("method_settings", {}), found["num_labels"][0]
+    """The settings of all variants against mean accuracy at the fewest labels, where any are more than a method's name.
+
+    A variant's settings are its method's and whatever else it has of its own; the best one is always among them.
+    """
+    methods, own = found.get("method_settings", {}), found.get("variant_settings") or {}
+    count = found["num_labels"][0]
     mean = {one["method"]: one["accuracy"] for one in found["summaries"] if one["num_labels"] == count}
-    kinds: dict[str, list[str]] = {}
-    for name, settings in tables.items():
-        kinds.setdefault(str(settings.get("name")), []).append(name)
-    tried = [name for names in kinds.values() if len(names) > 1 for name in names if mean.get(name) is not None]
-    return ingredients.parallel_coordinates([(tables[name], mean[name]) for name in tried]) if len(tried) > 1 else None
+    names = [name for name in methods if mean.get(name) is not None]
+    kinds = [str(methods[name].get("name")) for name in names]
+    if len(names) < 2 or len(set(kinds)) == len(kinds):
+        return None
+    return ingredients.parallel_coordinates(
+        [({**own.get(name, {}), "method": methods[name]}, mean[name]) for name in names]
+    )
 
 
 def _summary_table(found: Mapping[str, Any]) -> Table:

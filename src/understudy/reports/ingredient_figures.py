@@ -36,6 +36,11 @@ from understudy.reports.style import (
     styled,
 )
 
+_MOST_SETTINGS = 8
+"""More axes leave too little room for their names."""
+_ABOVE_UNKNOWN = 0.15
+"""How far above the runs without a setting the scale of the others begins."""
+
 
 @styled
 def waterfall(steps: Sequence[tuple[str, float, Any]]) -> Picture | None:
@@ -86,11 +91,17 @@ def parallel_coordinates(tried: Sequence[tuple[Mapping[str, Any], float]]) -> Pi
     """The tried runs as lines through their settings, the stronger the color the more accurate; the best in orange.
 
     Args:
-        tried: Settings and accuracy of each run; settings that never differ are left out.
+        tried: Settings, which may be tables, and accuracy of each run; settings that never differ are left
+            out, and so are knobs that differ only in that some methods lack them.
     """
+    tried = [(flat(settings), accuracy) for settings, accuracy in tried]
     known = [(settings, value) for settings, accuracy in tried if (value := number(accuracy)) is not None]
     names = list(dict.fromkeys(name for settings, _ in known for name in settings))
-    names = [name for name in names if len({_plain(settings.get(name)) for settings, _ in known}) > 1][:8]
+    names = [name for name in names if len({_plain(settings.get(name)) for settings, _ in known}) > 1]
+    told = {name: {_plain(one[name]) for one, _ in known if one.get(name) is not None} for name in names}
+    # A knob that one method has and another lacks differs with the method, which has an axis of its own.
+    names = [name for name in names if len(told[name]) > 1 or not name.startswith("method.")]
+    names, hidden = names[:_MOST_SETTINGS], names[_MOST_SETTINGS:]
     if len(known) < 2 or not names:
         return None
     titles = [name.rpartition(".")[2] for name in names]
@@ -146,7 +157,20 @@ def parallel_coordinates(tried: Sequence[tuple[Mapping[str, Any], float]]) -> Pi
     caption = (
         f"The best of {count(len(known), 'run')} (orange) has {percent(high)} %, the worst {percent(low)} %: {chosen}."
     )
+    if hidden:
+        caption += f" Not shown, though they differ: {listed([run_word(name) for name in hidden])}."
     return Picture("parallel_coordinates", "Settings tried", caption, figure)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings with those of inner tables beside them, as `method.mu`; a table's `name` is its value."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix.rstrip(".") if key == "name" and prefix else f"{prefix}{key}"] = value
+    return found
 
 
 class _Scale:
@@ -158,23 +182,26 @@ class _Scale:
         told = [value for value in values if value is not None]
         self._numbers = [value for one in told if (value := number(one)) is not None]
         self._is_list = len(self._numbers) < len(told) or not self._numbers
+        self._has_unknown = len(told) < len(values)
         self._list = list(dict.fromkeys(_plain(one) for one in values)) if self._is_list else []
         if not self._is_list:
             self._low, self._high = ends_of(self._numbers)
             self._is_log = not is_share and self._low > 0 and self._high / self._low >= 20
 
     def place(self, value: Any) -> float:
-        """Where a value lies, from 0 to 1; not a number where it is unknown."""
+        """Where a value lies, from 0 to 1; at the bottom, apart from the others, where a run has no such setting."""
         if self._is_list:
             return self._list.index(_plain(value)) / max(1, len(self._list) - 1)
         known = number(value)
         if known is None:
-            return math.nan
+            return 0.0
         if self._high == self._low:
-            return 0.5
-        if self._is_log:
-            return math.log(known / self._low) / math.log(self._high / self._low)
-        return (known - self._low) / (self._high - self._low)
+            share = 0.5
+        elif self._is_log:
+            share = math.log(known / self._low) / math.log(self._high / self._low)
+        else:
+            share = (known - self._low) / (self._high - self._low)
+        return _ABOVE_UNKNOWN + (1 - _ABOVE_UNKNOWN) * share if self._has_unknown else share
 
     def ticks(self) -> list[tuple[float, str]]:
         """Places and words of what the axis shows."""
@@ -184,7 +211,8 @@ class _Scale:
         few = sorted(set(self._numbers))
         if len(few) > 5:
             few = [self._low, self._high]
-        return [(self.place(one), self.word(one)) for one in few]
+        unknown = [(0.0, _plain(None))] if self._has_unknown else []
+        return unknown + [(self.place(one), self.word(one)) for one in few]
 
     def word(self, value: Any) -> str:
         """A value of this axis as text."""

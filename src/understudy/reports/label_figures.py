@@ -106,7 +106,9 @@ def pseudo_labels(result: Plain) -> Picture | None:
         ("coverage", "share of the unlabeled images used", METHOD, "-"),
         ("pseudo_label_accuracy", "share of these that is right", RIGHT, "--"),
     ]
-    drawn = [(key, label, color, style, *series(lines, "progress", key)) for key, label, color, style in columns]
+    rounds_of = [line for line in lines if line.get("round") is not None]
+    lines, across = (rounds_of, "round") if rounds_of else (lines, "progress")  # a round's labels are made at once
+    drawn = [(key, label, color, style, *series(lines, across, key)) for key, label, color, style in columns]
     drawn = [one for one in drawn if one[4]]
     if not drawn:
         return None
@@ -115,16 +117,23 @@ def pseudo_labels(result: Plain) -> Picture | None:
     for _, label, color, style, x, y in drawn:
         axes.plot(x, y, style, color=color, label=label, marker="o", markersize=3.5)
     percent_axis(axes, "y", 0, 1, room=0.03)
-    percent_axis(axes, "x", 0, 1, label="share of training", room=0.02)
+    if rounds_of:
+        numbers_of = sorted({int(one) for *_, x, _ in drawn for one in x})
+        axes.set_xticks(numbers_of, [f"round {one}" for one in numbers_of])
+        axes.set_xlim(numbers_of[0] - 0.5, numbers_of[-1] + 0.5)
+    else:
+        percent_axis(axes, "x", 0, 1, label="share of training", room=0.02)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     ends = {one[0]: one[5] for one in drawn}
     said = []
     if "coverage" in ends:
         y = ends["coverage"]
-        said.append(f"at the end {percent(y[-1])} % of the unlabeled images shown had a pseudo-label that counted")
+        when = f"in round {int(drawn[0][4][-1])}" if rounds_of else "at the end"
+        said.append(f"{when} {percent(y[-1])} % of the unlabeled images shown had a pseudo-label that counted")
     if "pseudo_label_accuracy" in ends:
         y = ends["pseudo_label_accuracy"]
-        said.append(f"{percent(y[-1])} % of the pseudo-labels were right, after {percent(y[0])} % at first")
+        first = f", after {percent(y[0])} % at first" if len(y) > 1 else ""
+        said.append(f"{percent(y[-1])} % of the pseudo-labels were right{first}")
     n = number(inside(result, "data", "num_unlabeled"))
     caption = ", and ".join(said)
     hidden = "the" if n is None else f"{n:,.0f}"
@@ -210,7 +219,7 @@ def label_distribution(result: Plain) -> Picture | None:
         axes.set_xlabel("classes, each line sorted by itself")
         axes.set_title("share of the images")
     above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2}
-    axes.legend(**(above if k <= _MOST_NAMED else {}))
+    axes.legend(**(above if k <= _MOST_NAMED else {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}))
     return Picture("label_distribution", "Classes", _distribution_caption(shares, counts, classes), figure)
 
 

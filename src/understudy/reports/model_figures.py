@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NO_LOSS = (
-    *("step", "progress", "cpu_s", "wall_s", "phase", "validation_accuracy", "knn_accuracy", "linear_accuracy"),
+    *("step", "part", "progress", "cpu_s", "wall_s", "phase", "validation_accuracy", "knn_accuracy", "linear_accuracy"),
     *("mask_ratio", "balanced_mask_ratio", "mean_weight", "threshold", "confidence", "student_gain"),
     *("real_as_real", "generated_as_real"),
 )
+_CLOCKS = ("step", "cpu_s", "wall_s")
 _SURE = 0.95
 _FEW = 10
 _STRENGTHS = range(6)
@@ -82,7 +84,7 @@ def accuracies(result: Plain) -> Picture | None:
 @styled
 def learning_curves(result: Plain) -> Picture | None:
     """Validation accuracy, or else the losses, of every run over what it had cost."""
-    histories = {name: inside(result, "runs", name, "history") or [] for name in runs_of(result)}
+    histories = {name: _whole_history(inside(result, "runs", name) or {}) for name in runs_of(result)}
     histories = {name: lines for name, lines in histories.items() if lines}
     clock, unit = _clock(result, histories)
     judged = {name: series(lines, clock, "validation_accuracy") for name, lines in histories.items()}
@@ -93,6 +95,7 @@ def learning_curves(result: Plain) -> Picture | None:
         ends = [(run_word(name), x[-1], y[-1], run_color(name)) for name, (x, y) in judged.items()]
         for name, (x, y) in judged.items():
             axes.plot(x, y, "o-", color=run_color(name), markersize=3.5)
+        starts = _mark_parts([axes], histories, clock)
         every = [value for _, y in judged.values() for value in y]
         percent_axis(axes, "y", min(every), max(every))
         axes.set_title("accuracy on validation images")
@@ -101,13 +104,17 @@ def learning_curves(result: Plain) -> Picture | None:
         best = [f"{run_word(name)} {percent(max(y))} %" for name, (_, y) in judged.items()]
         n = number(inside(result, "data", "num_choose"))
         of = "" if not n else f" of {count(n, 'validation image')}"
-        return Picture("learning_curves", "Learning curves", f"Best validation accuracy: {listed(best)}{of}.", figure)
+        return Picture(
+            "learning_curves", "Learning curves", f"Best validation accuracy: {listed(best)}{of}.{starts}", figure
+        )
     panels = [(title, _losses(histories, clock, labeled)) for title, labeled in _LOSSES]
     panels = [(title, lines) for title, lines in panels if lines]
     if not panels:
         return None
     figure = new_figure(height=0.5 + 2.2 * len(panels))
-    for axes, (title, found) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+    every_axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    starts = _mark_parts(every_axes, histories, clock)
+    for axes, (title, found) in zip(every_axes, panels, strict=True):
         for number_of, (name, term, x, y) in enumerate(found):
             style = ("-", "--", ":", "-.")[number_of % 4 if len({one[0] for one in found}) < len(found) else 0]
             axes.plot(
@@ -119,7 +126,7 @@ def learning_curves(result: Plain) -> Picture | None:
             )
         axes.set_title(title)
         axes.set_ylim(bottom=min(0, *(value for one in found for value in one[3])))
-        axes.legend(ncols=2, loc="upper right")
+        axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     axes.set_xlabel(unit)
     lines = [
         f"the labeled loss of {run_word(name)} goes from {y[0]:.2g} to {y[-1]:.2g}"
@@ -128,6 +135,7 @@ def learning_curves(result: Plain) -> Picture | None:
         if term == BASELINE
     ]
     caption = f"No image was kept for validation, so losses are shown: {listed(lines) or 'as each run computes them'}."
+    caption += starts
     return Picture("learning_curves", "Learning curves", caption, figure)
 
 
@@ -217,7 +225,7 @@ def confidence(result: Plain) -> Picture | None:
     axes.yaxis.set_major_locator(_few_ticks(5))
     axes.set_xlabel("confidence of the predicted class")
     axes.set_title("share of the unlabeled images")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return Picture("confidence", "Confidence in the unlabeled images", upper(f"{listed(said)}."), figure)
 
 
@@ -262,6 +270,42 @@ def _dot(
         text, (value, row), xytext=(0, 7), textcoords="offset points", ha="center", fontweight="bold", color=INK
     )
     return [value, *(between or ())]
+
+
+def _whole_history(run: Plain) -> list[Plain]:
+    """The lines of all trainings of a run one after another, each beginning where the one before ended.
+
+    A run's own history is that of the returned model alone; where a recipe trained several, each of its rounds has one.
+    """
+    parts = [part for line in run.get("rounds") or () if (part := line.get("history"))]
+    if not parts:
+        return list(run.get("history") or [])
+    whole: list[Plain] = []
+    before = dict.fromkeys(_CLOCKS, 0.0)
+    for at, part in enumerate(parts):
+        for line in part:
+            moved = {
+                clock: before[clock] + value for clock in _CLOCKS if (value := number(line.get(clock))) is not None
+            }
+            progress = (at + (number(line.get("progress")) or 0.0)) / len(parts)
+            whole.append({**line, **moved, "progress": progress, "part": at})
+        before = {clock: number(whole[-1].get(clock)) or before[clock] for clock in _CLOCKS}
+    return whole
+
+
+def _mark_parts(panels: Sequence[Axes], histories: Mapping[str, Sequence[Plain]], clock: str) -> str:
+    """Draw a dotted line where a recipe's next training begins, and say so if there is one."""
+    starts = [
+        (number(before.get(clock)), run_color(name))
+        for name, lines in histories.items()
+        for before, after in itertools.pairwise(lines)
+        if before.get("part") != after.get("part")
+    ]
+    for at, color in starts:
+        for axes in panels:
+            if at is not None:
+                axes.axvline(at, color=color, linestyle=":", linewidth=1, alpha=0.7, zorder=1)
+    return " At a dotted line the training of the next round begins." if starts else ""
 
 
 def _clock(result: Plain, histories: Mapping[str, Sequence[Plain]]) -> tuple[str, str]:

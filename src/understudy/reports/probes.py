@@ -31,5 +31,5 @@ def draw_probes(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     percent_axis(axes, "y", 0, 1, room=0.03)
     axes.set_title("labeled images told right by probes of the features")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=3)
     write_png(figure, path)

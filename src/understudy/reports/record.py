@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,12 +28,14 @@ class RunRecord:
         result: As `docs/report.md` describes it.
         pictures: Small images (n, height, width, 3), by the numbers in `result`.
         held_out: Names, labels and class probabilities by run of the images that judged.
+        settings: All options it was trained with, as in its `config.toml`.
     """
 
     name: str
     result: Mapping[str, Any]
     pictures: NDArray[np.uint8]
     held_out: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -76,7 +79,7 @@ def read(folder: Path) -> Record:
         pictures = _arrays(folder / "pictures.npz").get("images")
         if pictures is None:
             raise RunFolderError(f"{folder / 'pictures.npz'} is missing or damaged; train again")
-        return RunRecord(name, result, pictures, _arrays(folder / "held_out.npz"))
+        return RunRecord(name, result, pictures, _arrays(folder / "held_out.npz"), _settings(folder / "config.toml"))
     if (folder / COMPARISON).exists():
         return ComparisonRecord(name, _json(folder / COMPARISON))
     if histories := _all_histories(folder):
@@ -99,6 +102,14 @@ def _json(path: Path) -> dict[str, Any]:
     if version > FORMAT:
         raise RunFolderError(f"{path} was written by a newer version of understudy; upgrade to read it")
     return found
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """The options in a file; none if it is missing or damaged."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from understudy.reports import ingredient_figures as ingredients
 from understudy.reports import run_figures
 from understudy.reports.advice import Headline
 from understudy.reports.page import Page, Section, Table, known, p_value
+from understudy.reports.picture import method_of
 from understudy.reports.record import RunRecord
 
 _LEVEL = 0.05
@@ -76,13 +78,7 @@ def several_page(records: Sequence[RunRecord]) -> Page:
     columns = ("run", "labels", "unlabeled", "accuracy", "95 % interval", f"over {first.name}", "p (McNemar, Holm)")
     table = Table(columns, rows, numeric=range(1, 7))
     results = [{**record.result, "name": record.name} for record in records]
-    tried = [
-        (
-            {"labels": record.result["data"]["num_labeled"], **record.result["training"]},
-            record.result["metrics"][record.result["delivered"]]["accuracy"],
-        )
-        for record in records
-    ]
+    tried = [_tried(record) for record in records]
     return Page(
         title=f"{len(records)} training runs",
         kicker=f"{first.result['data']['name']}: {', '.join(record.name for record in records)}",
@@ -97,6 +93,14 @@ def several_page(records: Sequence[RunRecord]) -> Page:
         ),
         footer="Made by understudy; a report of each run alone says more about it.",
     )
+
+
+def _tried(record: RunRecord) -> tuple[dict[str, Any], float]:
+    """A run's settings, and the accuracy of the model that was trained with them, whether or not it is delivered."""
+    result = record.result
+    name = method_of({"metrics": result["metrics"]}) or _BASELINE
+    settings = {"labels": result["data"]["num_labeled"], **result["training"], **record.settings}
+    return settings, result["metrics"][name]["accuracy"]
 
 
 def _against(first: RunRecord, second: RunRecord) -> Paired:
