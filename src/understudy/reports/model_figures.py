@@ -112,7 +112,7 @@ def learning_curves(result: Plain) -> Picture | None:
     if not panels:
         return None
     figure = new_figure(height=0.5 + 2.2 * len(panels))
-    every_axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    every_axes = list(figure.subplots(len(panels), 1, squeeze=False)[:, 0])
     starts = _mark_parts(every_axes, histories, clock)
     for axes, (title, found) in zip(every_axes, panels, strict=True):
         for number_of, (name, term, x, y) in enumerate(found):
