@@ -155,9 +155,9 @@ def _holds(value: Any, labels: np.ndarray[Any, Any], depth: int = 8) -> bool:
     return any(_holds(part, labels, depth - 1) for part in inner if part is not value)
 
 
-def check_resume(kind: type[Method[Any]], folder: Path) -> None:
+def check_resume(kind: type[Method[Any]], folder: Path, **settings: Any) -> None:
     """Stopped or crashed in either phase and started again, a run ends in the same state to the bit."""
-    training = stage(kind(), steps=26, data=tiny(choose=9).data, warmup=0.3)
+    training = stage(kind(), steps=26, data=tiny(choose=9).data, warmup=0.3, **settings)
     whole = _training_state(run(training, folder / "whole"))
     for moment, crash in ((3, False), (13, False), (23, True)):
         place = folder / str(moment)

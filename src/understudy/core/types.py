@@ -124,7 +124,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class Objective:
-    """One player: a loss and the names of the networks whose weights its gradient moves."""
+    """One player: a loss and the names of the networks whose weights its gradient moves.
+
+    Args:
+        rate: Its learning rates, as a multiple of the optimizer's.
+    """
 
     loss: Callable[[Any, Batch, Any, Step], Loss]
     trains: tuple[str, ...] = ("model",)
+    rate: float = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ from understudy.core.errors import ConfigError, nearest
 from understudy.core.seeding import Shuffle, generator, uniforms
 from understudy.core.types import Batch, Labeled, Render, Step, Unlabeled
 from understudy.data.training import TrainingData
+from understudy.functional.mixing import class_probabilities, cut_boxes, cutmix, mix_pairs, mixup
 
 VIEWS: tuple[View, ...] = get_args(View)
 _NOTHING = np.zeros(0, dtype=np.int64)
@@ -38,9 +40,18 @@ class Stream:
         batch_size: int,
         unlabeled_batch_size: int,
         labeled_view: str = "weak",
+        mix: str = "none",
+        mix_alpha: float = 1.0,
+        oversampling: float = 0.0,
         device: torch.device | None = None,
     ) -> None:
-        """`labeled_view` is "weak", "strong", or "mixed": half of the labeled rows weak, half strong."""
+        """`labeled_view` is "weak", "strong", or "mixed": half of the labeled rows weak, half strong.
+
+        Args:
+            mix: "none", or how labeled rows are mixed with one another: "mixup" or "cutmix".
+            mix_alpha: Parameter of the Beta distribution that the share of a row's own pixels is drawn from.
+            oversampling: As `oversampled`.
+        """
         world = distributed.world_size()
         if batch_size % world or unlabeled_batch_size % world:
             raise ConfigError(
@@ -56,7 +67,9 @@ class Stream:
         self.pool = data.pool
         self.consumed = {"labeled": 0, "unlabeled": 0}
         self.selector = Selector(exact=self.device.type == "cpu")
-        self._labeled_order = Shuffle(len(data.labeled), "labeled", seed)
+        self.mix, self.mix_alpha = mix, mix_alpha
+        self._repeated = oversampled(data.targets, len(data.classes), oversampling)
+        self._labeled_order = Shuffle(len(self._repeated), "labeled", seed)
         self._pool_order = Shuffle(len(self.pool), "unlabeled", seed)
         self._targets = data.targets.to(self.device)
         self._class_counts = data.class_counts.float().to(self.device)
@@ -65,22 +78,23 @@ class Stream:
 
     def batch(self, step: Step, *, with_unlabeled: bool) -> Batch:
         """The next batch; a supervised step leaves the unlabeled order where it is."""
-        labeled = self._labeled_order.take(self.consumed["labeled"], self.batch_size)
+        labeled = self._repeated[self._labeled_order.take(self.consumed["labeled"], self.batch_size)]
         self.consumed["labeled"] += self.batch_size
         unlabeled = _NOTHING
         if with_unlabeled:
             unlabeled = self._pool_order.take(self.consumed["unlabeled"], self.unlabeled_batch_size)
             self.consumed["unlabeled"] += self.unlabeled_batch_size
         local = torch.from_numpy(distributed.share(labeled)).to(self.device)
+        given = Labeled(
+            targets=self._targets[local],
+            weight=self._weight[local],
+            render=self._renderer("labeled", step, self.data.labeled[labeled]),
+            policy=self.labeled_view,
+            class_counts=self._class_counts,
+            ids=local,
+        )
         return Batch(
-            labeled=Labeled(
-                targets=self._targets[local],
-                weight=self._weight[local],
-                render=self._renderer("labeled", step, self.data.labeled[labeled]),
-                policy=self.labeled_view,
-                class_counts=self._class_counts,
-                ids=local,
-            ),
+            labeled=given if self.mix == "none" else self._mixed(given, labeled, step),
             unlabeled=Unlabeled(
                 ids=torch.from_numpy(distributed.share(unlabeled)).to(self.device),
                 render=self._renderer("unlabeled", step, self.pool[unlabeled]),
@@ -88,6 +102,36 @@ class Stream:
             ),
             random=lambda purpose: generator(purpose, self.seed, step.attempt, step.index),
         )
+
+    def _mixed(self, labeled: Labeled, rows: NDArray[np.int64], step: Step) -> Labeled:
+        """The labeled rows blended with others of the global batch, their targets and weights in the same shares.
+
+        Order, shares and boxes are drawn for the global batch, so that they do not depend on the number of processes.
+        """
+        draws = generator("labeled mix", self.seed, step.attempt, step.index)
+        order = draws.permutation(len(rows))
+        share = draws.beta(self.mix_alpha, self.mix_alpha, len(rows))
+        boxes: NDArray[np.int64] | None = None
+        if self.mix == "cutmix":
+            boxes, share = cut_boxes(share, draws.random((len(rows), 2)), *self.data.row_shape[1:])
+
+        def on_device(values: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(values).to(self.device)
+
+        every, partners, shares = on_device(rows), on_device(order), on_device(share.astype(np.float32))
+        probabilities = class_probabilities(self._targets[every], len(self.data.classes)).float()
+        targets, weight = mix_pairs(probabilities, self._weight[every].float(), partners, shares)
+
+        def render(view: str, chosen: Tensor | None, draw: int) -> Tensor:
+            own = labeled.render(view, None, draw)
+            others = distributed.gather(own)[distributed.share(partners)]
+            if boxes is None:
+                mixed = mixup(own, others, distributed.share(shares))
+            else:
+                mixed = cutmix(own, others, distributed.share(on_device(boxes)))
+            return mixed if chosen is None else mixed[chosen]
+
+        return replace(labeled, targets=distributed.share(targets), weight=distributed.share(weight), render=render)
 
     def _renderer(self, purpose: str, step: Step, ids: NDArray[np.int64]) -> Render:
         def rendered(view: View, draw: int, rows: NDArray[np.int64] | slice) -> Tensor:
@@ -127,6 +171,21 @@ class Stream:
         """Continue from where `state` was taken."""
         self.consumed = dict(state["consumed"])
         self.selector.load_state(state["selected"])
+
+
+def oversampled(targets: Tensor, num_classes: int, strength: float) -> NDArray[np.int64]:
+    """Positions of the labeled rows in one epoch, those of rare classes repeated.
+
+    A class with n_k of the labels is drawn in proportion to n_k^(1 - `strength`): 0 leaves every row once, 1 draws all
+    classes equally often. The most common class has each of its rows once.
+    """
+    if strength == 0:
+        return np.arange(len(targets))
+    labels = (targets if targets.ndim == 1 else targets.argmax(-1)).cpu().numpy()
+    counts = np.bincount(labels, minlength=num_classes)
+    wanted = np.rint(counts.astype(float) ** (1 - strength) * counts.max() ** strength).astype(np.int64)
+    wanted[counts == 0] = 0
+    return np.concatenate([np.resize(np.flatnonzero(labels == label), count) for label, count in enumerate(wanted)])
 
 
 class Selector:

@@ -15,6 +15,7 @@ from understudy.core.config import Config, Knob, to_table
 from understudy.core.errors import ConfigError
 from understudy.data.training import TrainingData
 from understudy.engine.optim import Muon, Optimizer
+from understudy.functional.mixing import MIXES
 from understudy.methods.base import Method
 from understudy.methods.softmatch import SoftMatch
 
@@ -31,6 +32,17 @@ class Settings(Config):
         str,
         Knob("augmentation of labeled rows; mixed is half weak, half strong", choices=("weak", "strong", "mixed")),
     ] = "mixed"
+    mix: Annotated[
+        str,
+        Knob("blend of labeled rows, and of their labels, with others of the batch", choices=("none", *MIXES)),
+    ] = "none"
+    mix_alpha: Annotated[
+        float, Knob("with mix: parameter of the Beta distribution of shares; the larger, the more even", 0.001)
+    ] = 1.0
+    oversampling: Annotated[
+        float,
+        Knob("repeats of rare classes in labeled batches: 0 draws rows equally often, 1 classes", 0, 1, probe=1.0),
+    ] = 0.0
     warmup: Annotated[
         float,
         Knob("share of training that is supervised alone; timed runs give it 40 steps if they can", 0, 1, probe=0.5),
@@ -48,6 +60,16 @@ class Settings(Config):
         "auto"
     )
     compile: Annotated[str, Knob("torch.compile of the network", choices=("auto", "on", "off"))] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        criterion = self.method.criterion
+        for name in ("class_weights", "logit_adjustment"):
+            if self.oversampling and getattr(criterion, name) not in ("none", 0):
+                raise ConfigError(
+                    f"oversampling is {self.oversampling} and criterion.{name} is {getattr(criterion, name)}: both "
+                    "correct for rare classes, and together they correct twice; choose one"
+                )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -77,6 +99,16 @@ class Stage:
                 "give some, or choose the method supervised"
             )
 
+        if self.settings.mix == "cutmix" and len(data.row_shape) != 3:
+            raise ConfigError(
+                f"mix is 'cutmix', which pastes parts of images, and these rows of shape {data.row_shape} are not "
+                "images; choose mix=mixup"
+            )
+        if self.settings.mix != "none" and getattr(method, "base", method).remembers_labeled:
+            raise ConfigError(
+                f"mix is {self.settings.mix!r}, and method {method.name} compares unlabeled rows with single labeled "
+                "ones; leave mix out, or choose another method, such as softmatch"
+            )
         if method.needs_images and len(data.row_shape) != 3:
             raise ConfigError(
                 f"method {method.name} needs images, and these rows of shape {data.row_shape} are none; "

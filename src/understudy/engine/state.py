@@ -75,7 +75,10 @@ class TrainState:
             settings.optimizer.build([self.nets.get_submodule(name) for name in objective.trains])
             for objective in self.objectives
         ]
-        self._peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self._peak_rates = [
+            [group["lr"] * objective.rate for group in optimizer.param_groups]
+            for objective, optimizer in zip(self.objectives, self.optimizers, strict=True)
+        ]
         self._averaged = _pairs(self.nets)
         self.stream = Stream(
             stage.data,
@@ -83,6 +86,9 @@ class TrainState:
             batch_size=settings.batch_size,
             unlabeled_batch_size=method.unlabeled_batch_size(settings.batch_size),
             labeled_view=settings.labeled_view,
+            mix=settings.mix,
+            mix_alpha=settings.mix_alpha,
+            oversampling=settings.oversampling,
             device=device,
         )
         self.best: dict[str, Tensor] = {}

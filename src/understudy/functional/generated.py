@@ -29,3 +29,12 @@ def pull_away(features: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     count = len(features)
     squares = (unit @ unit.T).square()
     return (squares.sum() - squares.diagonal().sum()) / max(1, count * (count - 1))
+
+
+def relative_spread(generated: Float[Tensor, "g ..."], real: Float[Tensor, "r ..."]) -> Float[Tensor, ""]:
+    """Standard deviation of generated rows over that of real ones, each the mean over pixels or features.
+
+    About 1 where generated rows differ from one another as real rows do, near 0 where they are all alike.
+    """
+    own, other = (rows.float().std(0, correction=0).mean() for rows in (generated, real))
+    return own / other.clamp(min=1e-6)

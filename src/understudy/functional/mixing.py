@@ -66,6 +66,20 @@ def cutmix(
     return torch.where(inside[:, None], partners, rows)
 
 
+def mix_pairs(
+    labels: Float[Tensor, "n k"], weight: Float[Tensor, "n"], order: Int[Tensor, "n"], share: Float[Tensor, "n"]
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n"]]:
+    """Targets and weights of rows mixed with the rows in `order`, so that the loss is that of both labels.
+
+    For a loss that is linear in its target: w H(y, p) = share w_a H(y_a, p) + (1 - share) w_b H(y_b, p), which is
+    equation 2 of Zhang et al. (2018, https://arxiv.org/abs/1710.09412) where all weights are 1.
+    """
+    own, other = share * weight, (1 - share) * weight[order]
+    mixed = own + other
+    part = torch.where(mixed > 0, own / mixed.clamp(min=torch.finfo(mixed.dtype).tiny), share)
+    return mixup(labels, labels[order], part), mixed
+
+
 def class_probabilities(targets: Int[Tensor, "n"] | Float[Tensor, "n k"], num_classes: int) -> Float[Tensor, "n k"]:
     """Targets as probabilities: one-hot where they are classes, as they are otherwise."""
     return targets if targets.ndim == 2 else F.one_hot(targets, num_classes).to(torch.get_default_dtype())

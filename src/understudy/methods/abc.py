@@ -175,7 +175,7 @@ class ABC(Method[BaseMemory]):
             return balanced(heads, Shared(batch), step, lambda shared: objective.loss(heads, shared, memory.base, step))
 
         trains = (*objective.trains, HEAD) if "model" in objective.trains else objective.trains
-        return Objective(loss, trains)
+        return Objective(loss, trains, objective.rate)
 
     def balanced_loss(self, heads: SecondHead, shared: Shared, step: Step, base: Callable[[Batch], Loss]) -> Loss:
         """The base method's loss with both terms of the balanced head."""

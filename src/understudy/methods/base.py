@@ -36,7 +36,8 @@ class Method(Config, Generic[Memory]):
 
     Class attributes: `paper` (citation and address), `summary` (idea in a sentence), `use_when`, `views` (names of the
     views it renders of unlabeled rows), `needs_images` (whether rows must be images),
-    `pretext` (whether it learns features alone, for another method to start from), `cost` (of a step, in
+    `pretext` (whether it learns features alone, for another method to start from), `remembers_labeled`
+    (whether it keeps something of each labeled row, which a mix of two rows would spoil), `cost` (of a step, in
     supervised steps of as many labeled images, with 7 unlabeled rows per labeled one when every image counts).
     """
 
@@ -48,6 +49,7 @@ class Method(Config, Generic[Memory]):
     needs_images: ClassVar[bool] = False
     pretext: ClassVar[bool] = False
     cost: ClassVar[float | None] = None
+    remembers_labeled: ClassVar[bool] = False
 
     ema_decay: Annotated[float, Knob("decay of the running average of the weights", 0, 1, probe=0.5)] = 0.999
     criterion: Criterion = field(default_factory=CrossEntropy)

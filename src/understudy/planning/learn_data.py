@@ -108,6 +108,8 @@ def _adjustment(options: Mapping[str, Any], ratio: float, counts: NDArray[np.int
     key = "method.criterion.logit_adjustment"
     if (wanted := asked(options, key)) is not None or ratio < _IMBALANCED:
         return wanted
+    if options.get("oversampling"):  # which corrects for rare classes already
+        return None
     reason = (
         f"the commonest class has {counts.max()} labels and the rarest {counts[counts > 0].min()}, "
         f"{ratio:.0f} times fewer: the loss leans against that, so that rare classes are found too"
