@@ -3,13 +3,15 @@
 # Debian's chromium if it is not there, for the test that looks at a report in a browser.
 PYTHON ?= python3
 WORKERS ?= 2
+MINUTES ?= 60
+SEED ?= 0
 
 BIN := .venv/bin
 CORE := .venv/.core-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check format docs bench clean
+.PHONY: help demo test browser check format docs bench faults clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +45,9 @@ else
 		printf '%-22s%s\n' "$$(basename $$script .py)" "$$(head -1 $$script | tr -d '"')"; done
 	@echo 'Run one: make bench NAME=digits_reference ARGS="..."'
 endif
+
+faults: $(DEV) ## Kill, damage and mistreat runs for MINUTES (60), by SEED (0); go on from benchmarks/faults.json
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE nice -n 10 $(BIN)/python -m tests.faults.run --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 clean: ## Remove the environment and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info

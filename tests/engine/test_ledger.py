@@ -37,15 +37,29 @@ def test_ledger__drops_a_torn_last_line(tmp_path: Path) -> None:
 def test_ledger__a_torn_first_line_leaves_none(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text('{"kind"')
-    assert Ledger(path).entries == []
-    assert path.read_text() == ""
+    ledger = Ledger(path)
+    assert ledger.entries == []
+    ledger.append("a", 0, position=0)
+    assert Ledger(path).entries == [{"kind": "a", "step": 0}]
 
 
 def test_ledger__names_damage(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
-    path.write_text('{"kind": "execution", "step": 0}\nnonsense\n')
-    with pytest.raises(RunFolderError, match=r"ledger.jsonl is damaged \(.*\); delete the run folder and start again"):
-        Ledger(path)
+    write(path, "execution", "pace", "pace")
+    whole = path.read_bytes()
+    first, second, third = whole.splitlines(keepends=True)
+    for damaged, line in (
+        (first + b"nonsense\n", 2),
+        (whole.replace(b'"step": 10', b'"step": 11'), 2),
+        (first + third, 2),
+        (second + third, 1),
+        (b"\x00" + whole, 1),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(
+            RunFolderError, match=rf"ledger.jsonl is damaged \(line {line}: .*\), so .*; delete .* and train again"
+        ):
+            Ledger(path)
 
 
 def test_pending__in_order_and_not_before_their_step(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.errors import UserError
+from understudy.core.files import JsonLines
 from understudy.core.types import Step
 from understudy.engine.observers import HistoryLines, PictureGrids, Report, TensorBoard, picture_grid
 
@@ -65,7 +65,7 @@ def test_history_lines__one_for_each_evaluation(tmp_path: Path) -> None:
     observe = HistoryLines(tmp_path / "history.jsonl")
     for one in (evaluated(5, supervised=2.0), report(), evaluated(10, supervised=1.5)):
         observe(one)
-    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    lines = JsonLines(tmp_path / "history.jsonl").entries
     assert lines == [{"run": "sgan", "step": step, "supervised": loss} for step, loss in ((5, 2.0), (10, 1.5))]
 
 

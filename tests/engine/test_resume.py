@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from understudy.core.errors import Interrupted, RunFolderError
 from understudy.engine import fit as fit_module
 from understudy.engine.fit import fit
 from understudy.engine.ledger import Ledger
-from understudy.engine.observers import Report
+from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.optim import SGD, AdamW, Muon, Optimizer
 from understudy.engine.rundir import RunFolder, read_json, write_json
 from understudy.engine.stage import Stage
@@ -118,14 +119,61 @@ def test_fit__every_optimizer_resumes_to_the_bit(optimizer: Optimizer, tmp_path:
     assert_same(run(training), run(training, tmp_path))
 
 
-@pytest.mark.parametrize("broken", [("checkpoint",), ("checkpoint", "checkpoint-previous")], ids=["newest", "both"])
-def test_fit__truncated_checkpoints_fall_back(broken: tuple[str, ...], tmp_path: Path) -> None:
+def test_fit__damaged_checkpoints(tmp_path: Path) -> None:
     training = stage(SoftMatch(mu=2), steps=50, net=network(dropout=0.5))
     crashed(training, tmp_path, 45)
-    for name in broken:
-        path = tmp_path / f"{name}.safetensors"
-        path.write_bytes(path.read_bytes()[:1000])
-    assert_same(run(training), run(training, tmp_path))
+    newest, previous = (tmp_path / f"{name}.safetensors" for name in ("checkpoint", "checkpoint-previous"))
+    whole = bytearray(newest.read_bytes())
+    whole[-100] ^= 1  # one bit of one weight
+    newest.write_bytes(whole)
+    with_newest_damaged = shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+    assert_same(run(training), run(training, with_newest_damaged))
+    previous.write_bytes(previous.read_bytes()[:1000])
+    with pytest.raises(
+        RunFolderError, match=r"checkpoint.safetensors and .*checkpoint-previous.safetensors are damaged"
+    ):
+        run(training, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["identity.json", "ledger.jsonl"])
+def test_fit__a_lost_file_is_named(name: str, tmp_path: Path) -> None:
+    training = stage(SoftMatch(mu=2), steps=30)
+    crashed(training, tmp_path, 25)
+    (tmp_path / name).unlink()
+    with pytest.raises(RunFolderError, match=rf"{name} is missing.*delete {tmp_path} and train again"):
+        run(training, tmp_path)
+
+
+def test_fit__a_lost_result_is_named(tmp_path: Path) -> None:
+    training = stage(SoftMatch(mu=2))
+    run(training, tmp_path)
+    (tmp_path / "finished.json").unlink()
+    with pytest.raises(RunFolderError, match=rf"finished.json is missing.*delete {tmp_path} and train again"):
+        run(training, tmp_path)
+
+
+@pytest.mark.parametrize("step", [3, 17, 26])
+def test_fit__pseudo_label_figures_survive_a_crash(step: int, tmp_path: Path) -> None:
+    made = tiny(unlabeled=24)
+    training = stage(FixMatch(mu=2, threshold=0.4), steps=30, data=made.data)
+    whole, before, after = (PseudoLabelQuality(made.truth) for _ in range(3))
+    run(training, observe=[whole])
+    with pytest.raises(CrashError):
+        run(training, tmp_path, observe=[before, crash_at(step)])
+    run(training, tmp_path, observe=[after])
+    assert len(whole.rounds) == 4
+    assert after.rounds == whole.rounds
+    again = PseudoLabelQuality(made.truth)
+    run(training, tmp_path, observe=[again])  # finished, so that nothing is trained
+    assert again.rounds == whole.rounds
+
+
+def begin_with(decided: list[dict[str, Any]], training: Stage, folder: Path) -> None:
+    """Fill a folder as a process does that is killed after the last of these decisions."""
+    RunFolder(folder).recognize(training.identity())
+    ledger = Ledger(folder / "ledger.jsonl")
+    for position, entry in enumerate(decided):
+        ledger.append(position=position, **entry)
 
 
 def test_fit__a_timed_run_repeats_its_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,8 +185,7 @@ def test_fit__a_timed_run_repeats_its_ledger(tmp_path: Path, monkeypatch: pytest
     decided = Ledger(tmp_path / "whole" / "ledger.jsonl").entries
     assert {entry["kind"] for entry in decided} == {"execution", "pace"}
     again = tmp_path / "again"
-    again.mkdir()
-    (again / "ledger.jsonl").write_text((tmp_path / "whole" / "ledger.jsonl").read_text())
+    begin_with(Ledger(tmp_path / "whole" / "ledger.jsonl").entries, training, again)
     clock = iter(range(0, 10**7, 7))  # another machine, seven times slower
     assert_same(whole, run(training, again))
     assert Ledger(again / "ledger.jsonl").entries == decided
@@ -151,8 +198,7 @@ def test_fit__stopped_while_repeating_its_ledger(tmp_path: Path, monkeypatch: py
     training = stage(FixMatch(mu=2), budget=Budget(wall_s=70))
     whole = run(training, tmp_path / "whole")
     again = tmp_path / "again"
-    again.mkdir()
-    (again / "ledger.jsonl").write_text((tmp_path / "whole" / "ledger.jsonl").read_text())
+    begin_with(Ledger(tmp_path / "whole" / "ledger.jsonl").entries, training, again)
     with pytest.raises(Interrupted):
         run(training, again, observe=[stop_at(11)])
     assert_same(whole, run(training, again))

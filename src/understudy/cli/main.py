@@ -26,10 +26,13 @@ from understudy.cli.report import report
 from understudy.cli.suggest import suggest
 from understudy.cli.train import train
 from understudy.core.errors import UserError
+from understudy.core.stopping import signals_interrupt
 from understudy.display.console import print_error
 
+EXIT_FAULT = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+_LONGEST_SHOWN = 200  # characters of a path; a terminal's line or two
 
 
 class Commands(TyperGroup):
@@ -43,12 +46,30 @@ class Commands(TyperGroup):
         """Run the subcommand; a user's error exits with 2, Ctrl-C with 130."""
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            print_error(f"error: {error}")
-            raise typer.Exit(EXIT_USER_ERROR) from None
         except KeyboardInterrupt as stop:
             print_error(str(stop) or "interrupted")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except Exception as error:
+            sentence = sentence_of(error)
+            if not sentence:
+                raise
+            print_error(f"error: {sentence}")
+            raise typer.Exit(EXIT_USER_ERROR) from None
+
+
+def sentence_of(error: BaseException) -> str:
+    """What to tell the user of an error that they can do something about, or an empty text."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, BrokenPipeError):
+        return ""
+    if isinstance(error, OSError) and error.filename is not None:
+        name = str(error.filename)
+        name = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
+        return f"{name} cannot be used ({error.strerror}); check the path and its permissions"
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return "a path holds a null byte, which no file name can; check the arguments and the configuration"
+    return ""
 
 
 app = typer.Typer(
@@ -105,4 +126,28 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
-    app(prog_name="understudy")
+    with signals_interrupt():
+        try:
+            app(prog_name="understudy")
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # the last line of defense: a fault of ours, told in a sentence
+            print_error(f"error: {_reported(error)}")
+            sys.exit(EXIT_FAULT)
+
+
+def _reported(error: Exception) -> str:
+    """The sentence about an unexpected error, whose traceback is written where it can be attached to a report."""
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="understudy-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(text)
+    except OSError:
+        return f"an unexpected error, a fault of understudy ({what}); its traceback could not be written\n{text}"
+    return f"an unexpected error, a fault of understudy ({what}); please report it with {file.name}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from understudy.core.errors import ConfigError, nearest
 from understudy.core.registry import Registry
 
 T = TypeVar("T", bound="Config")
+_MOST_NESTED = 20  # settings nest three deep; Python stops at a thousand
 _HINTS: dict[type[Any], dict[str, Any]] = {}  # resolving them takes milliseconds, and every setting asks
 
 
@@ -40,6 +43,8 @@ class Knob:
         if self.choices and value not in self.choices:
             return f"is {value!r}; {nearest(str(value), self.choices)}"
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, float) and math.isinf(value):
+                return f"is {value}; it must be finite"
             if value != value or (self.low is not None and value < self.low):
                 return f"is {value}; it must be at least {self.low}"
             if self.high is not None and value > self.high:
@@ -135,13 +140,13 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
     values = dict(table)
     if kind.variants is not None:
         name = values.pop("name", kind.name)
-        if not name:
+        if not name or not isinstance(name, str):
             raise ConfigError(f"{where or kind.__name__} needs a name; allowed: {', '.join(kind.variants.names())}")
         asked, kind = kind, kind.variants.get(name)
         if not issubclass(kind, asked):
             raise ConfigError(f"{prefix}name is {name!r}; {nearest(name, _names(asked))}")
     hints = _hints(kind)
-    unknown = [key for key in values if key not in hints]
+    unknown = [str(key) for key in values if key not in hints]
     if unknown:
         raise ConfigError("; ".join(f"unknown setting {prefix}{key}: {nearest(key, hints)}" for key in unknown))
     for key, value in values.items():
@@ -164,13 +169,33 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: The file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind):  # reading a named pipe would wait for ever
+            raise ConfigError(f"configuration file {path} is not a regular file; give a .toml file")
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        if _depth(table) > _MOST_NESTED:
+            raise RecursionError
+        return table
     except FileNotFoundError:
         raise ConfigError(f"configuration file {path} does not exist") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration file {path} is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"configuration file {path} nests its tables or lists too deeply") from None
     except OSError as error:
         raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"configuration file {path} is not TOML: {error}") from None
+
+
+def _depth(value: Any) -> int:
+    """How deep tables and lists are nested, found without recursion."""
+    depth, level = 0, [value]
+    while level and depth <= _MOST_NESTED:
+        parts = (part.values() if isinstance(part, dict) else part if isinstance(part, list) else () for part in level)
+        level = [inner for part in parts for inner in part]
+        depth += 1
+    return depth
 
 
 def override(table: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -183,7 +208,7 @@ def override(table: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, 
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         keys = path.strip().split(".")
-        if not equals or not all(keys):
+        if not equals or not all(keys) or len(keys) > _MOST_NESTED:
             raise ConfigError(f"override {assignment!r} is not KEY=VALUE; write for example method.threshold=0.9")
         inner = result
         for key in keys[:-1]:
@@ -199,7 +224,7 @@ def override(table: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, 
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # ValueError also for integers of more digits than Python converts
         return text
 
 

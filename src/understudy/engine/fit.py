@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from understudy.core import distributed
 from understudy.core.budget import Cost
-from understudy.core.errors import Interrupted, UserError
+from understudy.core.errors import Interrupted, RunFolderError, UserError
 from understudy.core.seeding import generator, seed_torch
+from understudy.core.stopping import stop_signals
 from understudy.core.types import Loss, Step
 from understudy.engine.execution import is_out_of_memory, keep_freed_memory, pick_device, resolve
 from understudy.engine.ledger import Ledger
-from understudy.engine.observers import Observer, Report
+from understudy.engine.observers import Observer, Report, resumable
 from understudy.engine.pace import Pace
 from understudy.engine.predict import features, predict
 from understudy.engine.rundir import RunFolder, load_tensors, read_json, save_weights, write_json
@@ -97,11 +98,13 @@ def fit(
         if leader:
             run_folder.recognize(stage.identity())
         if (folder / "finished.json").exists():
-            trained = _load_finished(stage, folder, device)
+            trained = _load_finished(stage, folder, device, observe)
         else:
-            trained = _Run(stage, run_folder, device, observe, checkpoint_s, execution).train(stop_requested)
+            run = _Run(stage, run_folder, device, observe, checkpoint_s, execution)
+            trained = run.train(stop_requested)
             if leader:
-                _save_finished(trained, run_folder)
+                _save_finished(trained, run_folder, run.observed())
+                run.ledger.close(trained.steps)
     if stop_requested():  # asked once nothing is deferred any longer, so that no request is lost
         raise Interrupted(f"stopped after the last step; everything is saved in {folder}")
     return trained
@@ -129,14 +132,48 @@ class _Run:
         self.ledger = Ledger(folder.path / "ledger.jsonl" if folder else None)
         saved = folder.load_checkpoint() if folder else None
         if saved is not None:
-            self.state.restore(*saved)
+            self.restore(saved)
             torch.set_num_threads(self.state.nets.execution.threads)
-        self.good = self.state.snapshot()
+        if folder is not None:
+            self.refuse_lost_files(folder)
+        self.good = self.snapshot()
         self.candidate: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.begun = Cost.now() - self.state.now.spent
         self.looked_at = 0.0
         self.saved_at = time.monotonic()
         self.saved = self.good
+
+    def refuse_lost_files(self, folder: RunFolder) -> None:
+        """Make sure that neither decisions that were already taken nor a finished result are missing.
+
+        Raises:
+            RunFolderError: They are.
+        """
+        ledger = self.ledger
+        name = ""
+        if self.state.now.ledger_position > distributed.broadcast_object(len(ledger.entries)):
+            name = "ledger.jsonl"
+        elif distributed.broadcast_object(ledger.is_closed):
+            name = "finished.json"
+        if name:
+            raise RunFolderError(
+                f"{folder.path / name} is missing or was cut short; restore it, or delete {folder.path} and train again"
+            )
+
+    def observed(self) -> list[Any]:
+        """What observers have seen of this run, as far as they keep anything."""
+        return [observer.state(self.stage.name) for observer in resumable(self.observe)]
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The state, and what observers have seen, so that a step that is repeated is not counted twice."""
+        tensors, meta = self.state.snapshot()
+        return tensors, meta | {"observed": self.observed()}
+
+    def restore(self, saved: tuple[dict[str, Tensor], dict[str, Any]]) -> None:
+        """Become what `snapshot` returned."""
+        tensors, meta = saved
+        _show_again(self.observe, self.stage.name, meta["observed"])
+        self.state.restore(tensors, {name: value for name, value in meta.items() if name != "observed"})
 
     def train(self, stop_requested: Callable[[], bool]) -> Trained:
         """Step until the budget is used, then hand out the averaged weights."""
@@ -155,7 +192,7 @@ class _Run:
             if stopping:
                 self.interrupt()
             if now.next_step % _SNAPSHOT_STEPS == 0 and self.candidate is None:
-                self.candidate = state.snapshot()
+                self.candidate = self.snapshot()
             step = Step(now.next_step, progress, now.attempt)
             try:
                 losses = self.run_step(step)
@@ -262,7 +299,7 @@ class _Run:
                 state.set_execution(chunks=chunks)
             case "interrupted":
                 state.now.ledger_position = position
-                self.good, self.candidate = state.snapshot(), None
+                self.good, self.candidate = self.snapshot(), None
         state.now.ledger_position = position
 
     def roll_back(self) -> None:
@@ -274,7 +311,7 @@ class _Run:
             "attempt": now.attempt,
             "rate_scale": now.rate_scale,
         }
-        self.state.restore(*self.good)
+        self.restore(self.good)
         self.state.nets.execution = execution
         for name, value in kept.items():
             setattr(self.state.now, name, value)
@@ -455,16 +492,26 @@ class _Run:
                 model.load_state_dict(before)
 
 
-def _save_finished(trained: Trained, folder: RunFolder) -> None:
+def _show_again(observe: Sequence[Observer], run: str, observed: Sequence[Any]) -> None:
+    """Give observers back what they had seen; those of another kind or number than then start anew."""
+    observers = resumable(observe)
+    if len(observers) == len(observed):
+        for observer, state in zip(observers, observed, strict=True):
+            observer.load_state(run, state)
+
+
+def _save_finished(trained: Trained, folder: RunFolder, observed: list[Any]) -> None:
     save_weights(folder.path / "model.safetensors", dict(trained.model.state_dict()))
     plain = {name: getattr(trained, name) for name in ("steps", "best_step", "stopped")}
     plain |= {"cost": asdict(trained.cost), "execution": asdict(trained.execution), "history": list(trained.history)}
+    plain["observed"] = observed
     write_json(folder.path / "finished.json", plain)
     folder.drop_checkpoints()
 
 
-def _load_finished(stage: Stage, folder: Path, device: torch.device) -> Trained:
+def _load_finished(stage: Stage, folder: Path, device: torch.device, observe: Sequence[Observer]) -> Trained:
     plain = read_json(folder / "finished.json")
+    _show_again(observe, stage.name, plain["observed"])
     saved = load_tensors(folder / "model.safetensors")
     if saved is None:
         raise UserError(f"{folder / 'model.safetensors'} is missing or damaged; delete {folder} and train again")
@@ -483,7 +530,7 @@ def _load_finished(stage: Stage, folder: Path, device: torch.device) -> Trained:
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """While it lasts, the first Ctrl-C or SIGTERM asks the loop to stop at the next step; a second Ctrl-C stops it."""
+    """While it lasts, the first signal to stop asks the loop to end at the next step; a second Ctrl-C stops it."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -494,7 +541,7 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         requests.append(number)
 
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, ask) for number in stop_signals()}
     try:
         yield lambda: bool(requests)
     finally:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from understudy.core import distributed
 from understudy.core.errors import RunFolderError
+from understudy.core.files import DamagedError, JsonLines
+
+_CLOSED = "finished"
 
 
 class Ledger:
@@ -16,10 +17,12 @@ class Ledger:
 
     def __init__(self, path: Path | None) -> None:
         """Read what an earlier process decided; with no path the ledger lives in memory alone."""
-        self._path = path
         # Process 0 alone reads: by the time another one did, the first could have decided something new.
         leads = distributed.rank() == 0
-        self.entries: list[dict[str, Any]] = distributed.broadcast_object(_read(path) if path and leads else [])
+        self._file = _open(path) if path and leads else None
+        entries = list(self._file.entries) if self._file else []
+        self.is_closed = bool(entries) and entries[-1]["kind"] == _CLOSED
+        self.entries: list[dict[str, Any]] = distributed.broadcast_object(entries[: -1 if self.is_closed else None])
 
     def append(self, kind: str, step: int, *, position: int, **details: Any) -> dict[str, Any]:
         """Write one decision of process 0, on disk before this returns; the entry is the same on every process.
@@ -30,14 +33,17 @@ class Ledger:
         """
         entry = distributed.broadcast_object({"kind": kind, "step": step, **details})
         self.entries.insert(position, entry)
-        if self._path is not None and distributed.rank() == 0:
+        if self._file is not None:
             if position == len(self.entries) - 1:
-                _write(self._path, "a", [entry])
+                self._file.append(entry)
             else:
-                temporary = self._path.with_suffix(".tmp")
-                _write(temporary, "w", self.entries)
-                os.replace(temporary, self._path)
+                self._file.rewrite(self.entries)
         return entry  # type: ignore[no-any-return]
+
+    def close(self, step: int) -> None:
+        """Write down that the result is on disk, so that it is missed when it is lost."""
+        if self._file is not None:
+            self._file.append({"kind": _CLOSED, "step": step})
 
     def pending(self, position: int, step: int) -> dict[str, Any] | None:
         """The next decision a replay has to carry out before this step, if any.
@@ -50,21 +56,10 @@ class Ledger:
         return None
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    whole, _, torn = path.read_text(encoding="utf-8").rpartition("\n")
+def _open(path: Path) -> JsonLines:
     try:
-        entries = [json.loads(line) for line in whole.splitlines()]
-    except json.JSONDecodeError as error:
-        raise RunFolderError(f"{path} is damaged ({error}); delete the run folder and start again") from None
-    if torn:  # a line cut short by a crash took no effect
-        path.write_text(whole + "\n" if whole else "", encoding="utf-8")
-    return entries
-
-
-def _write(path: Path, mode: str, entries: list[dict[str, Any]]) -> None:
-    with path.open(mode, encoding="utf-8") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in entries)
-        file.flush()
-        os.fsync(file.fileno())
+        return JsonLines(path)
+    except DamagedError as error:
+        raise RunFolderError(
+            f"{path} is damaged ({error}), so the decisions of the run are lost; delete {path.parent} and train again"
+        ) from None

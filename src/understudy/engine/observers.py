@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from understudy.core import distributed
 from understudy.core.budget import Budget, Cost
-from understudy.core.errors import UserError
+from understudy.core.errors import RunFolderError, UserError
+from understudy.core.files import DamagedError, JsonLines
 from understudy.core.types import Loss, PseudoLabels, Step
 from understudy.engine.rundir import explained
 
@@ -67,6 +67,23 @@ class Report:
 Observer = Callable[[Report], None]
 
 
+@runtime_checkable
+class Resumable(Protocol):
+    """An observer whose findings the run keeps in its checkpoints, so that a resumed run ends with the same ones."""
+
+    def state(self, run: str) -> Any:
+        """What was seen of a run, as JSON holds it."""
+
+    def load_state(self, run: str, state: Any) -> None:
+        """Replace what was seen of a run."""
+
+
+def resumable(observers: Sequence[Observer]) -> list[Resumable]:
+    """Those of the observers whose findings a run keeps."""
+    everyone: Sequence[object] = observers
+    return [observer for observer in everyone if isinstance(observer, Resumable)]
+
+
 class PseudoLabelQuality:
     """Diagnostics by someone who knows the hidden labels: how many pseudo-labels counted, and how many were right."""
 
@@ -78,56 +95,118 @@ class PseudoLabelQuality:
         """
         self._hidden = hidden
         self._num_classes = num_classes or int(hidden.max(initial=0)) + 1
-        self.rounds: list[dict[str, Any]] = []
-        self._start()
+        self._lines: list[tuple[str, dict[str, Any]]] = []
+        self._since: dict[str, _Counts] = {}
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """The lines in the order of the runs."""
+        return [line for _, line in self._lines]
 
     def __call__(self, report: Report) -> None:
         """Take in one step or round; a line is added to `rounds` at every evaluation, and for every round."""
-        for loss in report.losses:
-            if loss.pseudo_labels is not None:
-                self._count(loss.pseudo_labels)
         line: dict[str, Any] = {"progress": report.progress}
-        if report.round is not None and report.round.pseudo_labels is not None:
-            line["round"] = report.round.number
-            self._count(report.round.pseudo_labels)
-        if (report.evaluation is not None or "round" in line) and self._seen:
-            judged, right = int(self._judged.sum()), int(self._right.sum())
-            line |= {
-                "coverage": self._counted / self._seen,
-                "pseudo_label_accuracy": right / judged if judged else float("nan"),
-                "counts": self._judged.tolist(),
-                "right": self._right.tolist(),
-            }
-            self.rounds.append(line)
-            self._start()
+        told = report.round
+        if told is not None:
+            counts = _Counts.none(self._num_classes)
+            if told.pseudo_labels is not None:
+                line["round"] = told.number
+                counts.add(told.pseudo_labels, self._hidden)
+        else:
+            counts = self._since.setdefault(report.run, _Counts.none(self._num_classes))
+            for loss in report.losses:
+                if loss.pseudo_labels is not None:
+                    counts.add(loss.pseudo_labels, self._hidden)
+        if (report.evaluation is not None or "round" in line) and counts.seen:
+            self._lines.append((report.run, line | counts.figures()))
+            if told is None:
+                del self._since[report.run]
 
-    def _start(self) -> None:
-        self._seen = self._counted = 0
-        self._judged, self._right = np.zeros((2, self._num_classes), np.int64)
+    def state(self, run: str) -> dict[str, Any]:
+        """Lines and counts of a run, without those of a recipe's rounds, which the recipe tells again."""
+        since = self._since.get(run)
+        lines = [line for name, line in self._lines if name == run and "round" not in line]
+        return {"lines": lines, "since": None if since is None else since.to_json()}
 
-    def _count(self, found: PseudoLabels) -> None:
+    def load_state(self, run: str, state: Mapping[str, Any]) -> None:
+        """Replace lines and counts of a run."""
+        kept = [(name, line) for name, line in self._lines if name != run or "round" in line]
+        self._lines = kept + [(run, dict(line)) for line in state["lines"]]
+        self._since.pop(run, None)
+        if state["since"] is not None:
+            self._since[run] = _Counts.from_json(state["since"])
+
+
+@dataclass
+class _Counts:
+    """Pseudo-labels since the last line: all, those that counted, and by class those of known truth and the right."""
+
+    seen: int
+    counted: int
+    judged: NDArray[np.int64]
+    right: NDArray[np.int64]
+
+    @classmethod
+    def none(cls, num_classes: int) -> _Counts:
+        """Nothing seen yet."""
+        return cls(0, 0, np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64))
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> _Counts:
+        """Those that `to_json` gave."""
+        judged, right = (np.array(plain[name], np.int64) for name in ("judged", "right"))
+        return cls(plain["seen"], plain["counted"], judged, right)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        counts = {"judged": self.judged.tolist(), "right": self.right.tolist()}
+        return {"seen": self.seen, "counted": self.counted, **counts}
+
+    def add(self, found: PseudoLabels, hidden: NDArray[np.int64]) -> None:
+        """Count a batch."""
         counts = (found.weight > 0).cpu().numpy()
-        truth = self._hidden[found.ids.cpu().numpy()]
+        truth = hidden[found.ids.cpu().numpy()]
         labels = found.labels.cpu().numpy()
         judged = counts & (truth >= 0)
-        self._seen += len(counts)
-        self._counted += int(counts.sum())
-        np.add.at(self._judged, labels[judged], 1)
-        np.add.at(self._right, labels[judged & (labels == truth)], 1)
+        self.seen += len(counts)
+        self.counted += int(counts.sum())
+        np.add.at(self.judged, labels[judged], 1)
+        np.add.at(self.right, labels[judged & (labels == truth)], 1)
+
+    def figures(self) -> dict[str, Any]:
+        """A line's figures."""
+        judged, right = int(self.judged.sum()), int(self.right.sum())
+        return {
+            "coverage": self.counted / self.seen,
+            "pseudo_label_accuracy": right / judged if judged else float("nan"),
+            "counts": self.judged.tolist(),
+            "right": self.right.tolist(),
+        }
 
 
 class HistoryLines:
     """Appends every evaluation's line to a file as JSON, so that a run cut short can be reported on too."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        """Continue the file of an earlier process.
+
+        Raises:
+            RunFolderError: It is damaged.
+        """
+        try:
+            self._file = JsonLines(path)
+        except DamagedError as error:
+            raise RunFolderError(
+                f"{path} is damaged ({error}); it serves only the report of an unfinished run: delete it and resume"
+            ) from None
+        self._folder = path.parent
 
     def __call__(self, report: Report) -> None:
         """Append the line of this step, if it has one; a resumed run says again what came after its checkpoint."""
         if report.evaluation is None or distributed.rank():
             return
-        with explained(self._path.parent), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"run": report.run, **report.evaluation}) + "\n")
+        with explained(self._folder):
+            self._file.append({"run": report.run, **report.evaluation})
 
 
 class TensorBoard:

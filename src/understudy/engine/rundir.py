@@ -8,16 +8,24 @@ import json
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from understudy.core.errors import RunFolderError, UserError
+from understudy.core.files import DamagedError, sealed, unsealed
 
 FORMAT = 1
 _PATIENCE_S = 5.0
+_CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
+_LEDGER = "ledger.jsonl"
+_CHECKSUM = "checksum"
+# Files that are written after the identity, so that without one they show that it was lost.
+_AFTER_IDENTITY = (_LEDGER, *_CHECKPOINTS, "finished.json", "budgets.json", "purse.json", "result.json", "model.json")
 
 
 class RunFolder:
@@ -66,6 +74,8 @@ class RunFolder:
         path = self.path / "identity.json"
         wanted = {"format": FORMAT, **identity}
         if not path.exists():
+            if any((self.path / name).exists() for name in _AFTER_IDENTITY):
+                raise _lost(path)
             write_json(path, wanted)
             return
         found = read_json(path)
@@ -90,16 +100,26 @@ class RunFolder:
             _sync_folder(self.path)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint that can be read, or None when there is none."""
-        for name in ("checkpoint.safetensors", "checkpoint-previous.safetensors"):
-            loaded = load_tensors(self.path / name)
+        """The newest checkpoint that is whole, or None when there is none.
+
+        Raises:
+            RunFolderError: There are some, and none is whole.
+        """
+        paths = [self.path / name for name in _CHECKPOINTS if (self.path / name).exists()]
+        for path in paths:
+            loaded = load_tensors(path)
             if loaded is not None:
                 return loaded[0], json.loads(loaded[1]["meta"])
+        if paths:
+            raise RunFolderError(
+                f"{' and '.join(map(str, paths))} {'are' if len(paths) > 1 else 'is'} damaged; delete {self.path} "
+                "and repeat the command, which trains this part again"
+            )
         return None
 
     def drop_checkpoints(self) -> None:
         """Remove what only a resume would need."""
-        for name in ("checkpoint.safetensors", "checkpoint-previous.safetensors"):
+        for name in _CHECKPOINTS:
             (self.path / name).unlink(missing_ok=True)
 
 
@@ -113,18 +133,21 @@ def save_weights(path: Path, tensors: dict[str, Tensor], meta: dict[str, str] | 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """Tensors and text of a safetensors file, or None if it is missing, cut short or otherwise unreadable."""
+    """Tensors and text of a file that `save_weights` wrote, or None if it is missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            text = dict(file.metadata() or {})
     except (FileNotFoundError, SafetensorError, OSError):
         return None
+    return (tensors, text) if text.pop(_CHECKSUM, "") == _checksum(tensors, text) else None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, whole or not at all; a table gets a checksum, which `read_json` verifies."""
+    value = sealed(value) if isinstance(value, dict) else value
     temporary = path.with_name(path.name + ".tmp")
     with explained(path.parent):
         with temporary.open("w", encoding="utf-8") as file:
@@ -136,17 +159,41 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file.
+    """The table of a JSON file that `write_json` wrote.
 
     Raises:
         RunFolderError: The file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return unsealed(path.read_text(encoding="utf-8"))[0]
     except FileNotFoundError:
         raise RunFolderError(f"{path} does not exist; {path.parent} is no run folder, or its run never began") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (DamagedError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path} is damaged ({error}); delete the run folder and start again") from None
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error.strerror}); delete the run folder and start again"
+        ) from None
+
+
+def read_decisions(path: Path) -> dict[str, Any]:
+    """What an earlier process of the run decided before it trained, by name; empty if none did.
+
+    Raises:
+        RunFolderError: The file is damaged, or it is missing though runs below its folder were begun.
+    """
+    if path.exists():
+        return read_json(path)  # type: ignore[no-any-return]
+    begun = (ledger.relative_to(path.parent) for ledger in path.parent.rglob(_LEDGER))
+    if any(ledger.parts[0] != "plan" for ledger in begun):  # trials of a plan come before every decision
+        raise _lost(path)
+    return {}
+
+
+def _lost(path: Path) -> RunFolderError:
+    return RunFolderError(
+        f"{path} is missing, though training had begun; restore it, or delete {path.parent} and train again"
+    )
 
 
 def check_format(found: dict[str, Any], folder: Path) -> None:
@@ -194,8 +241,9 @@ def _save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) 
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, metadata=meta)
+        save_file(tensors, path, metadata={**meta, _CHECKSUM: _checksum(tensors, meta)})
     except SafetensorError as error:
         path.unlink(missing_ok=True)
         if "os error 28" in str(error).lower() or "no space" in str(error).lower():
@@ -209,6 +257,17 @@ def _save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) 
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _checksum(tensors: dict[str, Tensor], text: dict[str, str]) -> str:
+    """A checksum of tensors and text, since safetensors itself does not notice a changed weight."""
+    found = zlib.crc32(json.dumps(sorted(text.items())).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), found)
+        content: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+        found = zlib.crc32(content, found)
+    return f"{found:08x}"
 
 
 def _sync_folder(path: Path) -> None:

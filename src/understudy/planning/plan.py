@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.config import read_toml
-from understudy.core.errors import ConfigError, nearest
+from understudy.core.errors import ConfigError, RunFolderError, nearest
 from understudy.planning.choice import Choice, Learned, nested
 from understudy.planning.learn_architecture import LearnedArchitecture
 from understudy.planning.learn_data import LearnedData
@@ -114,29 +115,40 @@ class Plan:
         path = Path(path)
         with explained(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_HEAD + tomli_w.dumps(self.to_json()), encoding="utf-8")
+            text = _HEAD + tomli_w.dumps(self.to_json())
+            temporary = path.with_name(f"{path.name}.tmp")
+            temporary.write_text(f"{text}\n{_seal(text)}\n", encoding="utf-8")
+            os.replace(temporary, path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Plan:
+    def load(cls, path: str | Path, *, unchanged: bool = False) -> Plan:
         """The plan that `save` wrote, whatever values were changed in it since.
+
+        Args:
+            unchanged: Whether to refuse a file that was changed, as that of an interrupted run must not be.
 
         Raises:
             ConfigError: The file is not there, is no plan, or was written by a newer version.
         """
         path = Path(path)
+        if unchanged and not _is_unchanged(path):
+            raise RunFolderError(
+                f"{path} was changed or damaged after its run began; restore it, or copy it and train a new run "
+                "with --plan"
+            )
         table = read_toml(path)
         if not isinstance(table.get("format"), int) or not set(_PARTS) <= set(table):
             raise ConfigError(f"{path} is no plan; name a plan.toml that `understudy plan` or a training run wrote")
         if table["format"] > FORMAT:
             raise ConfigError(f"{path} was written by a newer version of understudy; upgrade to read it")
-        parts: dict[str, Any] = {
-            name: _part_from_table(kind, table[name], f"{path}: {name}") for name, kind in _PARTS.items()
-        }
         try:
+            parts: dict[str, Any] = {
+                name: _part_from_table(kind, table[name], f"{path}: {name}") for name, kind in _PARTS.items()
+            }
             cost = Cost(**table["cost"])
             return cls(**parts, budget=str(table["budget"]), note=str(table["note"]), cost=cost)
         except (KeyError, TypeError) as error:
-            raise ConfigError(f"{path} is damaged ({error}); plan anew") from None
+            raise ConfigError(f"{path} is damaged or was changed ({error}); plan anew") from None
 
 
 _HEAD = """\
@@ -151,6 +163,18 @@ _PARTS: dict[str, Any] = {
     "regularization": LearnedRegularization,
     "ssl": LearnedSSL,
 }
+
+
+def _seal(text: str) -> str:
+    return f"# checksum: {hashlib.blake2b(text.strip().encode(), digest_size=8).hexdigest()}"
+
+
+def _is_unchanged(path: Path) -> bool:
+    try:
+        text, _, seal = path.read_text(encoding="utf-8").rstrip().rpartition("\n")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return seal == _seal(text)
 
 
 def _part_to_json(part: Learned) -> dict[str, Any]:

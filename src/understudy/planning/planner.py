@@ -17,7 +17,7 @@ from understudy.data.sizing import Form
 from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
-from understudy.engine.rundir import explained, read_json, write_json
+from understudy.engine.rundir import explained, read_decisions, read_json, write_json
 from understudy.methods.base import METHODS, Method
 from understudy.planning.choice import SHARE, Allowance, Choice, nested
 from understudy.planning.learn_architecture import learn_architecture, learn_size
@@ -77,7 +77,7 @@ class Planner:
         self.spent = Cost()
         self.found, self.is_given = given, given is not None
         if folder is not None and (folder / FILE).exists():
-            self.found = Plan.load(folder / FILE)  # a run keeps the plan it began with, whatever its file says now
+            self.found = Plan.load(folder / FILE, unchanged=True)  # a run keeps the plan it began with
 
     def choose_size(self, form: Form) -> int:
         """The side in px at which the images of a source are to be trained, given the form they suggest."""
@@ -107,6 +107,8 @@ class Planner:
         Raises:
             UserError: What was asked for does not suit the images.
         """
+        if self.found is None:
+            command.refuse_lost(FILE)
         plan = self.found or self.plan(command, trials=trials, parts=parts)
         if self.folder is not None and not (self.folder / FILE).exists():
             plan.save(self.folder / FILE)
@@ -283,6 +285,8 @@ class Planner:
         path = None if self.folder is None else self.folder / "plan" / "seconds.json"
         if path is not None and path.exists():
             return float(read_json(path)["seconds"])
+        if path is not None:
+            read_decisions(path)  # refuses when trials were begun and it is lost
         seconds = _SPARE * max(0.0, self.allowance.left_s - _FIRST_TRAINING_S) / _MOST_TRIALS
         if path is not None:
             with explained(path):

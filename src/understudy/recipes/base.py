@@ -12,7 +12,7 @@ from understudy.core.config import Config
 from understudy.core.registry import Registry
 from understudy.engine.fit import Trained
 from understudy.engine.observers import Observer
-from understudy.engine.rundir import read_json, write_json
+from understudy.engine.rundir import read_decisions, write_json
 from understudy.engine.stage import Stage
 from understudy.models.nets import Execution
 
@@ -120,5 +120,4 @@ class Purse:
         return Budget(left(budget.wall_s, self.spent.wall_s), left(budget.cpu_s, self.spent.cpu_s), steps)
 
     def _written(self) -> dict[str, Any]:
-        path = None if self.folder is None else self.folder / "purse.json"
-        return read_json(path) if path is not None and path.exists() else {}
+        return {} if self.folder is None else read_decisions(self.folder / "purse.json")

@@ -16,7 +16,7 @@ from torch import nn
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import to_table
-from understudy.core.errors import UserError
+from understudy.core.errors import RunFolderError, UserError
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels, simulate
 from understudy.data.split import Splits, split
@@ -25,7 +25,7 @@ from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import HistoryLines, Observer, PictureGrids, PseudoLabelQuality, Report, TensorBoard
 from understudy.engine.predict import predict
-from understudy.engine.rundir import RunFolder, read_json, write_json
+from understudy.engine.rundir import RunFolder, read_decisions, write_json
 from understudy.engine.stage import Stage
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
@@ -346,13 +346,24 @@ class Command:
 
     def recorded_budgets(self) -> dict[str, dict[str, Any]]:
         """How an earlier process of the same run divided the budget."""
-        path = None if self.folder is None else self.folder / "budgets.json"
-        return read_json(path) if path is not None and path.exists() else {}
+        return {} if self.folder is None else read_decisions(self.folder / "budgets.json")
 
     def record_budget(self, name: str, budget: Budget) -> None:
         """Write a decision about the budget down before it takes effect."""
         if self.folder is not None:
             write_json(self.folder / "budgets.json", self.recorded_budgets() | {name: asdict(budget)})
+
+    def refuse_lost(self, name: str) -> None:
+        """Make sure that a file which is written before the budget is divided has not been lost since.
+
+        Raises:
+            RunFolderError: It has.
+        """
+        if self.folder is not None and self.recorded_budgets() and not (self.folder / name).exists():
+            raise RunFolderError(
+                f"{self.folder / name} is missing, though training had begun; restore it, "
+                f"or delete {self.folder} and train again"
+            )
 
     def subfolder(self, name: str) -> Path | None:
         """Where one run's files go."""

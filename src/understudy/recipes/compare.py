@@ -16,10 +16,11 @@ from typing import Any
 from understudy.core.budget import Budget
 from understudy.core.config import to_table
 from understudy.core.errors import ConfigError, DataError, Interrupted, UserError
+from understudy.core.stopping import signals_interrupt
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.engine.execution import free_cores, pick_device
-from understudy.engine.rundir import RunFolder, read_json, write_json
+from understudy.engine.rundir import RunFolder, read_decisions, write_json
 from understudy.methods.base import Method
 from understudy.models.nets import Execution
 from understudy.recipes.asked import Asked, sort_options
@@ -29,7 +30,7 @@ from understudy.recipes.job import Job
 from understudy.recipes.ladder import Ingredient, climb
 from understudy.recipes.one_run import Setup, measure_execution, set_up
 from understudy.recipes.plain import Plain
-from understudy.recipes.processes import Map, in_processes, sigterm_stops
+from understudy.recipes.processes import Map, in_processes
 from understudy.recipes.shared_images import SharedImages, held_out_test
 from understudy.recipes.statements import labels_text
 from understudy.recipes.summaries import choose, rank_blocks, summarize, upper_bound
@@ -110,7 +111,7 @@ def carry_out(
     if jobs is not None and jobs < 1:
         raise ConfigError(f"jobs is {jobs}; give the number of runs at a time, at least 1")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(sigterm_stops())
+        stack.enter_context(signals_interrupt())
         if folder is None:
             root, keep = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-"))), False
         else:
@@ -300,9 +301,9 @@ class _Command:
     def execution(self, setup: Setup) -> Execution:
         """How every run of the folder is executed, measured once, so that no method computes faster than another."""
         path = self.root / "execution.json"
-        if not path.exists():
+        if not read_decisions(path):
             write_json(path, dataclasses.asdict(measure_execution(setup)))
-        return Execution(**read_json(path))
+        return Execution(**read_decisions(path))
 
     def train(self, tasks: list[Task]) -> None:
         """Train what is not there yet; the first run to end is the first to be told of."""

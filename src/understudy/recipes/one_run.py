@@ -136,14 +136,12 @@ def run_one(
     if setup.hidden is not None:
         quality = PseudoLabelQuality(setup.hidden.of(stage.data.pool), len(stage.data.classes))
         watchers.append(quality)
-    progress = None
     if folder is not None:
         RunFolder(folder)
-        progress = ProgressFile(folder, quality, stage.budget)
-        watchers.append(progress)
+        watchers.append(ProgressFile(folder, quality, stage.budget))
     trained = job.recipe.train(stage, folder, observe=watchers, execution=execution)
     rounds = quality.rounds if quality else []
-    last = rounds[-1] if rounds else progress.pseudo_labels if progress else None
+    last = rounds[-1] if rounds else None
 
     def probabilities(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         return predict(trained.model, stage.data, ids, test_time_averaging=setup.job.test_time_averaging)
@@ -194,7 +192,7 @@ class ProgressFile:
     """An observer that tells other processes, by a small file, how far a run is."""
 
     def __init__(self, folder: Path, quality: PseudoLabelQuality | None, budget: Budget) -> None:
-        """Take up the file of an earlier process, whose last pseudo-labels may be the last of the run.
+        """Take up the costs of parts that an earlier process trained.
 
         Args:
             budget: That of the whole, which a recipe divides among several runs.
@@ -203,14 +201,10 @@ class ProgressFile:
         self._quality = quality
         self._budget = budget
         self._written_at = 0.0
-        before = read_progress(folder)
-        self.pseudo_labels: dict[str, float] | None = before.get("pseudo_labels")
-        self._parts: dict[str, dict[str, float]] = before.get("parts", {})
+        self._parts: dict[str, dict[str, float]] = read_progress(folder).get("parts", {})
 
     def __call__(self, report: Report) -> None:
         """Write the file, at evaluations and otherwise at most every half second."""
-        if self._quality is not None and self._quality.rounds:
-            self.pseudo_labels = self._quality.rounds[-1]
         if report.round is None:
             part = {"wall_s": report.spent.wall_s, "cpu_s": report.spent.cpu_s, "steps": report.step.index + 1}
             self._parts[report.run] = part
@@ -222,7 +216,8 @@ class ProgressFile:
             sum(part[name] for part in self._parts.values()) for name in ("wall_s", "cpu_s", "steps")
         )
         done = min(1.0, Cost(wall_s, cpu_s).share_of(self._budget, int(steps)))
-        line = {"done": done, "wall_s": wall_s, "pseudo_labels": self.pseudo_labels, "parts": self._parts}
+        rounds = self._quality.rounds if self._quality else []
+        line = {"done": done, "wall_s": wall_s, "pseudo_labels": rounds[-1] if rounds else None, "parts": self._parts}
         temporary = self._folder / f"{_PROGRESS}.tmp"
         with explained(self._folder):
             temporary.write_text(json.dumps(line), encoding="utf-8")

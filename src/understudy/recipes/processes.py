@@ -7,11 +7,12 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import connection, get_context, parent_process
 from typing import Any, TypeVar
 
 from understudy.core.errors import Interrupted, UserError
+from understudy.core.stopping import stop_signals
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -140,7 +141,9 @@ def _serve(pipe: connection.Connection) -> None:
     """Work on what comes through the pipe until it closes."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group, and the first process tells us
+    for number in stop_signals():  # Ctrl-C and hang-up reach the whole group, and the first process tells us
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:
@@ -164,20 +167,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-@contextmanager
-def sigterm_stops() -> Iterator[None]:
-    """While it lasts, SIGTERM is like Ctrl-C, where this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

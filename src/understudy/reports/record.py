@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import RunFolderError
+from understudy.core.files import DamagedError, JsonLines, unsealed
 
 FORMAT = 1
 RESULT, COMPARISON, HISTORY = "result.json", "comparison.json", "history.jsonl"
@@ -79,7 +80,10 @@ def read(folder: Path) -> Record:
         pictures = _arrays(folder / "pictures.npz").get("images")
         if pictures is None:
             raise RunFolderError(f"{folder / 'pictures.npz'} is missing or damaged; train again")
-        return RunRecord(name, result, pictures, _arrays(folder / "held_out.npz"), _settings(folder / "config.toml"))
+        held_out = _arrays(folder / "held_out.npz")
+        if not held_out:
+            raise RunFolderError(f"{folder / 'held_out.npz'} is missing or damaged; train again")
+        return RunRecord(name, result, pictures, held_out, _settings(folder / "config.toml"))
     if (folder / COMPARISON).exists():
         return ComparisonRecord(name, _json(folder / COMPARISON))
     if histories := _all_histories(folder):
@@ -95,7 +99,7 @@ def read(folder: Path) -> Record:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found, _ = unsealed(path.read_text(encoding="utf-8"))
         version = found["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{path} is damaged ({error}); train again") from None
@@ -117,7 +121,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}
 
 
@@ -132,12 +136,12 @@ def _all_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def _histories(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The lines by run, without those that a resumed run made again."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-            run, step = line.pop("run"), line["step"]
-        except (ValueError, KeyError, TypeError):
-            continue  # the line that was being written when the run was cut short
+    try:
+        entries = JsonLines(path).entries
+    except (DamagedError, OSError) as error:
+        raise RunFolderError(f"{path} is damaged ({error}); delete it and resume the run") from None
+    for line in entries:
+        run, step = line.pop("run"), line["step"]
         lines = found.setdefault(run, [])
         while lines and lines[-1]["step"] >= step:
             lines.pop()
