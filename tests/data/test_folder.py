@@ -225,3 +225,100 @@ def test_load__content_follows_labels(make: Make) -> None:
     assert load(one).content == content
     (one / "b").rename(one / "c")
     assert load(one).content != content
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"])
+def test_load__folders_of_the_system_are_no_classes(make: Make, name: str) -> None:
+    root = make("photos", "a/1.png", "b/1.png", f"{name}/1.png", f"a/{name}/1.png")
+    data = load(root)
+    assert data.names.tolist() == ["a/1.png", "b/1.png"]
+    assert f"folders of the system are not images of the task, and left out: {name}" in data.notes
+    assert len(load(unlabeled=root)) == 2
+
+
+def test_load__own_runs_are_left_out_whatever_their_name(make: Make) -> None:
+    root = make("photos", "a/1.png", "b/1.png", "results/x/plots/1.png", "identity/1.png")
+    (root / "results/x/identity.json").write_text('{"format": 1}')
+    (root / "identity/identity.json").write_text('{"holder": "none of ours"}')
+    data = load(root)
+    assert data.classes == ("a", "b", "identity")
+    assert "results of this program are not images of the task, and left out: results/x/" in data.notes
+
+
+@pytest.mark.parametrize("names", [("a/1.png", "b/1.png"), ("train/a/1.png", "train/b/1.png")])
+def test_load__one_level_too_high(make: Make, names: tuple[str, ...]) -> None:
+    root = make("unpacked", *(f"dataset/{name}" for name in names))
+    data = load(root)
+    assert data.classes == ("a", "b")
+    assert data.names.tolist() == [f"dataset/{name}" for name in names]
+    assert f"the folder dataset/ is used, since {root} holds no other" in data.notes
+
+
+def test_load__nested_folders_are_noted(make: Make) -> None:
+    data = load(make("photos", "animals/cat/1.png", "animals/dog/1.png", "cars/1.png"))
+    assert data.classes == ("animals", "cars")
+    assert "class folder animals/ holds 2 folders such as cat/, whose images count as animals" in data.notes
+
+
+def test_load__two_unicode_forms_are_one_class(make: Make) -> None:
+    data = load(make("photos", "caf\u00e9/1.png", "cafe\u0301/2.png", "dog/1.png"))
+    assert data.classes == ("caf\u00e9", "dog")
+    assert data.labels.tolist() == [0, 0, 1]
+    assert any("two Unicode forms" in note for note in data.notes)
+
+
+def test_load__classes_that_differ_in_case_only_are_noted(make: Make) -> None:
+    data = load(make("photos", "Cat/1.png", "cat/2.png", "dog/1.png"))
+    assert data.classes == ("Cat", "cat", "dog")
+    assert any("'Cat' and 'cat' differ in case only" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("name", ["unlabeled_images", "unlabeled-data", "Unlabelled photos", "unsup", "no_label"])
+def test_load__unlabeled_by_another_name(make: Make, name: str) -> None:
+    data = load(make("photos", "a/1.png", "b/1.png", f"{name}/1.png"))
+    assert data.classes == ("a", "b")
+    assert f"folder {name}/ is taken as unlabeled images" in data.notes
+
+
+def test_load__doubtful_class_name_is_noted(make: Make) -> None:
+    data = load(make("photos", "a/1.png", "b/1.png", "pile/1.png"))
+    assert data.classes == ("a", "b", "pile")
+    assert any(note.startswith("folder pile/ counts as a class; rename it to unlabeled/") for note in data.notes)
+
+
+def test_load__folder_that_cannot_be_listed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scandir = make("photos", "a/1.png", "b/1.png", "a/locked/1.png"), os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if Path(path).name == locked:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    locked = "locked"
+    assert load(root).quarantine == (("a/locked", "folder cannot be read: Permission denied"),)
+    locked = "photos"
+    with pytest.raises(DataError, match="photos cannot be read: Permission denied; check its permissions"):
+        load(root)
+
+
+def test_load__folders_whose_names_are_not_utf8(make: Make) -> None:
+    root = make("photos", "a/1.png", "b/1.png")
+    os.mkdir(os.fsencode(root) + b"/\xe9")
+    assert load(root).quarantine == (("\ufffd", "its name is not valid UTF-8"),)
+    with pytest.raises(DataError, match="its name is not valid UTF-8; rename it"):
+        load(os.fsdecode(os.fsencode(root) + b"/\xe9"))
+
+
+def test_load__folder_nested_a_thousand_deep(make: Make) -> None:
+    root = make("photos", "a/1.png", "b/1.png")
+    here = os.open(root / "a", os.O_RDONLY)
+    for _ in range(1000):
+        os.mkdir("deep", dir_fd=here)
+        below = os.open("deep", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    data = load(root)
+    assert len(data) == 2
+    assert [reason for _, reason in data.quarantine] == ["folder cannot be read: File name too long"]

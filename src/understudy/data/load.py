@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -253,7 +253,7 @@ def _trainable_classes(table: Table) -> tuple[Table, list[str]]:
     outside = np.setdiff1d(table.labels[labeled], known)
     if len(outside):
         raise unknown_classes([table.classes[code] for code in outside], [table.classes[code] for code in known])
-    notes = []
+    notes = _alike(table.classes[code] for code in known)
     lacking = np.setdiff1d(known, table.labels[labeled & (table.parts == Part.TEST)])
     if (table.parts == Part.TEST).any() and len(lacking):
         names = ", ".join(table.classes[code] for code in lacking[:10])
@@ -266,3 +266,16 @@ def _trainable_classes(table: Table) -> tuple[Table, list[str]]:
         values=tuple(table.values[code] for code in known),
         classes=tuple(table.classes[code] for code in known),
     ), notes
+
+
+def _alike(classes: Iterable[str]) -> list[str]:
+    """Notes on classes whose names differ in case only; they stay apart, since "A" and "a" may be letters."""
+    spellings: dict[str, list[str]] = {}
+    for name in classes:
+        spellings.setdefault(name.casefold(), []).append(name)
+    return [
+        f"the classes {' and '.join(map(repr, names))} differ in case only and are different classes; "
+        "give them one spelling if they mean the same"
+        for names in spellings.values()
+        if len(names) > 1
+    ]
