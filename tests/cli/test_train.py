@@ -24,7 +24,7 @@ def test_train__writes_a_run_folder(finished: Path) -> None:
     assert {"predictions.csv", "quarantine.json", "result.json", "splits.json"} <= files
     result = json.loads((finished / "result.json").read_text(encoding="utf-8"))
     assert set(result["metrics"]) == {"supervised", "softmatch"}
-    assert result["verdict"]["outcome"] in ("helped", "hurt", "not proven")
+    assert result["verdict"]["outcome"] in ("helped", "hurt", "better", "worse", "not proven")
 
 
 def test_train__prints_verdict_table_files_and_next(understudy: Run, photos: Path, pile: Path) -> None:

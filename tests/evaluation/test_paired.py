@@ -14,6 +14,7 @@ from understudy.evaluation.paired import (
     compare_paired,
     difference_interval,
     mcnemar,
+    power_of_test,
     smallest_detectable_gain,
 )
 
@@ -76,34 +77,40 @@ def test_difference_interval__swapping_the_models_mirrors_it(gains: int, losses:
         assert (found.low, found.high) == (pytest.approx(-mirrored.high), pytest.approx(-mirrored.low))
 
 
-@pytest.mark.parametrize(("n", "gain"), [(40, 0.340), (100, 0.138), (400, 0.0347), (1000, 0.0139)])
-def test_smallest_detectable_gain__known_values(n: int, gain: float) -> None:
-    assert smallest_detectable_gain(n) == pytest.approx(gain, rel=0.005)
+@pytest.mark.parametrize(
+    ("n", "discordance", "gain"), [(5000, 0.18, 0.0169), (5000, 0.003, 0.0022), (1000, 0.1, 0.0285), (100, 0.3, 0.159)]
+)
+def test_smallest_detectable_gain__known_values(n: int, discordance: float, gain: float) -> None:
+    assert smallest_detectable_gain(n, discordance=discordance) == pytest.approx(gain, rel=0.03)
 
 
-@pytest.mark.parametrize("n", [60, 300])
-def test_smallest_detectable_gain__is_found_four_times_in_five(n: int) -> None:
-    gain = smallest_detectable_gain(n)
+@pytest.mark.parametrize(("n", "discordance"), [(60, 0.0), (300, 0.2), (5000, 0.18)])
+def test_smallest_detectable_gain__is_found_four_times_in_five(n: int, discordance: float) -> None:
+    """By simulation: images that change as often as observed, and a true gain of the size that is stated."""
+    gain = smallest_detectable_gain(n, discordance=discordance)
     assert gain is not None
-    gained, lost = gain / 0.75, gain / 3
-    rng = np.random.default_rng(0)
-    draws, counts = np.unique(
-        rng.multinomial(n, [gained, lost, 1 - gained - lost], size=20_000), axis=0, return_counts=True
-    )
-    detected = [mcnemar(int(gains), int(losses)) < 0.05 and gains > losses for gains, losses, _ in draws]
-    found = np.average(detected, weights=counts)
-    assert found == pytest.approx(0.8, abs=0.01)
+    gained, lost = max(gain, (discordance + gain) / 2), max(0.0, (discordance - gain) / 2)
+    draws = np.random.default_rng(0).multinomial(n, [gained, lost, 1 - gained - lost], size=20_000)
+    better, changed = draws[:, 0], draws[:, 0] + draws[:, 1]
+    found = (stats.binom.sf(better - 1, changed, 0.5) * 2 < 0.05).mean()  # the exact test, for a gain
+    assert found == pytest.approx(0.8, abs=0.012)
+    assert power_of_test(n, gain, discordance=discordance) == pytest.approx(found, abs=0.012)
+
+
+def test_power_of_test__a_gain_far_below_the_noise_is_hardly_found() -> None:
+    assert power_of_test(5000, 0.003, discordance=0.18) == pytest.approx(0.07, abs=0.02)
 
 
 def test_smallest_detectable_gain__too_few_images() -> None:
-    assert smallest_detectable_gain(0) is None
-    assert smallest_detectable_gain(10) is None
+    assert smallest_detectable_gain(0, discordance=0.1) is None
+    assert smallest_detectable_gain(5, discordance=0.1) is None
 
 
-def test_smallest_detectable_gain__falls_with_the_number_of_images_and_rises_with_losses() -> None:
-    gains = [smallest_detectable_gain(n) or 1.0 for n in (20, 40, 80, 200, 1000)]
+def test_smallest_detectable_gain__falls_with_images_and_rises_with_changes() -> None:
+    gains = [smallest_detectable_gain(n, discordance=0.2) or 1.0 for n in (20, 40, 80, 200, 1000)]
     assert gains == sorted(gains, reverse=True)
-    assert smallest_detectable_gain(100, loss_per_gain=0.5) > smallest_detectable_gain(100, loss_per_gain=0.0)  # type: ignore[operator]
+    rising = [smallest_detectable_gain(400, discordance=share) or 1.0 for share in (0.0, 0.05, 0.2, 0.5)]
+    assert rising == sorted(rising)
 
 
 def test_compare_over_seeds__agrees_with_scipy() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from understudy.core.budget import Cost
+from understudy.evaluation.decision import Facts
 from understudy.evaluation.paired import mcnemar
 from understudy.evaluation.repeats import over_folds, over_seeds
 from understudy.evaluation.verdict import Candidate, HeldOut, judge
@@ -31,7 +32,8 @@ def test_over_seeds__by_hand() -> None:
     assert both.interval is not None
     assert both.interval.high == 1.0, "an accuracy cannot be above 1"
     assert (found.outcome, found.delivered) == ("not proven", "supervised")
-    assert "trained on the labels alone, because nothing else is proven; no seed was picked" in found.sentences[-1]
+    assert found.sentences[-2] == "Delivered: the model trained on the labels alone, because nothing else is proven."
+    assert "that of the first seed, 3; no seed was picked" in found.sentences[-1]
 
 
 def test_over_seeds__to_json() -> None:
@@ -49,9 +51,17 @@ def test_over_seeds__proven(shift: int, outcome: str, delivered: str) -> None:
     method = [0.5 + shift * gain for gain in (0.10, 0.11, 0.12)]
     found = over_seeds((0, 1, 2), (9, 9, 9), {"supervised": [0.5, 0.5, 0.5], "uda": method})
     assert (found.outcome, found.delivered) == (outcome, delivered)
-    assert over_seeds(
-        (0, 1, 2), (9, 9, 9), {"supervised": [0.5] * 3, "uda": method}, learned=False
-    ).delivered == "supervised"  # fmt: skip
+
+
+@pytest.mark.parametrize(("shift", "outcome", "delivered"), [(1, "better", "method"), (-1, "worse", "supervised")])
+def test_over_seeds__proven_without_the_pool(shift: int, outcome: str, delivered: str) -> None:
+    """The interval leaves zero out, which is said, and no unlabeled image is credited or blamed."""
+    method = [0.5 + shift * gain for gain in (0.10, 0.11, 0.12)]
+    facts = Facts(method="uda", learned_from_pool=False)
+    found = over_seeds((0, 1, 2), (9, 9, 9), {"supervised": [0.5] * 3, "uda": method}, facts=facts)
+    assert (found.outcome, found.delivered) == (outcome, delivered)
+    assert found.sentences[0].startswith(f"The model of uda is {outcome}: ")
+    assert "unlabeled" not in found.sentences[0]
 
 
 def test_over_seeds__equal_differences_have_no_test() -> None:

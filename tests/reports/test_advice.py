@@ -22,15 +22,21 @@ def told(**changes: Any) -> list[str]:
     [
         ("helped", "good", "Yes: the unlabeled images helped"),
         ("hurt", "bad", "No: the unlabeled images made it worse"),
+        ("better", "open", "A better model; whether the unlabeled images are the reason is open"),
+        ("worse", "open", "A worse model; whether the unlabeled images are the reason is open"),
         ("not proven", "open", "No difference is proven"),
     ],
 )
 def test_headline__says_whether_unlabeled_images_helped(outcome: str, tone: str, answer: str) -> None:
-    verdict = {**RESULT["verdict"], "outcome": outcome, "delivered": "method" if outcome == "helped" else "supervised"}
+    verdict = {
+        **RESULT["verdict"],
+        "outcome": outcome,
+        "delivered": "method" if outcome in ("helped", "better") else "supervised",
+    }
     found = headline({**RESULT, "verdict": verdict})
     assert (found.tone, found.answer) == (tone, answer)
     assert f"Of {RESULT['data']['num_judge']:,} held-out images, the labels alone get " in found.detail
-    used = "with the unlabeled images" if outcome == "helped" else "on the labels alone"
+    used = "with the unlabeled images" if outcome in ("helped", "better") else "on the labels alone"
     assert f"Use the model trained {used}" in found.detail
 
 
@@ -95,6 +101,19 @@ def test_advice__accuracy_that_was_still_rising() -> None:
 
 def test_advice__says_what_a_gain_must_be_to_show() -> None:
     verdict = {**RESULT["verdict"], "outcome": "not proven", "smallest_gain": 0.03}
-    assert "only a gain of about 3.0 points would be likely to show" in told(verdict=verdict)[0]
+    assert "only a true gain of 3.0 points or more is found with a power of 80 %" in told(verdict=verdict)[0]
     fine = {**verdict, "smallest_gain": 0.014}
     assert told(verdict=fine)[0].startswith("Train longer, or try other methods: ")
+
+
+def test_advice__a_worse_model_with_another_cause_blames_no_image() -> None:
+    verdict = {**RESULT["verdict"], "outcome": "worse", "causes": ["only 7 % of the unlabeled images were used"]}
+    assert told(verdict=verdict)[0] == (
+        "Give a longer budget, or another method: The model is worse, but only 7 % of the unlabeled images were used."
+    )
+
+
+def test_headline__a_model_that_used_no_unlabeled_image_gets_no_word_about_them() -> None:
+    verdict = {**RESULT["verdict"], "outcome": "not proven", "facts": {"learned_from_pool": False}}
+    found = headline({**RESULT, "verdict": verdict})
+    assert "unlabeled" not in found.detail

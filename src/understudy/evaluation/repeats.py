@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.evaluation.decision import Facts, Model, Outcome, decide, interval_words, opening, p_words
 from understudy.evaluation.intervals import Interval, wilson
 from understudy.evaluation.paired import compare_over_seeds
 from understudy.evaluation.ranking import are_equal, mean_interval, paired_effect
-from understudy.evaluation.verdict import Model, Outcome, Verdict, percent, points
+from understudy.evaluation.verdict import Verdict, percent, points
 
 Kind = Literal["seeds", "folds"]
 BASELINE = "supervised"
-_OPENING = {
-    "helped": "The unlabeled images helped",
-    "hurt": "The unlabeled images hurt",
-    "not proven": "Not proven that the unlabeled images made a difference",
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def over_seeds(
     accuracies: Mapping[str, Sequence[float]],
     *,
     only: Verdict | None = None,
-    learned: bool = True,
+    facts: Facts | None = None,
     remarks: Sequence[str] = (),
 ) -> Repeats:
     """What the seeds say: Student's t on the paired differences; of one seed, what its own images say.
@@ -122,7 +118,7 @@ def over_seeds(
         n: Images that judged, by seed.
         accuracies: By kind of model, one per seed; supervised, and the method's if there is one.
         only: The verdict of the seed where there is only one.
-        learned: Whether any method's model learned from an unlabeled image; without it these explain no difference.
+        facts: What is known of the trainings of all seeds; what the seeds tell is filled in.
         remarks: Sentences to say before the last one, which tells what is delivered.
     """
     spreads = {
@@ -133,32 +129,32 @@ def over_seeds(
     difference = float(np.mean(differences)) if differences else None
     interval, p_value, test, effect = None, None, None, None
     outcome: Outcome | None = None
+    facts = replace(facts or Facts(method=next((name for name in accuracies if name != BASELINE), "")), interval=None)
     if only is not None and only.comparison is not None:
         interval, p_value, test, outcome = only.comparison.interval, only.comparison.p_value, "McNemar", only.outcome
     elif len(differences) > 1:
-        test, outcome = "paired t", "not proven"
+        test = "paired t"
         if not are_equal(differences):
             found = compare_over_seeds(accuracies[BASELINE], _of_method(accuracies))
             interval, p_value = found.interval, found.p_value
             effect = paired_effect(accuracies[BASELINE], _of_method(accuracies))
-            if learned:
-                outcome = "helped" if interval.low > 0 else "hurt" if interval.high < 0 else "not proven"
-    delivered: Model = "method" if outcome == "helped" or (only and only.delivered == "method") else "supervised"
+        facts = replace(facts, interval=interval or Interval(min(difference or 0, 0), max(difference or 0, 0)))
+        outcome = decide(facts).outcome
+    delivered: Model = "supervised"
+    if (only and only.delivered == "method") or (len(differences) > 1 and decide(facts).delivered == "method"):
+        delivered = "method"
     if len(seeds) == 1:
         alone = f"Of {n[0]:,} judging images the labels alone get {percent(spreads[BASELINE].mean)} right."
         sentences = list(only.sentences()) if only is not None else [alone]
         sentences.append("One seed shows no spread between seeds, so there is no interval over seeds; repeat more.")
         sentences += remarks
     else:
-        sentences = [_answer(spreads, outcome, len(seeds)), *_change(differences, interval, p_value, effect)]
+        sentences = [_answer(spreads, outcome, len(seeds), facts), *_change(differences, interval, p_value, effect)]
         sentences += [_worst(spreads, "seed"), *remarks]
-        if not learned:
-            sentences.append("The method's models learned from no unlabeled image, so these explain no difference.")
-        kind = "with the unlabeled images" if delivered == "method" else "on the labels alone"
-        why = {"hurt": ", because the unlabeled images hurt", "not proven": ", because nothing else is proven"}
+        sentences += [] if outcome is None else [decide(facts).reason]
         sentences.append(
-            f"Delivered: the model of the first seed, {seeds[0]}, trained {kind}{why.get(outcome or '', '')}; no seed "
-            "was picked by how its model did on judging images, which would flatter it."
+            f"The model is that of the first seed, {seeds[0]}; no seed was picked by how its model did on judging "
+            "images, which would flatter it."
         )
     return Repeats(
         kind="seeds",
@@ -243,14 +239,14 @@ def _differences(accuracies: Mapping[str, Sequence[float]]) -> tuple[float, ...]
     return tuple(two - one for one, two in zip(accuracies[BASELINE], found, strict=True)) if found else ()
 
 
-def _answer(spreads: Mapping[str, Spread], outcome: Outcome | None, num_seeds: int) -> str:
+def _answer(spreads: Mapping[str, Spread], outcome: Outcome | None, num_seeds: int, facts: Facts) -> str:
     alone = _mean_words(spreads[BASELINE])
     both = [_mean_words(spread) for name, spread in spreads.items() if name != BASELINE]
     if outcome is None or not both:
         return f"Over {num_seeds} seeds the labels alone get {alone} right on average."
     return (
-        f"{_OPENING[outcome]}: over {num_seeds} seeds the labels alone get {alone} right on average, labels and "
-        f"unlabeled images {both[0]}."
+        f"{opening(outcome, facts)}: over {num_seeds} seeds the labels alone get {alone} right on average, "
+        f"{'labels and unlabeled images' if facts.learned_from_pool else facts.method} {both[0]}."
     )
 
 
@@ -264,11 +260,10 @@ def _change(
     change = "the same" if abs(mean) < 1e-12 else f"{points(mean)} {'more' if mean > 0 else 'fewer'}"
     if interval is None or p_value is None:
         return [f"That is {change} for every seed alike, so that no test can be made of the differences."]
-    p = "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.2g}"
     size = "" if effect is None else f", Cohen's d {effect:.1f}"
     return [
-        f"That is {change} (95 % interval of the difference {_points(interval.low)} to {_points(interval.high)} "
-        f"points; paired t-test over {len(differences)} seeds, {p}{size})."
+        f"That is {change} (95 % interval of the difference {interval_words(interval)} "
+        f"points; paired t-test over {len(differences)} seeds, {p_words(p_value)}{size})."
     ]
 
 

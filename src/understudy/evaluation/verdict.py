@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.budget import Cost, format_seconds
+from understudy.evaluation.decision import (
+    COST_TOLERANCE,
+    Facts,
+    Model,
+    Outcome,
+    decide,
+    interval_words,
+    opening,
+    p_words,
+)
 from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
 from understudy.evaluation.metrics import balanced_accuracy
 from understudy.evaluation.paired import Paired, compare_paired, smallest_detectable_gain
-
-Outcome = Literal["helped", "hurt", "not proven", "unproven"]
-Model = Literal["method", "supervised"]
-
-COST_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,19 @@ class Verdict:
     """What held-out images say of the model trained with the unlabeled images against the one trained without.
 
     Args:
-        outcome: "helped" or "hurt" when the paired interval leaves zero out, "not proven" when it does not,
+        outcome: "helped" or "hurt" when the paired interval leaves zero out and nothing but the unlabeled images
+            explains it, "better" or "worse" when something else may, "not proven" when the interval holds zero,
             "unproven" when no image was held out.
         comparison: The paired comparison, method minus baseline; None when unproven.
-        smallest_gain: The least gain in accuracy that this many images would show four times in five; None when none.
+        smallest_gain: The least true gain that the test finds with a power of 80 %, with so many images and as many
+            changed predictions as here; None when none.
         cost_clock: Which of the two clocks the costs are compared by: the processor's, or the wall's for a device.
         delivered: The model to use.
         reason: Why that one, in a sentence.
         folds: From how many folds the judging images were pooled, each judged by models that were not trained on it;
             0 where two models judge all of them.
+        facts: What the outcome, the delivered model and the words were decided by.
+        causes: What else than the unlabeled images may explain a proven difference.
     """
 
     outcome: Outcome
@@ -61,6 +70,8 @@ class Verdict:
     delivered: Model
     reason: str
     folds: int = 0
+    facts: Facts = field(default_factory=lambda: Facts(method=""))
+    causes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -70,13 +81,12 @@ class Verdict:
     @property
     def cost_ratio(self) -> float:
         """The method's cost as a share of the baseline's."""
-        baseline, method = (getattr(run.cost, self.cost_clock) for run in (self.baseline, self.method))
-        return float(method / baseline) if baseline > 0 else float("inf")
+        return _cost_ratio(self.baseline, self.method, self.cost_clock)
 
     @property
     def is_cost_matched(self) -> bool:
         """Whether the two costs agree within 5 %."""
-        return abs(self.cost_ratio - 1) <= COST_TOLERANCE
+        return replace(self.facts, cost_ratio=self.cost_ratio).is_cost_matched
 
     def sentences(self) -> tuple[str, ...]:
         """The verdict in words, the answer first."""
@@ -118,6 +128,7 @@ def judge(
     cost_clock: Literal["cpu_s", "wall_s"] = "cpu_s",
     imbalanced: bool = False,
     folds: int = 0,
+    facts: Facts | None = None,
 ) -> Verdict:
     """The verdict that the judging images give.
 
@@ -126,26 +137,36 @@ def judge(
         choosing: Other held-out images, which pick the model to deliver when the verdict is "not proven".
         imbalanced: Whether the sizes of the classes differ so much that balanced accuracy is stated too.
         folds: From how many folds the judging images were pooled, if they were.
+        facts: What is known of the trainings; what the images and the costs tell is filled in.
 
     Raises:
         DataError: There are no images, or not one prediction of each model per label.
     """
-    if judging is None:
-        delivered, reason = _deliver("unproven", None, choosing)
-        return Verdict("unproven", baseline, method, None, None, cost_clock, delivered, reason)
-    paired = compare_paired(judging.labels, judging.baseline, judging.method)
-    outcome = _outcome(paired)
-    delivered, reason = _deliver(outcome, paired, choosing)
+    paired = None if judging is None else compare_paired(judging.labels, judging.baseline, judging.method)
+    chosen = None if choosing is None else compare_paired(choosing.labels, choosing.baseline, choosing.method)
+    facts = replace(
+        facts or Facts(method=method.name),
+        interval=paired.interval if paired else None,
+        chosen=chosen.difference if chosen else None,
+        num_chosen=chosen.n if chosen else 0,
+        cost_ratio=_cost_ratio(baseline, method, cost_clock),
+    )
+    found = decide(facts)
+    if judging is not None:
+        baseline = _judged(baseline, judging.labels, judging.baseline, imbalanced)
+        method = _judged(method, judging.labels, judging.method, imbalanced)
     return Verdict(
-        outcome=outcome,
-        baseline=_judged(baseline, judging.labels, judging.baseline, imbalanced),
-        method=_judged(method, judging.labels, judging.method, imbalanced),
+        outcome=found.outcome,
+        baseline=baseline,
+        method=method,
         comparison=paired,
-        smallest_gain=smallest_detectable_gain(paired.n),
+        smallest_gain=smallest_detectable_gain(paired.n, discordance=paired.discordance) if paired else None,
         cost_clock=cost_clock,
-        delivered=delivered,
-        reason=reason,
+        delivered=found.delivered,
+        reason=found.reason,
         folds=folds,
+        facts=facts,
+        causes=found.causes,
     )
 
 
@@ -173,57 +194,54 @@ def _judged(
     )
 
 
-def _outcome(paired: Paired) -> Outcome:
-    if paired.interval.low > 0:
-        return "helped"
-    if paired.interval.high < 0:
-        return "hurt"
-    return "not proven"
+def _cost_ratio(baseline: Candidate, method: Candidate, clock: str) -> float:
+    one, other = getattr(baseline.cost, clock), getattr(method.cost, clock)
+    return float(other / one) if one > 0 else float("inf")
 
 
 def _answer(verdict: Verdict) -> tuple[str, ...]:
     """The outcome and the figures it rests on."""
     paired, baseline, method = verdict.comparison, verdict.baseline, verdict.method
     if paired is None or baseline.accuracy is None or method.accuracy is None:
-        return ("Unproven: nothing was held out to judge by, so nobody can say whether the unlabeled images helped.",)
-    opening = {
-        "helped": "The unlabeled images helped",
-        "hurt": "The unlabeled images hurt",
-        "not proven": "Not proven that the unlabeled images made a difference",
-        "unproven": "Unproven",
-    }[verdict.outcome]
+        what = "whether the unlabeled images helped" if verdict.facts.learned_from_pool else "which model is better"
+        return (f"Unproven: nothing was held out to judge by, so nobody can say {what}.",)
+    both = "labels and unlabeled images" if verdict.facts.learned_from_pool else method.name
     changed = "image changed" if paired.gains == 1 else "images changed"
     change = "the same" if paired.difference == 0 else f"{points(paired.difference)} {_more(paired.difference)}"
-    low, high = (f"{100 * value:+.1f}" for value in (paired.interval.low, paired.interval.high))
     images = "held-out images"
     if verdict.folds:
         images = "labeled images, each judged by models of a fold that had not seen it,"
     return (
-        f"{opening}: of {paired.n:,} {images} the labels alone get "
-        f"{_share(baseline.accuracy, baseline.interval)} right, labels and unlabeled images "
+        f"{opening(verdict.outcome, verdict.facts)}: of {paired.n:,} {images} the labels alone get "
+        f"{_share(baseline.accuracy, baseline.interval)} right, {both} "
         f"{_share(method.accuracy, method.interval)}.",
-        f"That is {change} (95 % interval of the difference {low} to {high} points): {paired.gains} {changed} "
-        f"from wrong to right and {paired.losses} from right to wrong (McNemar's test, {_p_value(paired.p_value)}).",
-        *_balanced_sentence(baseline, method),
-        _smallest_gain_sentence(paired.n, verdict.smallest_gain),
+        f"That is {change} (95 % interval of the difference {interval_words(paired.interval)} points): "
+        f"{paired.gains} {changed} from wrong to right and {paired.losses} from right to wrong "
+        f"(McNemar's test, {p_words(paired.p_value)}).",
+        *_balanced_sentence(baseline, method, both),
+        power_sentence(paired.n, paired.discordance, verdict.smallest_gain),
     )
 
 
-def _balanced_sentence(baseline: Candidate, method: Candidate) -> tuple[str, ...]:
+def _balanced_sentence(baseline: Candidate, method: Candidate, name: str) -> tuple[str, ...]:
     if baseline.balanced_accuracy is None or method.balanced_accuracy is None:
         return ()
     alone = _share(baseline.balanced_accuracy, baseline.balanced_interval)
     both = _share(method.balanced_accuracy, method.balanced_interval)
     return (
         "Balanced accuracy, in which every class counts the same however large: "
-        f"the labels alone {alone}, labels and unlabeled images {both}.",
+        f"the labels alone {alone}, {name} {both}.",
     )
 
 
-def _smallest_gain_sentence(n: int, gain: float | None) -> str:
+def power_sentence(n: int, discordance: float, gain: float | None) -> str:
+    """Which true gain so many images would show, where so large a share of the predictions changes."""
     if gain is None:
         return f"With {n} images not even a large gain would be likely to show; hold out more."
-    return f"With {n:,} images a gain of {points(gain)} or more would show four times in five."
+    return (
+        f"With {n:,} images, of which {percent(discordance)} changed, a true gain of {points(gain)} is found with a "
+        "power of 80 %."
+    )
 
 
 def _cost_sentence(verdict: Verdict) -> str:
@@ -246,33 +264,3 @@ def _share(value: float | None, interval: Interval | None) -> str:
 
 def _more(difference: float) -> str:
     return "more" if difference > 0 else "fewer"
-
-
-def _p_value(value: float) -> str:
-    return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
-
-
-def _deliver(outcome: Outcome, paired: Paired | None, choosing: HeldOut | None) -> tuple[Model, str]:
-    """The model to use and why."""
-    with_unlabeled, without = "the model trained with the unlabeled images", "the model trained on the labels alone"
-    if outcome == "helped":
-        return "method", f"Delivered: {with_unlabeled}."
-    if outcome == "hurt":
-        return "supervised", f"Delivered: {without}, because the unlabeled images hurt."
-    if choosing is not None:
-        chosen = compare_paired(choosing.labels, choosing.baseline, choosing.method)
-        where = f"on the {chosen.n} other images held out to choose"
-        difference = chosen.difference
-    elif paired is not None:
-        # The images that judge choose nothing, or their figure for the model they chose would flatter it.
-        return "supervised", f"Delivered: {without}, because nothing else is proven."
-    else:
-        return (
-            "method",
-            f"Delivered: {with_unlabeled}, as asked for; nothing was measured that speaks for or against it.",
-        )
-    if difference > 0:
-        return "method", f"Delivered: {with_unlabeled}, which did better {where}."
-    if difference < 0:
-        return "supervised", f"Delivered: {without}, which did better {where}."
-    return "supervised", f"Delivered: {without}; the two did equally well, and the simpler training wins a tie."

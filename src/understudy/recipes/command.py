@@ -27,18 +27,19 @@ from understudy.engine.observers import HistoryLines, Observer, PictureGrids, Ps
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder, read_decisions, write_json
 from understudy.engine.stage import Stage
+from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
 from understudy.methods.base import Method
 from understudy.methods.supervised import Supervised
 from understudy.models import check_network
 from understudy.recipes.job import Job, as_training_data, initial_network
+from understudy.recipes.one_run import coverage, mask_ratio
 from understudy.recipes.plain import Plain
 
 BASELINE = "supervised"
 _RESERVE = 0.03
 _LEAST_SHARE_TO_TRAIN = 0.2
-_LEAST_STEPS_TO_JUDGE = 10
 
 Probabilities = NDArray[np.float32]
 PoolFilter = Callable[[Collection, Splits, int, Path | None], tuple[Splits, str]]
@@ -249,17 +250,15 @@ class Command:
             return HeldOut(labels[ids], held[BASELINE][role].argmax(-1), held[method][role].argmax(-1))
 
         candidates = {name: Candidate(name, trained.cost, trained.steps) for name, trained in runs.items()}
-        verdict = judge(
+        return judge(
             held_out("judge", splits.judge),
             baseline=candidates[BASELINE],
             method=candidates[method],
             choosing=held_out("choose", splits.choose),
             cost_clock="cpu_s" if pick_device(self.job.device).type == "cpu" else "wall_s",
             imbalanced=any(are_imbalanced(labels[ids]) for ids in (splits.labeled, splits.judge)),
+            facts=facts_of(method, runs, Budget.parse(self.job.budget)),
         )
-        if Budget.parse(self.job.budget).is_timed and min(one.steps for one in runs.values()) < _LEAST_STEPS_TO_JUDGE:
-            return too_short(verdict, runs)
-        return verdict if learned_from_pool(runs[method]) else without_pool(verdict)
 
     def initial_network(self, data: TrainingData) -> tuple[nn.Module, str]:
         """The network both runs start from, and its name in the run folder."""
@@ -420,29 +419,19 @@ class Judged:
         return found
 
 
-def learned_from_pool(trained: Trained) -> bool:
-    """Whether any unlabeled image taught the model, as far as its recipe tells."""
-    return all(line.get("learned_from_pool", True) for line in trained.rounds if line.get("returned"))
-
-
-def too_short(verdict: Verdict, runs: Mapping[str, Trained]) -> Verdict:
-    """The verdict on trainings that a clock ended before they had begun in earnest: no credit, no blame."""
-    steps = " and ".join(f"{one.steps} of {name}" for name, one in runs.items())
-    which = "supervised" if verdict.delivered == "supervised" else verdict.method.name
-    reason = f"Delivered: the model of {which}; with so few steps ({steps}) neither learned, so give a longer budget."
-    outcome = verdict.outcome if verdict.comparison is None else "not proven"
-    return dataclasses.replace(verdict, outcome=outcome, reason=reason)
-
-
-def without_pool(verdict: Verdict) -> Verdict:
-    """The verdict on a recipe whose model learned from no unlabeled image: the better one, and no credit or blame."""
-    name = verdict.method.name
-    what = "the model trained on the labels alone; that of " + name
-    if verdict.delivered == "method":
-        what = f"the model of {name}, which"
-    reason = f"Delivered: {what} learned from no unlabeled image either, so that these explain no difference."
-    outcome = verdict.outcome if verdict.comparison is None else "not proven"
-    return dataclasses.replace(verdict, outcome=outcome, reason=reason)
+def facts_of(method: str, runs: Mapping[str, Trained], budget: Budget) -> Facts:
+    """What the two trainings tell, without what the images say."""
+    trained = runs[method]
+    used, _ = mask_ratio(trained.history)
+    steps = [one.steps for one in runs.values() if one.steps]  # a head that is fit in one go has none
+    returned = [line for line in trained.rounds if line.get("returned")]
+    return Facts(
+        method=method,
+        learned_from_pool=all(line.get("learned_from_pool", True) for line in returned),
+        share_used=coverage(trained.rounds) if any("coverage" in line for line in returned) else used,
+        is_divided=sum(bool(line.get("steps")) for line in trained.rounds) > 1,
+        fewest_steps=min(steps) if steps and budget.is_timed else None,
+    )
 
 
 def _opening(data: TrainingData, job: Job, network: str, budget: Budget, outline: list[str]) -> str:

@@ -246,12 +246,12 @@ def _figures(
     pseudo_labels: Mapping[str, float] | None,
 ) -> Figures:
     splits, classes = setup.splits, predicted.classes
-    used, used_at_end = _mask_ratio(trained.history)
+    used, used_at_end = mask_ratio(trained.history)
     if isinstance(setup.job.recipe, Plain):
         if not setup.job.method.unlabeled_batch_size(1):
             used = used_at_end = 0.0
     elif used is None:
-        used = used_at_end = _coverage(trained.rounds)
+        used = used_at_end = coverage(trained.rounds)
     right = (pseudo_labels or {}).get("pseudo_label_accuracy", math.nan)
     return Figures(
         accuracy=float((classes == predicted.labels).mean()),
@@ -273,7 +273,7 @@ def _figures(
     )
 
 
-def _mask_ratio(history: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
+def mask_ratio(history: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
     """The mean over steps of the share of unlabeled images that counted, and its value in the last line."""
     before, weighted, steps, last = 0, 0.0, 0, None
     for line in history:
@@ -284,7 +284,7 @@ def _mask_ratio(history: Sequence[Mapping[str, Any]]) -> tuple[float | None, flo
     return (weighted / steps if steps else None), last
 
 
-def _coverage(rounds: Sequence[Mapping[str, Any]]) -> float | None:
+def coverage(rounds: Sequence[Mapping[str, Any]]) -> float | None:
     """The share of the pool that the round which was returned was trained on; None for recipes without rounds."""
     returned = [line for line in rounds if line.get("returned")]
     return float(returned[-1].get("coverage", 0.0)) if returned else None

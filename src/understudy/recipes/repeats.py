@@ -12,6 +12,7 @@ import numpy as np
 from understudy.core.errors import ConfigError, DataError
 from understudy.data.folds import cross_validation
 from understudy.data.split import Splits, split
+from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.repeats import Repeats, over_folds, over_seeds
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
@@ -20,8 +21,6 @@ from understudy.recipes.command import (
     Command,
     Judged,
     OutOfFold,
-    learned_from_pool,
-    without_pool,
 )
 
 Keep = Callable[[Judged], None]
@@ -98,7 +97,7 @@ def train_seeds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repea
         [len(one.splits.judge) for one in found],
         {name: [float(one.right(name).mean()) for one in found] for name in names},
         only=found[0].verdict if count == 1 else None,
-        learned=any(learned_from_pool(one.runs[method]) for one in found),
+        facts=_facts_of_all(found),
         remarks=_about_seeds(found) if count > 1 else (),
     )
     first = found[0]
@@ -200,15 +199,37 @@ def _verdict(command: Command, found: Sequence[Judged], pooled: OutOfFold) -> Ve
     method = found[0].method
     labels = command.collection.labels[pooled.ids]
     predicted = {name: probabilities.argmax(-1) for name, probabilities in pooled.probabilities.items()}
-    verdict = judge(
+    return judge(
         HeldOut(labels, predicted[BASELINE], predicted[method]),
         baseline=_together(BASELINE, found),
         method=_together(method, found),
         cost_clock=verdicts[0].cost_clock,
         imbalanced=are_imbalanced(labels),
         folds=len(found),
+        facts=_facts_of_all(found),
     )
-    return verdict if any(learned_from_pool(one.runs[method]) for one in found) else without_pool(verdict)
+
+
+def _facts_of_all(found: Sequence[Judged]) -> Facts | None:
+    """What the trainings of all seeds or folds tell together."""
+    verdicts = [one.verdict for one in found if one.verdict is not None]
+    if not verdicts:
+        return None
+    facts, clock = [one.facts for one in verdicts], verdicts[0].cost_clock
+    used = [one.share_used for one in facts if one.share_used is not None]
+    steps = [one.fewest_steps for one in facts if one.fewest_steps is not None]
+    baseline, method = (sum(getattr(one.cost, clock) for one in side) for side in (
+        [one.baseline for one in verdicts], [one.method for one in verdicts]))  # fmt: skip
+    return dataclasses.replace(
+        facts[0],
+        chosen=None,
+        num_chosen=0,
+        cost_ratio=method / baseline if baseline > 0 else float("inf"),
+        learned_from_pool=any(one.learned_from_pool for one in facts),
+        share_used=sum(used) / len(used) if used else None,
+        is_divided=any(one.is_divided for one in facts),
+        fewest_steps=min(steps, default=None),
+    )
 
 
 def _together(name: str, found: Sequence[Judged]) -> Candidate:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from understudy.evaluation.decision import COST_TOLERANCE, p_words
 from understudy.evaluation.learning_curve import learning_curve
-from understudy.evaluation.verdict import COST_TOLERANCE, percent
+from understudy.evaluation.verdict import percent
 
 if TYPE_CHECKING:
     from understudy.recipes.comparison import Comparison, Rung, Summary, UpperBound
@@ -56,7 +57,7 @@ def _ingredient(rung: Rung, tested: int) -> str:
     if step.p_holm is None:
         return f"{text}; all seeds differ alike, so there is no test."
     steps = f"corrected for {tested} steps" if tested > 1 else "of one step"
-    return f"{text}, {'proven' if step.p_holm < _SURE else 'not proven'}: {_p_text(step.p_holm)}, {steps}."
+    return f"{text}, {'proven' if step.p_holm < _SURE else 'not proven'}: {p_words(step.p_holm)}, {steps}."
 
 
 def _upper_bound(found: Comparison) -> list[str]:
@@ -139,12 +140,8 @@ def _ranks(found: Comparison) -> list[str]:
         return []
     order = sorted(zip(test.mean_ranks, found.ranked, strict=True))
     named = ", ".join(f"{name} {rank:.2f}" for rank, name in order)
-    p_value = _p_text(test.p_value)
+    p_value = p_words(test.p_value)
     return [f"Mean ranks over {test.num_blocks} blocks of labels and seed: {named} (Friedman's test, {p_value})."]
-
-
-def _p_text(p_value: float) -> str:
-    return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.2g}"
 
 
 def _choices(found: Comparison) -> list[str]:

@@ -19,6 +19,8 @@ _FINE = 0.02
 _ANSWERS = {
     "helped": "Yes: the unlabeled images helped",
     "hurt": "No: the unlabeled images made it worse",
+    "better": "A better model; whether the unlabeled images are the reason is open",
+    "worse": "A worse model; whether the unlabeled images are the reason is open",
     "not proven": "No difference is proven",
 }
 _TONES: dict[str, Tone] = {"helped": "good", "hurt": "bad"}
@@ -61,9 +63,12 @@ def headline(result: Mapping[str, Any]) -> Headline:
     alone, both = (percent(share) for share in shares)
     used = "with the unlabeled images" if verdict["delivered"] == "method" else "on the labels alone"
     answer = _ANSWERS[outcome]
+    what = "with the unlabeled images it is"
+    if not verdict.get("facts", {}).get("learned_from_pool", True):
+        what, used = f"{verdict['method']['name']} gets", used.replace("with the unlabeled images", "by it")
     detail = (
-        f"Of {comparison['n']:,} held-out images, the labels alone get {alone} right, and with the unlabeled images "
-        f"it is {both}. Use the model trained {used}, which is the one saved."
+        f"Of {comparison['n']:,} held-out images, the labels alone get {alone} right, and {what} "
+        f"{both}. Use the model trained {used}, which is the one saved."
     )
     return Headline(_TONES.get(outcome, "open"), answer, detail)
 
@@ -130,21 +135,24 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
         if verdict["smallest_gain"] < _FINE:
             yield Advice(
                 "Train longer, or try other methods",
-                f"With {verdict['comparison']['n']:,} {images} a gain of {points(verdict['smallest_gain'])} or more "
-                "would be likely to show, so in this time there is hardly a large one; see understudy compare.",
+                f"With {verdict['comparison']['n']:,} {images} a true gain of {points(verdict['smallest_gain'])} is "
+                "found with a power of 80 %, so in this time there is hardly a larger one; see understudy compare.",
             )
             return
         yield Advice(
             "Label more images to judge by, or train longer",
-            f"With {verdict['comparison']['n']:,} {images} only a gain of about "
-            f"{points(verdict['smallest_gain'])} would be likely to show. A smaller one may be there.",
+            f"With {verdict['comparison']['n']:,} {images} only a true gain of {points(verdict['smallest_gain'])} or "
+            "more is found with a power of 80 %. A smaller one may be there.",
         )
     elif repeats["outcome"] == "hurt":
         yield Advice(
             "Leave the unlabeled images out, or look at what is in them",
-            "Images of other things than the classes are the usual cause; another method is worth a try: "
+            "understudy audit shows which of them differ from the labeled ones; another method is worth a try: "
             "understudy compare.",
         )
+    elif repeats["outcome"] == "worse":
+        causes = " and ".join(verdict.get("causes") or ("the trainings differed in more than the unlabeled images",))
+        yield Advice("Give a longer budget, or another method", f"The model is worse, but {causes}.")
 
 
 def _about_labels(result: Mapping[str, Any]) -> Iterator[Advice]:

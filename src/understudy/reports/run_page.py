@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.core.budget import format_seconds
+from understudy.evaluation.decision import interval_words
+from understudy.evaluation.intervals import Interval
 from understudy.evaluation.verdict import percent
 from understudy.reports import run_figures as draw
 from understudy.reports.advice import Headline, advice, headline, is_too_sure
@@ -91,8 +93,8 @@ def _tiles(result: Mapping[str, Any]) -> list[Tile]:
     ]
     if verdict is not None and verdict["comparison"] is not None:
         found = verdict["comparison"]
-        low, high = (f"{100 * found['interval'][end]:+.1f}" for end in ("low", "high"))
-        tiles.append(Tile(f"{100 * found['difference']:+.1f} points", f"difference; 95 % interval {low} to {high}"))
+        between = interval_words(Interval(found["interval"]["low"], found["interval"]["high"]))
+        tiles.append(Tile(f"{100 * found['difference']:+.1f} points", f"difference; 95 % interval {between}"))
     if metrics:
         judged = result["data"]["num_judge"]
         kind = "test images" if result["data"]["judged_by"] == "test" else "images held out of the labeled ones"

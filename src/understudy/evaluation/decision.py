@@ -1,0 +1,182 @@
+"""What a comparison of two models allows to be said: one function decides, from one set of facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from understudy.evaluation.intervals import Interval
+
+Outcome = Literal["helped", "hurt", "better", "worse", "not proven", "unproven"]
+Model = Literal["method", "supervised"]
+
+COST_TOLERANCE = 0.05
+LEAST_STEPS = 10  # in fewer steps of a timed run the rate has hardly risen, so its accuracy is that of chance
+_LITTLE = 0.1  # of the pool; when less was used, nine in ten of its images cannot have done harm
+_ALPHA = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a decision rests on.
+
+    Args:
+        method: Name of the run that is compared with the labels alone.
+        interval: Of the difference of the accuracies, method minus baseline; None when no image judged.
+        chosen: The same difference on other images, which choose the model where nothing is proven; None without any.
+        num_chosen: How many images choose.
+        cost_ratio: The method's cost as a share of the baseline's.
+        learned_from_pool: Whether the method's model learned from any unlabeled image.
+        share_used: Share of the unlabeled images that it learned from; None when it is not known.
+        is_divided: Whether the method divided its budget among several trainings.
+        fewest_steps: Of the two trainings, where a clock ended them; None for others, and for heads fit without steps.
+    """
+
+    method: str
+    interval: Interval | None = None
+    chosen: float | None = None
+    num_chosen: int = 0
+    cost_ratio: float = 1.0
+    learned_from_pool: bool = True
+    share_used: float | None = None
+    is_divided: bool = False
+    fewest_steps: int | None = None
+
+    @property
+    def is_cost_matched(self) -> bool:
+        """Whether the two costs agree within 5 %."""
+        return abs(self.cost_ratio - 1) <= COST_TOLERANCE + 1e-9
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from the facts.
+
+    Args:
+        causes: What else than the unlabeled images may explain the difference, as clauses.
+        opening: The outcome in words.
+        reason: Which model is delivered and why, as a sentence.
+    """
+
+    outcome: Outcome
+    delivered: Model
+    causes: tuple[str, ...]
+    opening: str
+    reason: str
+
+
+def decide(facts: Facts) -> Decision:
+    """The outcome, the model to use, and the words for both.
+
+    An interval that leaves zero out proves that one model is better. Whether the unlabeled images helped or hurt
+    follows only where nothing else explains the difference.
+    """
+    sign = _sign(facts.interval)
+    causes = _causes(facts, sign)
+    outcome = _outcome(facts.interval, sign, bool(causes))
+    delivered, reason = _delivered(facts, outcome, causes)
+    return Decision(outcome, delivered, causes, opening(outcome, facts), reason)
+
+
+def opening(outcome: Outcome, facts: Facts) -> str:
+    """The outcome in words, without what it rests on."""
+    what = "the unlabeled images" if facts.learned_from_pool else facts.method
+    return {
+        "helped": "The unlabeled images helped",
+        "hurt": "The unlabeled images hurt",
+        "better": f"The model of {facts.method} is better",
+        "worse": f"The model of {facts.method} is worse",
+        "not proven": f"Not proven that {what} made a difference",
+        "unproven": "Unproven",
+    }[outcome]
+
+
+def interval_words(interval: Interval) -> str:
+    """Both bounds in points, with enough digits that only a bound of zero reads as zero."""
+    bounds = [100 * value for value in (interval.low, interval.high)]
+    digits = next(
+        (digits for digits in range(1, 9) if all(round(bound, digits) or abs(bound) < 1e-9 for bound in bounds)), 9
+    )
+    low, high = (f"{bound:+.{digits}f}" if abs(bound) >= 1e-9 else "0" for bound in bounds)
+    return f"{low} to {high}"
+
+
+def p_words(value: float) -> str:
+    """A p-value with enough digits that it reads on its own side of 5 %."""
+    if value < 0.0001:
+        return "p < 0.0001"
+    digits = next((d for d in range(2, 9) if (float(f"{value:.{d}g}") < _ALPHA) == (value < _ALPHA)), 9)
+    return f"p = {value:.{digits}g}"
+
+
+def _sign(interval: Interval | None) -> int:
+    """1 or -1 where the interval leaves zero out."""
+    if interval is None:
+        return 0
+    return 1 if interval.low > 0 else -1 if interval.high < 0 else 0
+
+
+def _outcome(interval: Interval | None, sign: int, has_other_cause: bool) -> Outcome:
+    if interval is None:
+        return "unproven"
+    if not sign:
+        return "not proven"
+    if has_other_cause:
+        return "better" if sign > 0 else "worse"
+    return "helped" if sign > 0 else "hurt"
+
+
+def _causes(facts: Facts, sign: int) -> tuple[str, ...]:
+    """What else may explain a difference of that sign."""
+    if not sign:
+        return ()
+    found = []
+    if not facts.learned_from_pool:
+        found.append(f"{facts.method} learned from the labels only")
+    if _is_starved(facts):
+        found.append(f"a training of only {_steps(facts)} tells little")
+    if sign * (facts.cost_ratio - 1) > COST_TOLERANCE:
+        found.append(f"its training cost {facts.cost_ratio:.2g} times as much")
+    if sign < 0 and facts.is_divided:
+        found.append("its budget was divided among several trainings")
+    if sign < 0 and facts.learned_from_pool and facts.share_used is not None and facts.share_used < _LITTLE:
+        found.append(f"only {100 * facts.share_used:.2g} % of the unlabeled images were used")
+    return tuple(found)
+
+
+def _is_starved(facts: Facts) -> bool:
+    return facts.fewest_steps is not None and facts.fewest_steps < LEAST_STEPS
+
+
+def _steps(facts: Facts) -> str:
+    return "1 step" if facts.fewest_steps == 1 else f"{facts.fewest_steps} steps"
+
+
+def _delivered(facts: Facts, outcome: Outcome, causes: tuple[str, ...]) -> tuple[Model, str]:
+    """The model to use and why."""
+    other = "the model trained with the unlabeled images" if facts.learned_from_pool else f"the model of {facts.method}"
+    alone = "the model trained on the labels alone"
+    longer = f" A training had only {_steps(facts)}, so give a longer budget." if _is_starved(facts) else ""
+    if not facts.learned_from_pool:
+        longer += f" {facts.method} learned from the labels only."
+    if outcome == "helped":
+        return "method", f"Delivered: {other}."
+    if outcome == "hurt":
+        return "supervised", f"Delivered: {alone}, because the unlabeled images hurt."
+    if outcome in ("better", "worse"):
+        model: Model = "method" if outcome == "better" else "supervised"
+        why = f"What explains the difference is not shown, since {' and '.join(causes)}."
+        why += " Give a longer budget." if _is_starved(facts) else ""
+        return model, f"Delivered: {other if model == 'method' else alone}, the better one. {why}"
+    if facts.chosen is not None:
+        where = f"on the {facts.num_chosen:,} other images held out to choose"
+        if facts.chosen > 0:
+            return "method", f"Delivered: {other}, which did better {where}.{longer}"
+        if facts.chosen < 0:
+            return "supervised", f"Delivered: {alone}, which did better {where}.{longer}"
+        tie = "the two did equally well, and the simpler training wins a tie"
+        return "supervised", f"Delivered: {alone}; {tie}.{longer}"
+    if outcome == "not proven":
+        # The images that judge choose nothing, or their figure for the model they chose would flatter it.
+        return "supervised", f"Delivered: {alone}, because nothing else is proven.{longer}"
+    return "method", f"Delivered: {other}, as asked for; nothing was measured that speaks for or against it.{longer}"
