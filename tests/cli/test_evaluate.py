@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run, draw, draw_folder
+from understudy.engine.rundir import read_json, write_json
 
 
 def test_evaluate__prints_and_writes_the_figures(understudy: Run, finished: Path, test_photos: Path) -> None:
@@ -51,8 +52,7 @@ def test_commands__refuse_what_is_no_run(understudy: Run, command: str, photos: 
     Path("plain").mkdir()
     assert "plain holds no finished run" in understudy(command, "plain", photos).error()
     shutil.copytree(finished, "newer")
-    about = json.loads(Path("newer/model.json").read_text(encoding="utf-8"))
-    Path("newer/model.json").write_text(json.dumps({**about, "format": 99}))
+    write_json(Path("newer/model.json"), {**read_json(Path("newer/model.json")), "format": 99})
     assert "newer was written by a newer version" in understudy(command, "newer", photos).error()
     shutil.copytree(finished, "cut")
     weights = Path("cut/model.safetensors")

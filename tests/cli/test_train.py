@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import QUICK, Run, draw, draw_folder
+from understudy.engine.rundir import read_json, write_json
 
 
 def config_of(folder: Path) -> dict[str, Any]:
@@ -204,8 +205,7 @@ def test_train__full_disk(understudy: Run, photos: Path, monkeypatch: pytest.Mon
 
 def test_resume__newer_folder(understudy: Run, finished: Path) -> None:
     Path("r").mkdir()
-    command = json.loads((finished / "command.json").read_text(encoding="utf-8"))
-    Path("r/command.json").write_text(json.dumps({**command, "format": 99}))
+    write_json(Path("r/command.json"), {**read_json(finished / "command.json"), "format": 99})
     assert "r was written by a newer version (format 99" in understudy("train", "--resume", "r").error()
 
 

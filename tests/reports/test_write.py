@@ -17,6 +17,8 @@ import pytest
 from tests.reports import made
 from tests.reports.whole import comparison_record, run_record
 from understudy.core.errors import RunFolderError, UserError
+from understudy.core.files import JsonLines
+from understudy.engine.rundir import write_json
 from understudy.reports.page import render
 from understudy.reports.record import PartialRecord, Record, read
 from understudy.reports.write import page_of, write_page, write_report
@@ -199,29 +201,30 @@ def test_write_report__errors_in_one_sentence(tmp_path: Path) -> None:
         write_report([tmp_path / "nowhere"])
     with pytest.raises(RunFolderError, match="holds neither a training run nor a comparison"):
         write_report([tmp_path])
-    (tmp_path / "identity.json").write_text('{"format": 1, "kind": "comparison"}')
+    write_json(tmp_path / "identity.json", {"format": 1, "kind": "comparison"})
     with pytest.raises(RunFolderError, match=r"has not ended; understudy compare --resume .* goes on"):
         write_report([tmp_path])
-    (tmp_path / "identity.json").write_text('{"format": 1}')
+    write_json(tmp_path / "identity.json", {"format": 1})
     with pytest.raises(RunFolderError, match="has not been evaluated once yet"):
         write_report([tmp_path])
     (tmp_path / "result.json").write_text('{"format": 1, "verd')
     with pytest.raises(RunFolderError, match=r"result\.json is damaged \(.*\); train again"):
         write_report([tmp_path])
-    (tmp_path / "result.json").write_text('{"format": 99}')
+    write_json(tmp_path / "result.json", {"format": 99})
     with pytest.raises(RunFolderError, match="newer version of understudy; upgrade"):
         write_report([tmp_path])
-    (tmp_path / "result.json").write_text('{"format": 1}')
+    write_json(tmp_path / "result.json", {"format": 1})
     with pytest.raises(RunFolderError, match="holds too little for a report"):
         write_report([tmp_path])
-    (tmp_path / "result.json").write_text(json.dumps({"format": 1, "data": {}}))
+    write_json(tmp_path / "result.json", {"format": 1, "data": {}})
     (tmp_path / "pictures.npz").write_bytes(b"PK but no archive")
     with pytest.raises(RunFolderError, match=r"pictures\.npz is missing or damaged"):
         write_report([tmp_path])
 
 
 def test_write_report__the_name_of_the_file(tmp_path: Path) -> None:
-    (tmp_path / "history.jsonl").write_text('{"run": "supervised", "step": 1, "progress": 0.1, "supervised": 2.0}\n')
+    line = {"run": "supervised", "step": 1, "progress": 0.1, "supervised": 2.0}
+    JsonLines(tmp_path / "history.jsonl").append(line)
     with pytest.raises(UserError, match=r"'report\.pdf' was given; name one that ends in \.html"):
         write_report([tmp_path], tmp_path / "report.pdf")
     assert write_report([tmp_path]) == tmp_path / "report.html"
@@ -230,7 +233,9 @@ def test_write_report__the_name_of_the_file(tmp_path: Path) -> None:
 def test_read__a_history_that_was_resumed_and_cut_short(tmp_path: Path) -> None:
     lines = [{"run": "a", "step": step, "progress": step / 10} for step in (1, 2, 3, 2, 3, 4)]
     lines.insert(2, {"run": "b", "step": 1, "progress": 0.1})
-    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"run": "a", "st')
+    JsonLines(tmp_path / "history.jsonl").rewrite(lines)
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"run": "a", "st')
     record = read(tmp_path)
     assert isinstance(record, PartialRecord)
     assert [line["step"] for line in record.histories["a"]] == [1, 2, 3, 4]

@@ -40,7 +40,11 @@ class Request:
         from understudy.recipes.job import Job
         from understudy.recipes.repeats import Repetition
 
-        known = {key: value for key, value in self.options.items() if key != "optimizer" or "name" in value}
+        known = {
+            key: value
+            for key, value in self.options.items()
+            if key != "optimizer" or not isinstance(value, Mapping) or "name" in value
+        }
         Repetition.taken_from(known)
         Budget.parse(from_table(Job, known).budget)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from understudy.core.registry import Registry
 
 T = TypeVar("T", bound="Config")
 _MOST_NESTED = 20  # settings nest three deep; Python stops at a thousand
+_LARGEST = 3.4e38  # of float32, in which networks compute
 _HINTS: dict[type[Any], dict[str, Any]] = {}  # resolving them takes milliseconds, and every setting asks
 
 
@@ -43,8 +43,8 @@ class Knob:
         if self.choices and value not in self.choices:
             return f"is {value!r}; {nearest(str(value), self.choices)}"
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if isinstance(value, float) and math.isinf(value):
-                return f"is {value}; it must be finite"
+            if isinstance(value, float) and abs(value) > _LARGEST:
+                return f"is {value}; it must be finite in single precision, at most {_LARGEST:g}"
             if value != value or (self.low is not None and value < self.low):
                 return f"is {value}; it must be at least {self.low}"
             if self.high is not None and value > self.high:
