@@ -39,6 +39,7 @@ from understudy.planning.planner import Planner
 from understudy.recipes.command import Command, Judged, Silent, Watcher
 from understudy.recipes.findings import Findings, Finished, look
 from understudy.recipes.job import make_job
+from understudy.recipes.presets import with_preset
 from understudy.recipes.repeats import Repetition, held_out_of, train_folds, train_seeds
 from understudy.reports.probes import draw_probes
 from understudy.reports.record import RunRecord
@@ -155,7 +156,8 @@ def train(
         folds: Let every labeled image judge once, by models trained on the other folds; then train on all labels.
         plan: Whether whatever is not given is learned from the images and the machine, within a fifth of a timed
             budget; False takes fixed defaults, and a plan, or the file of one, is used as it is.
-        options: Any field of `Job`, by name: `budget="10m"`, `method="fixmatch"`, `seed=1`. A method or optimizer is
+        options: Any field of `Job`, by name: `budget="10m"`, `method="fixmatch"`, `seed=1`; `preset="fast"` for the
+            settings of a preset, which all others overrule. A method or optimizer is
             given by name or as an object.
 
     Raises:
@@ -260,7 +262,7 @@ def plan(
 
 def _table(config: Mapping[str, Any] | None, options: Mapping[str, Any], network: str | nn.Module) -> dict[str, Any]:
     """All options in one table; what is given by name overrules the file's."""
-    table = dict(config or {}) | dict(options)
+    table = with_preset({**(config or {}), **options})
     if isinstance(network, str) and network != "auto":
         table["network"] = network
     return table

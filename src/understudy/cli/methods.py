@@ -15,7 +15,7 @@ def methods(
         str | None, typer.Argument(metavar="NAME", help="A method, to see its knobs.", show_default=False)
     ] = None,
 ) -> None:
-    """List the methods, recipes, networks and domains, or explain one method or recipe and its settings.
+    """List the methods, recipes, presets, networks and domains, or explain one method or recipe and its settings.
 
     Choose one with [bold]--method[/bold] of [bold]understudy train[/bold], and turn its knobs with
     [bold]--set method.KNOB=VALUE[/bold].
@@ -39,6 +39,7 @@ def _print_all(console: Console) -> None:
     from understudy.engine.optim import OPTIMIZERS
     from understudy.methods.base import METHODS
     from understudy.models import names
+    from understudy.recipes import presets
     from understudy.recipes.base import RECIPES
 
     kinds = [METHODS.get(name) for name in METHODS.names()]
@@ -53,6 +54,11 @@ def _print_all(console: Console) -> None:
     say(console, "RECIPES, chosen with --recipe")
     for kind in map(RECIPES.get, RECIPES.names()):
         _print_entry(console, kind, idea=kind.summary, use=kind.use_when)
+    say(console)
+    say(console, "PRESETS, chosen with --preset")
+    for name in presets.names():
+        console.print(name, style="bold")
+        say(console, f"  idea   {presets.summary(name)}")
     say(console)
     say(console, f"networks    {', '.join(names())}, timm:NAME, torchvision:NAME")
     say(console, f"domains     {', '.join(DOMAINS)}")

@@ -74,16 +74,17 @@ class Request:
 def options_table(
     config: Path | None, given: Mapping[str, Any], assignments: Sequence[str], *, plan: Path | None = None
 ) -> dict[str, Any]:
-    """The table of options: the file's, overruled by what the command line gives, overruled by its `--set`.
+    """The table of options: the preset's, the file's, the command line's, its `--set`; later ones overrule.
 
     Args:
         given: Options of the command line by the name of their setting; None was not given.
         plan: A saved plan, whose method is meant where knobs are given and no method is named.
 
     Raises:
-        ConfigError: The file cannot be read, or an assignment is not KEY=VALUE.
+        ConfigError: There is no such preset, the file cannot be read, or an assignment is not KEY=VALUE.
     """
     from understudy.recipes.job import Job
+    from understudy.recipes.presets import with_preset
 
     default_method = Job().method.name  # whose knobs are meant where no method is named
     if plan is not None:
@@ -91,11 +92,14 @@ def options_table(
 
         default_method = Plan.load(plan).ssl.method.value
     table = {} if config is None else read_toml(config)
+    if given.get("preset") is not None:
+        table["preset"] = given["preset"]
+    table = with_preset(table)
     for key in ("method", "optimizer", "recipe"):
         if isinstance(table.get(key), str):
             table[key] = {"name": table[key]}
     for key, value in given.items():
-        if value is None:
+        if value is None or key == "preset":
             continue
         default = {"method": default_method, "recipe": Job().recipe.name}.get(key)
         if default is None:

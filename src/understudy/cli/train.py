@@ -147,6 +147,14 @@ def train(
     no_plan: Annotated[
         bool, typer.Option("--no-plan", help="Take fixed defaults instead of planning.", rich_help_panel=_METHOD)
     ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Settings under a name, overruled by --config and other options; `understudy methods` lists them.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE.toml", help="Settings, such as the config.toml of a run.", rich_help_panel=_METHOD),
@@ -213,6 +221,7 @@ def train(
     from understudy.cli.training import run
 
     given: dict[str, Any] = {
+        "preset": preset,
         "budget": budget,
         "repeats": repeats,
         "folds": folds,

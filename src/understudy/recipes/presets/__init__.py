@@ -1,0 +1,53 @@
+"""Presets: settings under a name, as TOML files beside this module; what is given beside a preset overrules it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from understudy.core.errors import ConfigError, nearest
+
+
+def names() -> list[str]:
+    """The names of all presets."""
+    found = list(files(__name__).iterdir())  # to the end, which closes the folder
+    return sorted(file.name.removesuffix(".toml") for file in found if file.name.endswith(".toml"))
+
+
+def summary(name: str) -> str:
+    """What a preset is for: the first line of its file."""
+    return _text(name).partition("\n")[0].removeprefix("# ")
+
+
+def with_preset(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of options on top of the preset that its key `preset` names, if it names one.
+
+    Raises:
+        ConfigError: There is no such preset; the nearest name is suggested.
+    """
+    table = dict(table)
+    name = table.pop("preset", None)
+    return table if name is None else _merged(tomllib.loads(_text(name)), table)
+
+
+def _text(name: Any) -> str:
+    known = names()
+    if name not in known:
+        raise ConfigError(f"there is no preset {name!r}; {nearest(str(name), known)}")
+    return (files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables, `above` first; a table of another `name` replaces the one below, since its settings differ."""
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        if isinstance(under, Mapping) and isinstance(value, str):
+            value = {"name": value}
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            same = value.get("name", under.get("name")) == under.get("name")
+            value = _merged(under, value) if same else value
+        result[key] = value
+    return result
