@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,16 @@ from torch import Tensor, nn
 from tests.contract.tiny import different, fresh_state, network, stage
 from tests.methods import paper
 from tests.methods.fixed import SPEC, Case, Fixed, K, U, terms
+from understudy.core.errors import RunFolderError
 from understudy.core.seeding import generator
 from understudy.core.types import Loss, Step
 from understudy.data.stream import Stream
+from understudy.engine.fit import fit
 from understudy.engine.state import TrainState
-from understudy.functional.generated import pull_away
-from understudy.methods.sgan import SGAN
+from understudy.functional.generated import pull_away, relative_spread
+from understudy.methods.sgan import COLLAPSED_SPREAD, SGAN
+from understudy.models.generators import ImageGenerator
+from understudy.serving.generated import Sampler
 
 Rows = NDArray[Any]
 Z = 6
@@ -219,3 +224,52 @@ def test_sgan__gradients_pass_through_the_statistics_that_normalize_generated_ro
         (shift, weight) = torch.autograd.grad(term, (first.bias, first.weight), retain_graph=True)
         assert weight.abs().max() > 1e-4
         assert shift.abs().max() < 1e-3 * weight.abs().max()
+
+
+def test_relative_spread__of_like_unlike_and_equal_rows() -> None:
+    real = torch.randn(500, 1, 4, 4)
+    assert relative_spread(2 * torch.randn(500, 1, 4, 4), real).item() == pytest.approx(2, rel=0.1)
+    assert relative_spread(torch.zeros(9, 1, 4, 4), real).item() == 0
+    assert relative_spread(torch.rand(1, 1, 4, 4).expand(9, 1, 4, 4), real).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_image_generator__black_images_keep_the_gradient_that_brightens_them() -> None:
+    made = ImageGenerator((1, 8, 8), Z)
+    made.finish.bias.data.fill_(-100.0)
+    images = made(torch.randn(3, Z))
+    assert images.max() == 0
+    images.sum().backward()  # descent darkens further, which is out of range
+    assert made.finish.bias.grad is not None
+    assert made.finish.bias.grad.item() == 0
+    (-made(torch.randn(3, Z)).sum()).backward()
+    assert made.finish.bias.grad.item() == pytest.approx(-3 * 64 * 0.25)
+
+
+def test_loss__adversarial_terms_pause_while_rows_are_alike_and_come_back() -> None:
+    """Equal rows: the running spread falls tenfold in 22 steps; then the classifier learns from labels alone."""
+    method, case = SGAN(latent_width=Z), Case()
+    nets: Any = Players()
+    memory, weight = method.memory(SPEC), nets.networks["generator"].weight
+    kept = weight.data.clone()
+    weight.data.zero_()
+    seen = [method.loss(nets, case.batch(), memory, Step(step, 0.5)) for step in range(25)]
+    assert seen[0].metrics["adversarial"] == 1
+    assert terms(seen[0])["generated"] > 0
+    assert seen[-1].metrics["adversarial"] == 0
+    assert seen[-1].metrics["generated_spread"] < COLLAPSED_SPREAD
+    assert terms(seen[-1])["real"] == terms(seen[-1])["generated"] == 0
+    assert terms(seen[-1])["supervised"] == pytest.approx(case.supervised(), rel=1e-4)
+    weight.data = kept
+    again = method.loss(nets, case.batch(), memory, Step(25, 0.5))
+    assert again.metrics["adversarial"] == 1
+
+
+def test_sampler__the_generator_of_a_run_folder(tmp_path: Path) -> None:
+    fit(stage(SGAN(latent_width=Z), steps=3), tmp_path / "run")
+    sampler = Sampler.load(tmp_path)
+    images = sampler.sample(5, seed=1)
+    assert images.shape == (5, 1, 8, 8)
+    assert 0 <= images.min() < images.max() <= 1
+    assert torch.equal(images, Sampler.load(tmp_path / "run").sample(5, seed=1))
+    with pytest.raises(RunFolderError, match=r"has no generator.safetensors; name the folder"):
+        Sampler.load(tmp_path / "elsewhere")

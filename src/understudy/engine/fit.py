@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import math
 import signal
 import threading
@@ -463,6 +464,7 @@ class _Run:
             model.load_state_dict(state.best)
         model.requires_grad_(True)
         self.mend_statistics(model)
+        self.keep_networks()
         return Trained(
             model=model.eval(),
             steps=now.next_step,
@@ -472,6 +474,15 @@ class _Run:
             history=tuple(now.history),
             stopped=now.stopped,
         )
+
+    def keep_networks(self) -> None:
+        """Write the networks beside the classifier that the method wants kept, with their last weights."""
+        method = self.stage.settings.method
+        if self.folder is not None and distributed.rank() == 0:
+            for name in getattr(method, "base", method).kept_networks:
+                shape = json.dumps({"shape": self.state.spec.shape})
+                weights = dict(self.state.nets.get_submodule(name).state_dict())
+                save_weights(self.folder.path / f"{name}.safetensors", weights, {"rows": shape})
 
     def mend_statistics(self, model: nn.Module) -> None:
         """Measure batch-norm statistics anew when evaluation mode does not agree with training mode."""

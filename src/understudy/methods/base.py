@@ -37,7 +37,8 @@ class Method(Config, Generic[Memory]):
     Class attributes: `paper` (citation and address), `summary` (idea in a sentence), `use_when`, `views` (names of the
     views it renders of unlabeled rows), `needs_images` (whether rows must be images),
     `pretext` (whether it learns features alone, for another method to start from), `remembers_labeled`
-    (whether it keeps something of each labeled row, which a mix of two rows would spoil), `cost` (of a step, in
+    (whether it keeps something of each labeled row, which a mix of two rows would spoil), `kept_networks` (names
+    of the networks beside the classifier that a run folder keeps), `cost` (of a step, in
     supervised steps of as many labeled images, with 7 unlabeled rows per labeled one when every image counts).
     """
 
@@ -50,6 +51,7 @@ class Method(Config, Generic[Memory]):
     pretext: ClassVar[bool] = False
     cost: ClassVar[float | None] = None
     remembers_labeled: ClassVar[bool] = False
+    kept_networks: ClassVar[tuple[str, ...]] = ()
 
     ema_decay: Annotated[float, Knob("decay of the running average of the weights", 0, 1, probe=0.5)] = 0.999
     criterion: Criterion = field(default_factory=CrossEntropy)

@@ -127,6 +127,7 @@ class SGAN(Method[Made]):
     summary: ClassVar[str] = "A generator makes images up, and the classifier learns to tell them from real ones."
     use_when: ClassVar[str] = "to see what the network takes for a real image; others classify better at equal cost"
     cost: ClassVar[float | None] = 25.4
+    kept_networks: ClassVar[tuple[str, ...]] = ("generator",)
     views: ClassVar[tuple[str, ...]] = ("weak",)
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1
