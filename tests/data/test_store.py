@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from understudy.data import decode, workers
 from understudy.data import store as store_module
 from understudy.data.copies import hash_rows
 from understudy.data.sizing import Form
-from understudy.data.store import Stored, cache_folder, store
+from understudy.data.store import Stored, _remove_abandoned, cache_folder, store
 from understudy.data.table import to_names
 
 FORM = Form(16, 16, 3)
@@ -275,3 +276,14 @@ def test_store__bomb_among_good_files(make: Make) -> None:
     assert position == 1
     assert reason.endswith("pixels are over the limit of 178 million")
     assert Image.MAX_IMAGE_PIXELS is not None
+
+
+def test_store__drafts_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for name, owner in (("dead", process.pid), ("alive", os.getpid())):
+        draft = tmp_path / f".decoding-{name}"
+        draft.mkdir()
+        (draft / "owner").write_text(f"{platform.node()} {owner}")
+    _remove_abandoned(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".decoding-alive"]

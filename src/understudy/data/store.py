@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import shutil
 import stat
 import sys
@@ -33,7 +34,7 @@ from understudy.data.workers import decode_all
 Observe = Callable[[int, int], None]
 
 VERSION = 2
-_DRAFT, _FACTS = ".decoding-", "facts.npy"
+_DRAFT, _FACTS, _OWNER = ".decoding-", "facts.npy", "owner"
 _ABANDONED_S = 3600
 _BLOCK_BYTES = 1 << 24
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if hasattr(errno, "EDQUOT") else (errno.ENOSPC, errno.EFBIG)
@@ -157,6 +158,7 @@ def _decode_into(folder: Path, paths: list[str], form: Form, observe: Observe | 
     draft = folder.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
     try:
         draft.mkdir(parents=True)
+        (draft / _OWNER).write_text(f"{platform.node()} {os.getpid()}", "utf-8")
         _remove_abandoned(folder.parent)
         _reserve(draft / "rows.u8", need)
         bad: dict[int, str] = {}
@@ -230,12 +232,28 @@ def _publish(draft: Path, folder: Path, form: Form, num_files: int) -> None:
 
 
 def _remove_abandoned(root: Path) -> None:
-    """Remove what decoders that were killed left behind: drafts not written to for an hour."""
+    """Remove what decoders that were killed left behind: drafts of dead processes, or not written to for an hour."""
     for draft in root.glob(f"{_DRAFT}*"):
         with suppress(OSError):
             newest = max(path.stat().st_mtime for path in (draft, *draft.glob("*")))
-            if newest < time.time() - _ABANDONED_S:
+            if newest < time.time() - _ABANDONED_S or _is_orphan(draft):
                 shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_orphan(draft: Path) -> bool:
+    """Whether the process of this machine that made the draft has ended."""
+    if os.name != "posix":
+        return False
+    try:
+        machine, number = (draft / _OWNER).read_text("utf-8").split()
+        if machine != platform.node():
+            return False
+        os.kill(int(number), 0)  # asks, and sends nothing
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _cannot_store(error: OSError, root: Path, need: int) -> UserError:

@@ -108,7 +108,7 @@ def _torchvision(name: str) -> list[tuple[str, Part, Any]]:
     for label, choice in choices:
         try:
             found.append((label, _TORCHVISION_PARTS.get(label, Part.FREE), kind(**settings, **choice)))
-        except (RuntimeError, OSError, ValueError, TypeError) as error:
+        except (RuntimeError, OSError, ValueError, TypeError, ImportError, AttributeError, LookupError) as error:
             reasons.append(" ".join(str(error).split())[:200])
     if not found:
         raise DataError(
@@ -128,7 +128,7 @@ def _hugging_face(path: str) -> list[tuple[str, Part, Any]]:
     saved = (folder / "state.json").exists() or (folder / "dataset_dict.json").exists()
     try:
         loaded = datasets.load_from_disk(path) if saved else datasets.load_dataset(path)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the library raises whatever its parsers do
         raise DataError(f"hf:{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(loaded, dict):
         return [("", Part.FREE, loaded)]
