@@ -161,3 +161,15 @@ def test_train__does_not_filter_unless_asked(mixed: tuple[Collection, np.ndarray
     collection, _ = mixed
     result = understudy.train((collection.rows.numpy(), collection.labels), budget="2steps")
     assert len(result.splits.unlabeled) == len(split(collection, 0).unlabeled)
+
+
+def test_pool_filter__is_paid_once(
+    mixed: tuple[Collection, np.ndarray], splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planning asks without a folder, and training then asks with one for the same images."""
+    asked = PoolFilter()
+    first, _ = asked(mixed[0], splits, 0, None)
+    monkeypatch.setattr(unrelated, "find_unrelated", lambda *_, **__: pytest.fail("looked again"))
+    again, _ = asked(mixed[0], splits, 0, tmp_path)
+    assert np.array_equal(again.unlabeled, first.unlabeled)
+    assert (tmp_path / unrelated.RECORD).exists()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.planning.small import collected, even, sided, with_known
-from understudy.planning.learn_data import learn_data
+from understudy.planning.learn_data import _MOST_VALUES, _sampled, learn_data
 
 
 def strokes(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,3 +88,11 @@ def test_learn_data__images_all_alike() -> None:
     learned = learn_data(*collected((pixels, np.arange(40) % 2)))
     assert learned.domain.value == "gray"
     assert learned.figures["std"] == pytest.approx([0.0], abs=1e-3)
+
+
+def test_sampled__large_images_are_thinned_to_what_small_ones_hold() -> None:
+    """A few million values tell the same as all pixels of 2,000 large images, which take half a minute."""
+    collection: Any = type("Images", (), {"rows": torch.zeros(600, 3, 256, 256, dtype=torch.uint8)})()
+    rows = _sampled(collection, np.arange(600))
+    assert 200 <= len(rows) <= 510
+    assert rows.numel() <= 1.5 * _MOST_VALUES

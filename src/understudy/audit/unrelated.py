@@ -11,7 +11,7 @@ import csv
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ class PoolFilter:
     """
 
     observe: Observe | None = None
+    _found: dict[tuple[Any, ...], Unrelated] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, collection: Collection, splits: Splits, seed: int, folder: Path | None) -> tuple[Splits, str]:
         """The splits with a smaller pool, and a sentence about it.
@@ -124,7 +125,10 @@ class PoolFilter:
         if record is not None and record.exists():
             removed, note = _recorded(record, splits)
             return _without(splits, removed), note
-        found = find_unrelated(collection, splits, seed=seed, observe=self.observe)
+        key = (seed, collection.content, splits.labeled.tobytes(), splits.unlabeled.tobytes())
+        found = self._found.get(key)  # planning asks first, and training then asks for the same
+        if found is None:
+            found = self._found[key] = find_unrelated(collection, splits, seed=seed, observe=self.observe)
         removed = found.removed
         note = _note(found, shown=folder is not None and collection.is_images)
         if folder is not None:

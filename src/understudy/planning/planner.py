@@ -74,7 +74,7 @@ class Planner:
         self.device = pick_device(str(options.get("device", "auto")))
         self.allowance = Allowance(self.budget)
         self.size: Choice[int] | None = None
-        self.spent = Cost()
+        self.spent = self.filtering = Cost()
         self.found, self.is_given = given, given is not None
         if folder is not None and (folder / FILE).exists():
             self.found = Plan.load(folder / FILE, unchanged=True)  # a run keeps the plan it began with
@@ -119,7 +119,9 @@ class Planner:
         else:
             for sentence in plan.sentences():
                 command.say(sentence)
-        return dataclasses.replace(command, job=job, planning=Cost() if self.is_given else plan.cost), plan
+        return dataclasses.replace(
+            command, job=job, planning=Cost() if self.is_given else plan.cost + self.filtering
+        ), plan
 
     def plan(self, command: Command, *, trials: bool = True, parts: int = 1) -> Plan:
         """Every choice that was left open; see `planned`.
@@ -127,17 +129,24 @@ class Planner:
         Raises:
             UserError: What was asked for does not suit the images.
         """
-        self.allowance = Allowance(self.budget)  # what decoding took is no part of it
+        begun = Cost.now()
+        collection, splits = self._images(command)
+        self.filtering = Cost.now() - begun
+        self.allowance = Allowance(self.budget)  # what decoding and the pool's filter took is no part of it
         self.allowance.pay(self.spent)
         begun = Cost.now()
-        found = self._plan(command, trials, parts)
+        found = self._plan(command, collection, splits, trials, parts)
         return dataclasses.replace(found, cost=self.spent + (Cost.now() - begun))
 
-    def _plan(self, command: Command, use_trials: bool, parts: int) -> Plan:
+    def _images(self, command: Command) -> tuple[Collection, Splits]:
+        """The images and their roles; the pool's filter keeps what it finds, so that training does not pay for it."""
         collection, _ = command.simulated()
         splits = split(collection, command.job.seed)
         if command.job.filter_pool and command.pool_filter is not None:
             splits, _ = command.pool_filter(collection, splits, command.job.seed, None)
+        return collection, splits
+
+    def _plan(self, command: Command, collection: Collection, splits: Splits, use_trials: bool, parts: int) -> Plan:
         run = self._one_run((2 if len(splits.unlabeled) else 1) * parts)
         data_part = learn_data(collection, splits, self.options)
         learned = nested(data_part.choices)

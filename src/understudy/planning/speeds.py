@@ -15,6 +15,7 @@ from understudy.engine.execution import free_cores, has_fast_bfloat16
 from understudy.models.nets import Execution, running
 
 _LEAST_REPEATS, _MOST_REPEATS = 2, 8
+_FEW_ROWS = 4  # of the steps that predict what a whole step will take; the first of the two warms up
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def training_speed(
     Args:
         network: Used up: it is moved to the device and left with gradients.
         canvas: Side of the stored images in px.
-        limit_s: About how long it may take; at least three steps are taken all the same.
+        limit_s: How long it may take. On a processor steps of few rows predict the cost of a whole one, and a batch
+            that would take longer is cut; at least three steps are taken.
     """
     if device.type == "cpu":
         torch.set_num_threads(free_cores())
@@ -73,22 +75,26 @@ def training_speed(
     targets = torch.zeros(batch_size, dtype=torch.long, device=device)
     network = network.to(device).train()
 
-    def step(way: Execution) -> float:
+    def step(way: Execution, count: int = batch_size) -> float:
         begun = clock()
-        x = render(rows, "strong", domain, draws, size=shape[-1] if images else 0)
+        x = render(rows[:count], "strong", domain, draws[:count], size=shape[-1] if images else 0)
         with running(way, x) as laid_out:
             logits = network(laid_out)
-        F.cross_entropy(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(logits.float(), targets[:count]).backward()  # type: ignore[no-untyped-call]
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return clock() - begun
 
-    begun = clock()
-    times: dict[int, list[float]] = {number: [step(way)] for number, way in enumerate(ways)}
+    begun, count = clock(), batch_size
+    if device.type == "cpu" and batch_size > _FEW_ROWS:
+        per_row = max(min(step(way, _FEW_ROWS) for _ in range(2)) for way in ways) / _FEW_ROWS
+        room = max(0.0, limit_s - (clock() - begun)) / ((1 + _LEAST_REPEATS) * len(ways))
+        count = min(batch_size, max(_FEW_ROWS, int(room / max(per_row, 1e-9))))
+    times: dict[int, list[float]] = {number: [step(way, count)] for number, way in enumerate(ways)}
     for repeat in range(_MOST_REPEATS):
         if repeat >= _LEAST_REPEATS and clock() - begun > limit_s:
             break
         for number, way in enumerate(ways):
-            times[number].append(step(way))
+            times[number].append(step(way, count))
     fastest = min(min(found[1:]) for found in times.values())
-    return Speed(name, shape[-1] if images else 0, batch_size, batch_size / max(fastest, 1e-6))
+    return Speed(name, shape[-1] if images else 0, count, count / max(fastest, 1e-6))
