@@ -21,7 +21,7 @@ from understudy.core.types import Loss, Step
 from understudy.data.stream import Stream
 from understudy.engine.fit import fit
 from understudy.engine.state import TrainState
-from understudy.functional.generated import pull_away, relative_spread
+from understudy.functional.generated import collapse_note, pull_away, relative_spread
 from understudy.methods.sgan import COLLAPSED_SPREAD, SGAN
 from understudy.models.generators import ImageGenerator
 from understudy.serving.generated import Sampler
@@ -273,3 +273,13 @@ def test_sampler__the_generator_of_a_run_folder(tmp_path: Path) -> None:
     assert torch.equal(images, Sampler.load(tmp_path / "run").sample(5, seed=1))
     with pytest.raises(RunFolderError, match=r"has no generator.safetensors; name the folder"):
         Sampler.load(tmp_path / "elsewhere")
+
+
+def test_collapse_note__says_how_far_and_whether_it_recovered() -> None:
+    sound = {"adversarial": 1.0, "generated_spread": 0.8}
+    collapsed = {"adversarial": 0.25, "generated_spread": 0.04}
+    assert collapse_note([{"supervised": 1.0}, sound]) == ""
+    recovered = collapse_note([sound, collapsed, sound])
+    assert "only 4 % as much as real ones" in recovered
+    assert "1 of 3 intervals, and it had recovered at the end" in recovered
+    assert "had not recovered at the end" in collapse_note([sound, collapsed])

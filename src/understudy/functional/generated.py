@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -29,6 +31,26 @@ def pull_away(features: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     count = len(features)
     squares = (unit @ unit.T).square()
     return (squares.sum() - squares.diagonal().sum()) / max(1, count * (count - 1))
+
+
+def collapse_note(history: Sequence[Mapping[str, float]]) -> str:
+    """A sentence about a generator that collapsed, from the evaluations of its run; empty where it did not.
+
+    Args:
+        history: Means since the evaluation before; `adversarial` is the share of steps whose terms counted.
+    """
+    lines = [line for line in history if "adversarial" in line]
+    paused = [line for line in lines if line["adversarial"] < 1]
+    if not paused:
+        return ""
+    ended = (
+        "and it had recovered at the end" if lines[-1]["adversarial"] == 1 else "and it had not recovered at the end"
+    )
+    least = min(line["generated_spread"] for line in lines)
+    return (
+        f"The generator collapsed: its images differed from one another only {100 * least:.0f} % as much as real ones. "
+        f"The adversarial terms were off meanwhile, in part of {len(paused)} of {len(lines)} intervals, and it {had} recovered at the end."
+    )
 
 
 def relative_spread(generated: Float[Tensor, "g ..."], real: Float[Tensor, "r ..."]) -> Float[Tensor, ""]:

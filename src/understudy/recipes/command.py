@@ -30,6 +30,7 @@ from understudy.engine.stage import Stage
 from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
+from understudy.functional.generated import collapse_note
 from understudy.methods.base import Method
 from understudy.methods.supervised import Supervised
 from understudy.models import check_network
@@ -179,6 +180,8 @@ class Command:
             )
             trained = job.recipe.train(stage, self.subfolder(name), observe=observers, execution=execution)
             runs[name] = _with_quality(trained, quality)
+            if note := collapse_note(trained.history):
+                self.say(note)
         return self.judged(splits, data, hidden, runs, names[-1], network_name, quality)
 
     def judged(
