@@ -43,9 +43,7 @@ def collapse_note(history: Sequence[Mapping[str, float]]) -> str:
     paused = [line for line in lines if line["adversarial"] < 1]
     if not paused:
         return ""
-    ended = (
-        "and it had recovered at the end" if lines[-1]["adversarial"] == 1 else "and it had not recovered at the end"
-    )
+    had = "had" if lines[-1]["adversarial"] == 1 else "had not"
     least = min(line["generated_spread"] for line in lines)
     return (
         f"The generator collapsed: its images differed from one another only {100 * least:.0f} % as much as real ones. "
