@@ -47,7 +47,8 @@ def collapse_note(history: Sequence[Mapping[str, float]]) -> str:
     least = min(line["generated_spread"] for line in lines)
     return (
         f"The generator collapsed: its images differed from one another only {100 * least:.0f} % as much as real ones. "
-        f"The adversarial terms were off meanwhile, in part of {len(paused)} of {len(lines)} intervals, and it {had} recovered at the end."
+        f"The adversarial terms were off meanwhile, in part of {len(paused)} of {len(lines)} intervals, "
+        f"and it {had} recovered at the end."
     )
 
 
