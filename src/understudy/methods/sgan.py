@@ -23,8 +23,8 @@ from understudy.models.nets import Networks, Statistics
 
 NUM_PICTURES = 64
 
-# Rows that differ a tenth as much as real ones are one picture with noise: collapsed runs measured 0.00 to 0.03, sound
-# ones 0.5 and more. The running mean covers about ten steps, so that a single odd batch switches nothing.
+# A choice without a benchmark: rows that differ a tenth as much as real ones are one picture with noise. The running
+# mean covers about ten steps, so that a single odd batch switches nothing.
 COLLAPSED_SPREAD, SPREAD_DECAY = 0.1, 0.9
 
 
