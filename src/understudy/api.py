@@ -19,6 +19,7 @@ from torch import nn
 
 from understudy.audit.first_look import first_look
 from understudy.audit.unrelated import PoolFilter
+from understudy.core.brief import Brief
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
 from understudy.data.collection import Collection, Part
@@ -41,15 +42,18 @@ from understudy.recipes.findings import Findings, Finished, look
 from understudy.recipes.job import make_job
 from understudy.recipes.presets import with_preset
 from understudy.recipes.repeats import Repetition, held_out_of, train_folds, train_seeds
+from understudy.reports.model_figures import accuracies
+from understudy.reports.picture import percent
 from understudy.reports.probes import draw_probes
 from understudy.reports.record import RunRecord
 from understudy.reports.rounds import draw_rounds
+from understudy.reports.style import framed, svg
 from understudy.reports.write import page_of, write_page
 from understudy.serving.predictor import Predictions, Predictor
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
+@dataclass(frozen=True, eq=False, repr=False)
+class Result(Brief):
     """What training gives.
 
     Args:
@@ -84,6 +88,20 @@ class Result:
     folder: Path | None
     plan: Plan | None = None
     repeats: Repeats | None = None
+
+    def brief(self) -> tuple[str, ...]:
+        """The verdict, the accuracy of each model, and the folder."""
+        first = self.verdict.sentences()[0] if self.repeats is None else self.repeats.sentences[0]
+        models = (
+            f"{name}: {percent(metrics.accuracy)} % of {metrics.n:,} held-out images, {self.runs[name].steps:,} steps"
+            for name, metrics in self.run_metrics.items()
+        )
+        where = "not saved" if self.folder is None else f"saved in {self.folder}, with report.html"
+        return (first, *models, where)
+
+    def _repr_html_(self) -> str:
+        picture = accuracies(self.to_json())
+        return super()._repr_html_() + ("" if picture is None else framed(svg(picture.figure)))
 
     def predict(self, source: Any, **options: Any) -> Predictions:
         """Class probabilities of new images; see `Predictor.predict`."""

@@ -15,6 +15,7 @@ from understudy.audit.examples import with_examples
 from understudy.audit.finding import Finding
 from understudy.audit.look import audit as look
 from understudy.audit.result import Audit
+from understudy.core.brief import Brief
 from understudy.core.errors import UserError
 from understudy.data.load import load
 from understudy.display.shown import CALLBACKS, shown
@@ -26,8 +27,8 @@ from understudy.serving.predictor import Predictor
 Watch = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Audited:
+@dataclass(frozen=True, eq=False, repr=False)
+class Audited(Brief):
     """What an audit found.
 
     Args:
@@ -39,6 +40,11 @@ class Audited:
     name: str
     found: Audit
     origin: Origin | None
+
+    def brief(self) -> tuple[str, ...]:
+        """What is wrong with which images."""
+        rows = len(self.found.collection.rows)
+        return (f"{self.name}, {rows:,} images, {len(self.findings):,} kinds of findings", *self.sentences())
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from understudy.audit.contact_sheet import pictures
 from understudy.audit.embedding import embed
 from understudy.audit.suggest import Picks, candidates, label_first, label_next, some_labeled
+from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, UserError
 from understudy.data.collection import Collection
 from understudy.data.load import load
@@ -34,8 +35,8 @@ COLUMNS = ("path", "label", "order", "reason", "cluster")
 _PILE = "unlabeled:"
 
 
-@dataclass(frozen=True, eq=False)
-class Suggestions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Suggestions(Brief):
     """Images to label, the most useful first.
 
     Args:
@@ -55,6 +56,10 @@ class Suggestions:
     why: str
     notes: tuple[str, ...]
     pictures: NDArray[np.uint8]
+
+    def brief(self) -> tuple[str, ...]:
+        """How many images, why these, and the first of them."""
+        return (f"{len(self.names):,} images to label: {listing(self.names)}", self.why, *self.notes)
 
     def save(self, path: str | Path) -> Path:
         """Write a manifest with an empty label column to fill in, which `train` then reads, and give its path.

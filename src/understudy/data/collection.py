@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from understudy.augment import DOMAINS, render
+from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, nearest
 
 Names: TypeAlias = NDArray[Any]  # of NumPy's StringDType, which holds no Python object per row
@@ -32,8 +33,8 @@ class Part(IntEnum):
     LEFT_OUT = 4
 
 
-@dataclass(frozen=True, eq=False)
-class Collection:
+@dataclass(frozen=True, eq=False, repr=False)
+class Collection(Brief):
     """All images (or vectors) of a task, labeled or not, in one order.
 
     Args:
@@ -68,6 +69,19 @@ class Collection:
     content: str = ""
     copies: NDArray[np.int64] | None = None
     sizes: NDArray[np.int32] | None = None
+
+    def brief(self) -> tuple[str, ...]:
+        """How many rows of which kind and of which classes."""
+        labeled = int((self.labels >= 0).sum())
+        kind = "images" if self.size is not None else "rows"
+        shape = " x ".join(map(str, self.rows.shape[1:]))
+        lines = [
+            f"{len(self.rows):,} {kind} of {shape}, {labeled:,} of them labeled",
+            f"{len(self.classes):,} classes: {listing(self.classes)}",
+        ]
+        if self.quarantine:
+            lines.append(f"{len(self.quarantine):,} files were skipped, such as {self.quarantine[0][0]}")
+        return (*lines, *self.notes)
 
     def __post_init__(self) -> None:
         count = len(self.rows)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.core import distributed
+from understudy.core.brief import Brief
 from understudy.core.budget import Cost
 from understudy.core.errors import Interrupted, RunFolderError, UserError
 from understudy.core.seeding import generator, seed_torch
@@ -44,8 +45,8 @@ _CLOCK_S = 0.02
 _MOST_PROBED = 2000
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trained(Brief):
     """What a finished run leaves.
 
     Args:
@@ -66,6 +67,12 @@ class Trained:
     stopped: str = ""
     rounds: tuple[dict[str, Any], ...] = ()
     network_name: str = ""
+
+    def brief(self) -> tuple[str, ...]:
+        """How long it was trained, and what it cost."""
+        line = f"{type(self.model).__name__} after {self.steps:,} steps, weights of step {self.best_step:,}"
+        cost = f"{self.cost.cpu_s:.1f} s of processor time, {self.cost.wall_s:.1f} s on the clock"
+        return tuple(filter(None, (line, cost, self.stopped)))
 
 
 def fit(

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from understudy.core.brief import Brief
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.config import read_toml
 from understudy.core.errors import ConfigError, RunFolderError, nearest
@@ -25,8 +26,8 @@ FORMAT = 1
 _HOW = ("asked", "measured", "tried", "rule")
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Brief):
     """What was chosen for one set of images, one budget and one machine.
 
     Args:
@@ -43,6 +44,11 @@ class Plan:
     budget: str
     note: str = ""
     cost: Cost = field(default_factory=Cost)
+
+    def brief(self) -> tuple[str, ...]:
+        """The choices without their reasons."""
+        chosen = (f"{choice.key} {shown(choice.value)}" for choice in self.choices)
+        return (f"for a budget of {self.budget}: {', '.join(chosen)}", self.summary)
 
     @property
     def parts(self) -> dict[str, Learned]:

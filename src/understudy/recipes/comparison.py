@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from understudy.core.brief import Brief
 from understudy.core.errors import DataError
 from understudy.engine.rundir import explained, write_json
 from understudy.evaluation.intervals import Interval
@@ -138,8 +139,8 @@ class UpperBound:
     gaps: tuple[Gap, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Brief):
     """Variants x numbers of labels x seeds, every run at one budget, judged by images that decided nothing.
 
     Args:
@@ -171,6 +172,14 @@ class Comparison:
     folder: Path | None
     upper_bound: UpperBound | None = None
     ablation: tuple[Rung, ...] = ()
+
+    def brief(self) -> tuple[str, ...]:
+        """What was compared, and the first of what is to be said of it."""
+        failed = sum(run.figures is None for run in self.runs)
+        what = f"{len(self.methods)} variants, {len(self.runs):,} runs of {self.budget}"
+        what += f", {failed:,} of which failed" if failed else ""
+        where = () if self.folder is None else (f"saved in {self.folder}",)
+        return (what, *where, *self.sentences())
 
     def summary(self, method: str, num_labels: int = 0) -> Summary:
         """How a method did with so many labels.

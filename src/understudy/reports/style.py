@@ -137,6 +137,12 @@ def svg(figure: Figure) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
+def framed(picture: str) -> str:
+    """A picture of `svg` in a frame that brings the colors a page would, for a notebook."""
+    colors = "; ".join(f"{name[4:-1]}: {color}" for color, name in _VARIABLES.items())
+    return f'<div style="{colors}; background: {PAPER}; max-width: 46em">{picture}</div>'
+
+
 @styled
 def save(figure: Figure, stem: Path) -> None:
     """Write the figure beside each other as PNG on white and as SVG that stands alone.

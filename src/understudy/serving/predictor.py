@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.augment import DOMAINS, Augmentation
+from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, RunFolderError, UserError
 from understudy.data.collection import Collection
 from understudy.data.load import load
@@ -26,8 +28,11 @@ Observe = Callable[[int, int], None]
 _FIELDS = ("network", "classes", "shape", "domain", "test_time_averaging")
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions(Brief):
     """What the classifier says of each image.
 
     Args:
@@ -40,6 +45,14 @@ class Predictions:
     classes: tuple[str, ...]
     probabilities: NDArray[np.float32]
     quarantine: tuple[tuple[str, str], ...] = ()
+
+    def brief(self) -> tuple[str, ...]:
+        """How many images, and the first of them."""
+        confidence = self.probabilities.max(-1) if len(self.names) else ()
+        rows = zip(self.names, self.labels, confidence, strict=True)
+        first = [f"{name}: {label} ({100 * sure:.0f} %)" for name, label, sure in itertools.islice(rows, _SHOWN)]
+        more = [f"and {len(self.names) - _SHOWN:,} more"] if len(self.names) > _SHOWN else []
+        return (f"of {len(self.names):,} images", *first, *more)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -75,8 +88,8 @@ class Predictions:
                 raise UserError(f"predictions go to a .csv or .parquet file, not {path.name!r}; name one of these")
 
 
-@dataclass(frozen=True, eq=False)
-class Predictor:
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictor(Brief):
     """A classifier in evaluation mode, and how images have to be read for it.
 
     Args:
@@ -92,6 +105,14 @@ class Predictor:
     domain: str
     test_time_averaging: bool = False
     mirror: bool | None = None
+
+    def brief(self) -> tuple[str, ...]:
+        """Network, input and classes."""
+        shape = " x ".join(map(str, self.shape))
+        return (
+            f"{self.network_name} for inputs of {shape}, domain {self.domain}; {len(self.classes):,} classes: "
+            f"{listing(self.classes)}",
+        )
 
     @classmethod
     def load(cls, folder: str | Path, network: nn.Module | None = None) -> Predictor:

@@ -1,0 +1,46 @@
+"""Objects that show themselves in a few lines, in a prompt and in a notebook, instead of all their arrays."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from html import escape
+
+_MOST_CHARACTERS = 900
+"""Of a whole text: about what a person reads in a cell's output, and under 1,000 with the class's name."""
+_MOST_IN_LINE = 300
+
+
+class Brief:
+    """Shows the lines of `brief` as its text, and as a list in a notebook.
+
+    A data class that derives from it passes `repr=False`.
+    """
+
+    @abstractmethod
+    def brief(self) -> tuple[str, ...]:
+        """What a person wants to know of it, the most important line first."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: " + "\n  ".join(_cut(self.brief()))
+
+    def _repr_html_(self) -> str:
+        first, *rest = _cut(self.brief())
+        items = "".join(f"<li>{escape(line)}</li>" for line in rest)
+        return f"<div><b>{escape(type(self).__name__)}</b>: {escape(first)}<ul>{items}</ul></div>"
+
+
+def listing(names: tuple[str, ...], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(name if len(name) <= 20 else f"{name[:19]}…" for name in names[:most])
+    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def _cut(lines: tuple[str, ...]) -> list[str]:
+    """The lines that fit, each cut short."""
+    kept: list[str] = []
+    for line in lines:
+        short = line if len(line) <= _MOST_IN_LINE else f"{line[: _MOST_IN_LINE - 1]}…"
+        if sum(map(len, kept)) + len(short) > _MOST_CHARACTERS:
+            return [*kept, "…"]
+        kept.append(short)
+    return kept
