@@ -88,7 +88,7 @@ def test_fit__in_cross_validation(moons: tuple[np.ndarray[Any, Any], np.ndarray[
     ("options", "sentence"),
     [
         ({"method": "fixmach"}, "unknown method 'fixmach'; did you mean 'fixmatch'?"),
-        ({"num_steps": 0}, "num_steps is 0; it must be at least 1"),
+        ({"num_steps": 0}, "num_steps is 0; give a whole number of at least 1"),
         ({"network": "resnet_small"}, "resnet_small takes images"),
         ({"options": {"batchsize": 3}}, "unknown setting batchsize: did you mean 'batch_size'?"),
     ],

@@ -19,6 +19,7 @@ from torch import nn
 
 from understudy.audit.first_look import first_look
 from understudy.audit.unrelated import PoolFilter
+from understudy.core.arguments import check
 from understudy.core.brief import Brief
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
@@ -39,7 +40,7 @@ from understudy.planning.plan import Plan
 from understudy.planning.planner import Planner
 from understudy.recipes.command import Command, Judged, Silent, Watcher
 from understudy.recipes.findings import Findings, Finished, look
-from understudy.recipes.job import make_job
+from understudy.recipes.job import make_job, spelled
 from understudy.recipes.presets import with_preset
 from understudy.recipes.repeats import Repetition, held_out_of, train_folds, train_seeds
 from understudy.reports.model_figures import accuracies
@@ -107,12 +108,22 @@ class Result(Brief):
         """Class probabilities of new images; see `Predictor.predict`."""
         return self.predictor.predict(source, **options)
 
+    def evaluate(self, source: Any, *, cache: str | Path | None = None) -> Metrics:
+        """The metrics of the delivered model on labeled images; of a source with a test part, on that part.
+
+        Raises:
+            UserError: The images cannot be used, no image is labeled, or a class is unknown to the model.
+        """
+        check(cache=cache)
+        return measured(self.predictor, source, cache=cache)
+
     def report(self, path: str | Path = "report.html") -> Path:
         """Write the report, one self-contained HTML file with its figures beside it, and give its path.
 
         Raises:
             UserError: The file cannot be written.
         """
+        check(path=path)
         record = RunRecord(
             name=self.findings.figures["data"]["name"] if self.folder is None else self.folder.resolve().name,
             result={**self.to_json(), "environment": _environment()},
@@ -182,6 +193,7 @@ def train(
         UserError: Something given cannot be used; the sentence says what to do.
         Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
     """
+    check(folder=folder, cache=cache, tensorboard=tensorboard, watch=watch, config=config, repeats=repeats, folds=folds)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(
             "train runs in one process and was started in several; call it without torchrun, or use understudy.fit"
@@ -260,6 +272,7 @@ def plan(
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
     """
+    check(cache=cache, watch=watch, config=config)
     module = network if isinstance(network, nn.Module) else None
     table = _table(config, options, network)
     planner = Planner(table, module=module)
@@ -283,7 +296,7 @@ def _table(config: Mapping[str, Any] | None, options: Mapping[str, Any], network
     table = with_preset({**(config or {}), **options})
     if isinstance(network, str) and network != "auto":
         table["network"] = network
-    return table
+    return spelled(table)
 
 
 def _read(
@@ -434,7 +447,14 @@ def evaluate(
     Raises:
         UserError: The folder or the images cannot be used, no image is labeled, or a class is unknown to the model.
     """
-    predictor = Predictor.load(folder)
+    check(cache=cache, watch=watch)
+    return measured(Predictor.load(folder), source, cache=cache, watch=watch)
+
+
+def measured(
+    predictor: Predictor, source: Any, *, cache: str | Path | None = None, watch: Watcher | None = None
+) -> Metrics:
+    """The metrics of a classifier on the labeled images of a source; see `evaluate`."""
     shape = predictor.shape
     size, channels = (shape[1], shape[0]) if len(shape) == 3 else (None, None)
     observe = watch.decoding if watch else None

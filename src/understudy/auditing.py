@@ -15,6 +15,7 @@ from understudy.audit.examples import with_examples
 from understudy.audit.finding import Finding
 from understudy.audit.look import audit as look
 from understudy.audit.result import Audit
+from understudy.core.arguments import check
 from understudy.core.brief import Brief
 from understudy.core.errors import UserError
 from understudy.data.load import load
@@ -132,6 +133,8 @@ def audit(
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
     """
+    check(run=run, near=near, features=features, size=size, channels=channels, cache=cache)
+    check(decoding=decoding, observe=observe)
     predictor = None if run is None else Predictor.load(run)
     if predictor is not None and len(predictor.shape) == 3:
         size, channels = predictor.shape[1], predictor.shape[0]

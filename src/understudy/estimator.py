@@ -11,11 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
+from understudy.core.arguments import check
 from understudy.core.budget import Budget
-from understudy.core.errors import ConfigError, DataError
+from understudy.core.errors import DataError
 from understudy.data.load import load
+from understudy.data.sources.labels import is_missing
+from understudy.data.sources.listed import is_list_of_images
 from understudy.data.split import Splits
 from understudy.engine.fit import fit
 from understudy.engine.stage import Stage
@@ -30,8 +33,9 @@ _NOBODY = np.zeros(0, dtype=np.int64)
 class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
     """Classifier of images or vectors that learns from labeled and unlabeled rows.
 
-    Rows are vectors (n, d), gray images (n, h, w) or color images (n, h, w, c) or (n, c, h, w). A row is unlabeled
-    where y is -1, or None, "" or "-1" among labels that are no numbers. With every row labeled it is supervised.
+    Rows are vectors (n, d), gray images (n, h, w) or color images (n, h, w, c) or (n, c, h, w), or a list of paths or
+    Pillow images of any size. A row is unlabeled where y is -1, NaN or NA, or None, "" or "-1" among labels that are no
+    numbers. With every row labeled it is supervised.
 
     It passes scikit-learn's estimator checks but one, `check_classifiers_classes`, which takes -1 for a class.
 
@@ -67,24 +71,22 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             UserError: A setting or the arrays cannot be used, or fewer than two classes are labeled.
         """
-        checked: Any = validate_data(self, X, y, allow_nd=True, dtype=None, ensure_min_samples=2, y_numeric=False)
-        rows, y = checked[0], np.asarray(checked[1])
-        labeled = _is_labeled(y)
-        check_classification_targets(y[labeled])
-        self.classes_, codes = np.unique(_plain(y[labeled]), return_inverse=True)
+        check(num_steps=self.num_steps, batch_size=self.batch_size, options=self.options)
+        rows, labels = self._checked(X, _without_gaps(y))
+        labeled = _is_labeled(labels)
+        check_classification_targets(labels[labeled])
+        self.classes_, codes = np.unique(_plain(labels[labeled]), return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(
                 f"a classifier needs labeled rows of at least two classes, and there is {len(self.classes_)} class "
                 f"among {int(labeled.sum())} labeled rows; label rows of another class"
             )
-        targets = np.full(len(y), -1, dtype=np.int64)
+        targets = np.full(len(labels), -1, dtype=np.int64)
         targets[labeled] = codes
-        collection = load((_numbers(rows), targets))
+        collection = load((rows, targets))
         roles = Splits(np.flatnonzero(labeled), np.flatnonzero(~labeled), _NOBODY, _NOBODY, "nothing", "")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         table = {"seed": seed, "batch_size": self.batch_size, "network": self.network} | dict(self.options or {})
-        if self.num_steps < 1:
-            raise ConfigError(f"num_steps is {self.num_steps}; it must be at least 1")
         table["budget"] = f"{int(self.num_steps)}steps"
         job = make_job(table | {"method": self.method}, collection, None)
         method = job.method
@@ -107,9 +109,22 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         )
         return self
 
+    def _checked(self, X: Any, y: Any) -> tuple[Any, NDArray[Any]]:  # noqa: N803
+        """The rows and labels, once scikit-learn has checked them."""
+        if is_list_of_images(X):  # of any size, so they are not an array that scikit-learn could check
+            check_consistent_length(X, y)
+            return X, np.asarray(column_or_1d(y))
+        rows, labels = validate_data(self, X, y, allow_nd=True, dtype=None, ensure_min_samples=2, y_numeric=False)
+        return _numbers(rows), np.asarray(labels)
+
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         """Class probabilities (n, k), in the order of `classes_`."""
         check_is_fitted(self)
+        if is_list_of_images(X):
+            found = self.predictor_.predict(X)
+            if found.quarantine:
+                raise DataError(f"image {found.quarantine[0][0]} {found.quarantine[0][1]}; leave it out")
+            return found.probabilities
         rows: Any = validate_data(self, X, allow_nd=True, dtype=None, reset=False)
         return self.predictor_.predict(_numbers(rows)).probabilities
 
@@ -122,6 +137,18 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
 def _numbers(X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
     """The rows as numbers that the engine knows."""
     return X if X.dtype.kind in "uif" and X.dtype.itemsize <= 4 else X.astype(np.float32)
+
+
+def _without_gaps(y: Any) -> Any:
+    """The labels with -1 or None in place of NaN and NA, which scikit-learn's checks refuse."""
+    given = np.asarray(y) if hasattr(y, "dtype") or isinstance(y, (list, tuple)) else y
+    if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind == "f" and np.isnan(given).any():
+        return np.where(np.isnan(given), -1, given)
+    if hasattr(y, "dtype") and isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "OT":
+        return np.array([None if is_missing(label) else label for label in given.tolist()], dtype=object)
+    if isinstance(y, (list, tuple)) and any(is_missing(label) for label in y):
+        return np.array([None if is_missing(label) else label for label in y], dtype=object)
+    return y
 
 
 def _is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from understudy.audit.contact_sheet import pictures
 from understudy.audit.embedding import embed
 from understudy.audit.suggest import Picks, candidates, label_first, label_next, some_labeled
+from understudy.core.arguments import check, is_whole
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, UserError
 from understudy.data.collection import Collection
@@ -135,6 +136,7 @@ def suggest(
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
     """
+    check(run=run, seed=seed, cache=cache, decoding=decoding, observe=observe)
     check_count(count)
     predictor = None if run is None else Predictor.load(run)
     collection = _read(pile, labeled, predictor, cache, decoding)
@@ -184,8 +186,8 @@ def check_count(count: int) -> None:
     Raises:
         UserError: It is less than one.
     """
-    if count < 1:
-        raise UserError(f"--count is {count}; give the number of images to label, at least 1")
+    if not is_whole(count, 1):
+        raise UserError(f"count is {count!r}; give the number of images to label, at least 1")
 
 
 def check_table_name(path: Path) -> None:

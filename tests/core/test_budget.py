@@ -35,7 +35,7 @@ def test_parse__what_people_write(text: str, expected: Budget) -> None:
 def test_parse__nonsense_and_zero(text: str) -> None:
     sentence = (
         f"budget {text!r} is not a length of time or a number of steps above zero; "
-        "give for example 90s, 10m, 2h, 1200cpu-s or 5000steps"
+        "give for example 90s, 10m, 2h, 1200cpu-s, 5000steps or 10epochs"
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}$"):
         Budget.parse(text)

@@ -118,16 +118,16 @@ def test_load__content_follows_pixels() -> None:
     [
         (IMAGES, LABELS[:5], r"labels have the shape \(5,\) for 6 rows; give one label a row, -1 for unlabeled"),
         (IMAGES, [1, "a", -1, 2, 3, 4], "labels are of type int, str; give all as text or all as whole numbers"),
-        (IMAGES, [0.5, 1, 1, 1, 1, 1], "labels hold fractions; a label is the name or number of a class"),
+        (IMAGES, [0.5, 1, 1, 1, 1, 1], "labels hold fractions, such as .*; a label is the name or number of a class"),
         (IMAGES / 100 - 1, LABELS, r"images hold values from -1 to 1.55; .* without Normalize: the network normalizes"),
         (IMAGES.astype(float) * np.nan, LABELS, "images hold NaN or infinite values"),
         (np.full((6, 2), np.inf), LABELS, "vectors hold NaN or infinite values; fill in or leave out these rows"),
         (np.zeros((6, 8, 8, 5)), LABELS, r"images have the shape \(6, 8, 8, 5\); give n h w, n h w c or n c h w"),
         (np.zeros((6, 8, 8, 8, 3)), LABELS, r"the array has the shape \(6, 8, 8, 8, 3\); give images"),
-        (np.zeros((0, 8, 8)), [], "the array of images is empty; give at least one row"),
+        (np.zeros((0, 8, 8)), [], "the array of images is empty: its shape is"),
         ([IMAGES[0], IMAGES[1, :5]], [0, 1], "rows of different shapes cannot be one array"),
         (IMAGES.astype(str), LABELS, "images are of type <U3; give uint8, or floats from 0 to 1"),
-        ({"a": 1}, None, "the array has the shape|images are of type|the array of images is empty"),
+        ({"a": 1}, None, "dict is not an array of numbers"),
     ],
 )
 def test_load__arrays_refused(images: Any, labels: Any, message: str) -> None:

@@ -118,8 +118,8 @@ def test_load__random_dataset_without_a_known_transform() -> None:
     ("dataset", "message"),
     [
         (Items(), "data set Items is empty; give at least one item"),
-        (Items((1, 2, 3)), r"items have 3 parts; give \(image, label\), or the image alone"),
-        (Items({"picture": 1}), "items have the keys picture; the image must be under 'image' or 'img'"),
+        (Items((1, 2, 3)), r"item 0 of data set Items: it has 3 parts; give \(image, label\), or the image alone"),
+        (Items({"scan": 1}), "it has the keys scan; the image must be under 'image' or 'img'"),
         (Items((np.zeros((2, 2, 2, 3)), 0)), r"an item's image is ndarray of shape \(2, 2, 2, 3\); give"),
     ],
 )

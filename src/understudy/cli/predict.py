@@ -21,7 +21,7 @@ def predict(
     images: Annotated[
         str,
         typer.Argument(
-            metavar="IMAGES", help="A folder of images, a manifest or a data set's name.", show_default=False
+            metavar="IMAGES", help="A folder of images, one image, a manifest or a data set's name.", show_default=False
         ),
     ],
     out: Annotated[

@@ -46,7 +46,7 @@ class Request:
             if key != "optimizer" or not isinstance(value, Mapping) or "name" in value
         }
         Repetition.taken_from(known)
-        Budget.parse(from_table(Job, known).budget)
+        Budget.kind(from_table(Job, known).budget)
 
     def save(self, folder: Path) -> None:
         """Write it into a run folder."""

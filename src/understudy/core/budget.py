@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass
 
 from understudy.core.errors import ConfigError
 
+_MOST_EPOCHS = 1e6  # more is a mistake; the number of steps stays a whole number
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -39,17 +41,28 @@ class Budget:
         """
         if isinstance(text, Budget):
             return text
+        if epochs_of(text) is not None:
+            raise ConfigError(f"budget {text!r} counts epochs, which needs the images; give steps, such as 5000steps")
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|cpu-s|steps)", text.strip().lower())
         if match is None or float(match[1]) == 0 or (match[2] == "steps" and "." in match[1]):
             raise ConfigError(
                 f"budget {text!r} is not a length of time or a number of steps above zero; "
-                "give for example 90s, 10m, 2h, 1200cpu-s or 5000steps"
+                "give for example 90s, 10m, 2h, 1200cpu-s, 5000steps or 10epochs"
             )
         if match[2] == "steps":
             return cls(steps=int(match[1]))
         if match[2] == "cpu-s":
             return cls(cpu_s=float(match[1]))
         return cls(wall_s=float(match[1]) * _SECONDS[match[2]])
+
+    @classmethod
+    def kind(cls, text: str | Budget) -> Budget:
+        """The budget of the text, where what it allows in steps may not be known yet: one step stands for epochs.
+
+        Raises:
+            ConfigError: The text is not a budget.
+        """
+        return cls(steps=1) if isinstance(text, str) and epochs_of(text) is not None else cls.parse(text)
 
     @property
     def is_timed(self) -> bool:
@@ -65,6 +78,34 @@ class Budget:
         if self.steps is not None:
             parts.append(f"{self.steps} steps")
         return " or ".join(parts)
+
+
+def epochs_of(text: str) -> float | None:
+    """The number of epochs that `10epochs` stands for, or None when the text counts something else.
+
+    Raises:
+        ConfigError: The number is not above zero.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*epochs?", text.strip().lower())
+    if match is None:
+        return None
+    if not 0 < float(match[1]) <= _MOST_EPOCHS:
+        raise ConfigError(f"budget {text!r} is not a number of epochs above zero; give for example 10epochs")
+    return float(match[1])
+
+
+def as_steps(text: str, num_images: int, batch_size: int) -> str:
+    """The budget with epochs as steps; an epoch has as many as there are batches in the training images.
+
+    Args:
+        num_images: Training images, labeled and unlabeled.
+        batch_size: Labeled rows per step. Unlabeled rows of a step do not count, so that an epoch has the same number
+            of steps for every method.
+    """
+    epochs = epochs_of(text)
+    if epochs is None:
+        return text
+    return f"{max(1, math.ceil(epochs * num_images / max(1, batch_size)))}steps"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import stat
@@ -148,7 +149,11 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
     hints = _hints(kind)
     unknown = [str(key) for key in values if key not in hints]
     if unknown:
-        raise ConfigError("; ".join(f"unknown setting {prefix}{key}: {nearest(key, hints)}" for key in unknown))
+        told = (
+            f"unknown setting {prefix}{key}: {_elsewhere(kind, values, key)}{nearest(str(key), hints)}"
+            for key in unknown
+        )
+        raise ConfigError("; ".join(told))
     for key, value in values.items():
         nested = _config_class(hints[key])
         if nested is not None and isinstance(value, Mapping):
@@ -251,6 +256,25 @@ def _default_name(kind: type[Config], key: str) -> str:
     if field.default_factory is not dataclasses.MISSING:
         return str(field.default_factory().name)
     return str(getattr(field.default, "name", ""))
+
+
+def _elsewhere(kind: type[Config], values: Mapping[str, Any], key: str) -> str:
+    """The start of a hint where a nested group has a setting of that name, as `optimizer.lr` for `lr`."""
+    found = []
+    for name, hint in _hints(kind).items():
+        nested = _config_class(hint)
+        if nested is None:
+            continue
+        given = values.get(name)
+        if isinstance(given, Config):
+            nested = type(given)
+        elif nested.variants is not None:
+            asked = given.get("name", "") if isinstance(given, Mapping) else given
+            filed = asked if isinstance(asked, str) and asked else _default_name(kind, name)
+            with contextlib.suppress(ConfigError):
+                nested = nested.variants.get(filed)
+        found += [f"{name}.{key}"] if key in _hints(nested) else []
+    return f"did you mean {' or '.join(map(repr, found))}? " if found else ""
 
 
 def _config_class(hint: Any) -> type[Config] | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
+from understudy.core.arguments import shown
 from understudy.core.errors import ConfigError, nearest
 
 T = TypeVar("T")
@@ -42,15 +43,29 @@ class Registry(Generic[T]):
         return add
 
     def get(self, name: str) -> type[T]:
-        """The class filed under `name`.
+        """The class filed under `name`, in any case.
+
+        Raises:
+            ConfigError: No class has that name.
+        """
+        return self._classes[self.canonical(name)]
+
+    def canonical(self, name: str) -> str:
+        """The name as it is filed, whatever its case and separators: `FixMatch` and `fix-match` are `fixmatch`.
 
         Raises:
             ConfigError: No class has that name.
         """
         self._load()
-        if name not in self._classes:
-            raise ConfigError(f"unknown {self.kind} {name!r}; {nearest(name, self._classes)}")
-        return self._classes[name]
+        if not isinstance(name, str):
+            raise ConfigError(f"{self.kind} is {shown(name)}; give a name, such as {sorted(self._classes)[0]!r}")
+        if name in self._classes:
+            return name
+        squashed = _squashed(name)
+        for filed in self._classes:
+            if _squashed(filed) == squashed:
+                return filed
+        raise ConfigError(f"unknown {self.kind} {shown(name)}; {nearest(name.lower(), self._classes)}")
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -66,3 +81,7 @@ class Registry(Generic[T]):
             importlib.import_module(f"{self._package}.{module.name}")
         for entry_point in entry_points(group=self._package):
             entry_point.load()
+
+
+def _squashed(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

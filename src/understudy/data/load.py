@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from understudy.core.arguments import check
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Collection, Part
 from understudy.data.copies import exact_copies, hash_rows
 from understudy.data.sizing import Form, check_request, choose_for_files
-from understudy.data.sources.arrays import conform, read_arrays
-from understudy.data.sources.dataset import is_dataset, read_dataset
-from understudy.data.sources.folder import read_folder
+from understudy.data.sources.arrays import conform
+from understudy.data.sources.dataset import check_readable, is_dataset, read_dataset
+from understudy.data.sources.folder import EXTENSIONS, read_folder
+from understudy.data.sources.listed import check_path, is_image, read_listed, read_paths
 from understudy.data.sources.manifest import read_manifest
-from understudy.data.sources.named import is_named, read_named
+from understudy.data.sources.named import is_named, read_named, read_parts
+from understudy.data.sources.values import is_sparse
 from understudy.data.store import Observe, store
 from understudy.data.table import Table, concatenate, to_names, unknown_classes
 
@@ -42,10 +45,12 @@ def load(
     """All images of the task in one collection, decoded.
 
     A source is a folder with one subfolder per class, a `.csv` or `.parquet` manifest, `(X, y)` arrays or tensors,
-    a map-style data set, or the name `digits`, `torchvision:NAME` or `hf:PATH`.
+    lists of paths or Pillow images and their labels, a DataFrame of both, a map-style data set, a dictionary of data
+    sets by split, or the name `digits`, `torchvision:NAME` or `hf:PATH`.
 
     Args:
-        unlabeled: More images, whose labels, if any, are not used; may also be a folder of images or an array X.
+        unlabeled: More images, whose labels, if any, are not used; may also be a folder of images, an array
+            X, or one image.
         test: Images that only judge.
         size: Side in px at which images are trained; chosen by the images when None.
         channels: 1 or 3; chosen by the images when None.
@@ -57,6 +62,7 @@ def load(
         DataError: A source cannot be used as given.
         UserError: Decoded images cannot be stored.
     """
+    check(cache=cache, observe=observe)
     check_request(size, channels)
     given = [
         (role, item) for role, item in ((_MAIN, source), (_TEST, test), (_UNLABELED, unlabeled)) if item is not None
@@ -88,26 +94,44 @@ def _read(
     if is_named(item):
         return read_named(item, form=form, size=size, channels=channels, observe=observe)
     if isinstance(item, (str, os.PathLike)):
-        path = Path(item).expanduser()
-        if path.is_dir():
-            return read_folder(path, labeled=role != _UNLABELED)
-        if path.suffix.lower() in (".csv", ".parquet") and path.exists():
-            return read_manifest(path)
-        raise DataError(
-            f"{str(item)!r} is {'neither a folder nor a manifest' if path.exists() else 'not there'}; name a folder of "
-            "images, a .csv or .parquet manifest, 'digits', 'torchvision:NAME' or 'hf:PATH'"
-        )
-    if is_dataset(item) and not hasattr(item, "__array__"):
+        return _read_path(item, role)
+    if is_image(item):
+        if role != _UNLABELED:
+            raise DataError("one image came where labeled images are needed; give a list of images and their labels")
+        return read_listed([item], form=form, size=size, channels=channels)
+    check_readable(item)
+    if isinstance(item, Mapping):
+        return read_parts(item, form=form, size=size, channels=channels, observe=observe)
+    if is_dataset(item) and not hasattr(item, "__array__") and not is_sparse(item):
         return read_dataset(item, form=form, size=size, channels=channels, observe=observe)
-    if isinstance(item, tuple) and len(item) == 2:
-        return read_arrays(*item, form=form, size=size, channels=channels)
-    if hasattr(item, "__array__") or isinstance(item, list):
-        if role == _TEST:
+    pair = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+    if hasattr(pair[0], "__array__") or isinstance(pair[0], list) or is_sparse(pair[0]) or pair is item:
+        table = read_listed(*pair, form=form, size=size, channels=channels, observe=observe)
+        if role == _TEST and not table.values:
             raise DataError("test images came without labels; give a pair of arrays (X, y)")
-        return read_arrays(item, None, form=form, size=size, channels=channels)
+        return table
     raise DataError(
-        f"images cannot be read from {type(item).__name__}; give a path, (X, y) arrays or tensors, a map-style data "
-        "set, 'digits', 'torchvision:NAME' or 'hf:PATH'"
+        f"images cannot be read from {type(item).__name__}; give a path, (X, y) arrays or tensors, lists of paths and "
+        "labels, a map-style data set, 'digits', 'torchvision:NAME' or 'hf:PATH'"
+    )
+
+
+def _read_path(item: str | os.PathLike[str], role: str) -> Table:
+    """The table of a folder, a manifest, or, where labels are not needed, one image file."""
+    text = check_path(item, "the source")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{text!r} cannot be found: {error}") from error
+    if path.is_dir():
+        return read_folder(path, labeled=role != _UNLABELED)
+    if path.suffix.lower() in (".csv", ".parquet") and path.exists():
+        return read_manifest(path)
+    if role == _UNLABELED and path.suffix.lower() in EXTENSIONS and path.exists():
+        return read_paths([path])
+    raise DataError(
+        f"{text!r} is {'neither a folder nor a manifest' if path.exists() else 'not there'}; name a folder of "
+        "images, a .csv or .parquet manifest, 'digits', 'torchvision:NAME' or 'hf:PATH'"
     )
 
 

@@ -112,13 +112,14 @@ def concatenate(tables: Sequence[Table]) -> Table:
         DataError: A later table has a label that the first does not.
     """
     first = next((table for table in tables if table.classes), tables[0])
-    codes = {name: code for code, name in enumerate(first.classes)}
     labels = []
     for table in tables:
+        known, own = _keys(first, table)
+        codes = {key: code for code, key in enumerate(known)}
         used = set(np.unique(table.labels[table.labels >= 0]).tolist())
-        if unknown := sorted(table.classes[code] for code in used if table.classes[code] not in codes):
+        if unknown := sorted(table.classes[code] for code in used if own[code] not in codes):
             raise unknown_classes(unknown, first.classes)
-        lookup = np.array([codes.get(name, UNLABELED) for name in table.classes] + [UNLABELED], np.int64)
+        lookup = np.array([codes.get(key, UNLABELED) for key in own] + [UNLABELED], np.int64)
         labels.append(lookup[table.labels])
     groups = None
     if any(table.groups is not None for table in tables):
@@ -143,6 +144,15 @@ def concatenate(tables: Sequence[Table]) -> Table:
         hashes=hashes,
         sizes=sizes,
     )
+
+
+def _keys(first: Table, other: Table) -> tuple[Sequence[object], Sequence[object]]:
+    """By what the classes of two tables are matched: their names, or their numbers where only one of them has names."""
+    are_numbers = all(isinstance(value, int) for value in (*first.values, *other.values))
+    named = [table.classes != tuple(str(value) for value in table.values) for table in (first, other)]
+    if are_numbers and named[0] != named[1]:
+        return first.values, other.values
+    return first.classes, other.classes
 
 
 def _join(images: Sequence[Names | Tensor]) -> Names | Tensor:

@@ -61,6 +61,20 @@ class AdamW(Optimizer):
         return torch.optim.AdamW(groups, lr=self.lr, fused=True)
 
 
+@OPTIMIZERS.register("adam")
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """Adam; its weight decay, if any, is part of the gradient."""
+
+    lr: Annotated[float, Knob("peak learning rate", 0, probe=0.1)] = 1e-3
+    weight_decay: Annotated[float, Knob("L2 penalty, added to the gradient", 0, probe=1.0)] = 0.0
+
+    def build(self, networks: list[nn.Module]) -> torch.optim.Optimizer:
+        """torch's Adam, fused where torch has it."""
+        groups = _groups(networks, self.weight_decay, self.lr, self.layer_decay)
+        return torch.optim.Adam(groups, lr=self.lr, fused=True)
+
+
 @OPTIMIZERS.register("muon")
 @dataclass(frozen=True, kw_only=True)
 class Muon(Optimizer):

@@ -63,7 +63,7 @@ class Plan(Brief):
     @property
     def share(self) -> float:
         """The part of the budget that planning took, on the budget's own clock."""
-        return self.cost.share_of(Budget.parse(self.budget))
+        return self.cost.share_of(Budget.kind(self.budget))
 
     def options(self) -> dict[str, Any]:
         """The choices as options of a training job, nested as in its TOML file."""

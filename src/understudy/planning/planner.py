@@ -70,7 +70,7 @@ class Planner:
             self.options["method"] = {"name": Job().method.name, **method}  # whose knobs are meant
         self.objects = {key: value for key, value in options.items() if isinstance(value, Config)}
         self.module, self.folder = module, folder
-        self.budget = Budget.parse(str(options.get("budget", Job().budget)))
+        self.budget = Budget.kind(options.get("budget", Job().budget))
         self.device = pick_device(str(options.get("device", "auto")))
         self.allowance = Allowance(self.budget)
         self.size: Choice[int] | None = None
@@ -132,6 +132,8 @@ class Planner:
         begun = Cost.now()
         collection, splits = self._images(command)
         self.filtering = Cost.now() - begun
+        if not self.budget.is_timed:
+            self.budget = Budget.parse(command.job.budget)  # where epochs have become steps
         self.allowance = Allowance(self.budget)  # what decoding and the pool's filter took is no part of it
         self.allowance.pay(self.spent)
         begun = Cost.now()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from understudy.core.arguments import check
 from understudy.core.config import from_table, knobs, to_table
 from understudy.core.errors import ConfigError, nearest
 from understudy.functional.criteria import CrossEntropy
@@ -66,6 +67,7 @@ def ablate(
         UserError: Something given cannot be used, or every run failed.
         Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
     """
+    check(config=config, num_labels=num_labels, seeds=seeds)
     table = {**(config or {}), **options}
     given = {"method": table.pop("method", None), "recipe": table.pop("recipe", None)}
     given |= {name: value for name, value in (("method", method), ("recipe", recipe)) if value is not None}

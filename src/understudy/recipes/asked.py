@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.core.budget import Budget
 from understudy.core.config import knobs
 from understudy.core.errors import ConfigError, nearest
 from understudy.methods.base import METHODS, Method
 from understudy.recipes.comparison import BASELINE
-from understudy.recipes.job import Job
+from understudy.recipes.job import Job, spelled
 from understudy.recipes.variants import Variant, named_variants
 
 ALL = "all"
@@ -80,11 +79,10 @@ def asked_for(
     Raises:
         ConfigError: As `sort_options` does.
     """
-    options = dict(options)
+    options = spelled({**options, **({} if budget is None else {"budget": budget})})
     first_seed, kept = options.pop("seed", 0), options.pop("num_labels", 0)
     in_table = options.pop("budget", DEFAULT_BUDGET)
-    budget = str(in_table if budget is None else budget)
-    Budget.parse(budget)
+    budget = in_table
     sorting = _Sorting(variants)
     for key, value in options.items():
         sorting.take(key, value)
@@ -112,7 +110,8 @@ def _methods(asked: str | Sequence[str | Method[Any]], *, alone: bool) -> list[s
     given = [one for item in given for one in (_all() if item == ALL else [item])]
     for one in given:
         if not isinstance(one, Method):
-            METHODS.get(str(one))
+            METHODS.get(one)
+    given = [one if isinstance(one, Method) else METHODS.canonical(one) for one in given]
     if alone and not any(_name(one) != BASELINE for one in given):
         raise ConfigError(f"no method to compare with supervised was given; allowed: all, {', '.join(_all())}")
     baseline = next((one for one in given if _name(one) == BASELINE), BASELINE)
@@ -147,7 +146,9 @@ class _Sorting:
     def take(self, key: str, value: Any) -> None:
         """Put one option where it belongs."""
         if key == "method":
-            self.take_method({} if isinstance(value, str) else dict(value))
+            if isinstance(value, Method):
+                raise ConfigError(f"method is a {value.name} object; give what is compared as methods=[...]")
+            self.take_method(dict(value))
         elif key == "recipe":
             table = {"name": value} if isinstance(value, str) else value
             self.recipe = table if table != {"name": Job().recipe.name} else None

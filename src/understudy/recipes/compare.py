@@ -13,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from understudy.core.arguments import check
 from understudy.core.budget import Budget
 from understudy.core.config import to_table
 from understudy.core.errors import ConfigError, DataError, Interrupted, UserError
@@ -86,6 +87,8 @@ def compare(
         UserError: Something given cannot be used, or every run failed.
         Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
     """
+    check(config=config, methods=methods, num_labels=num_labels, seeds=seeds, upper_bound=upper_bound)
+    check(variants=variants)
     table = {**(config or {}), **options}
     asked = sort_options(methods, num_labels, seeds, budget, table, variants=variants, upper_bound=upper_bound)
     sources = {"source": source, "unlabeled": unlabeled, "test": test}
@@ -108,8 +111,7 @@ def carry_out(
     Args:
         ladder: Ingredients of an ablation, each with the number of the variant that has it.
     """
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"jobs is {jobs}; give the number of runs at a time, at least 1")
+    check(folder=folder, cache=cache, jobs=jobs, map=map_, watch=watch)
     with contextlib.ExitStack() as stack:
         stack.enter_context(signals_interrupt())
         if folder is None:
@@ -140,7 +142,7 @@ class _Command:
     ) -> None:
         self.asked, self.sources, self.root, self.keep = asked, sources, root, keep
         self.cache, self.watch, self.map, self.ladder = cache, watch, map_, ladder
-        self.budget = Budget.parse(asked.budget)
+        self.budget = Budget.kind(asked.budget)
         self.labels: list[str] = []
         self.slugs: dict[str, str] = {}
         self.jobs_asked: dict[tuple[str, int], Job] = {}

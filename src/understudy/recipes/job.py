@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from understudy.augment import DOMAINS, Augmentation
-from understudy.core.budget import Budget
-from understudy.core.config import Knob, from_table, knobs
+from understudy.core.arguments import check, is_whole, shown
+from understudy.core.budget import Budget, as_steps
+from understudy.core.config import Config, Knob, from_table, knobs
 from understudy.core.errors import ConfigError
 from understudy.core.seeding import seed_torch
 from understudy.data.collection import Collection, Part
@@ -21,12 +22,12 @@ from understudy.data.simulate import ORDERS, check_simulation
 from understudy.data.split import Splits
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
-from understudy.engine.optim import Optimizer
+from understudy.engine.optim import OPTIMIZERS, Optimizer
 from understudy.engine.pace import LEAST_WARMUP_STEPS, LONGEST_WARMUP
 from understudy.engine.stage import Settings
 from understudy.methods.base import METHODS, Method
 from understudy.models import build
-from understudy.recipes.base import Recipe
+from understudy.recipes.base import RECIPES, Recipe
 from understudy.recipes.plain import Plain
 
 # On a processor steps are few, and more small ones teach more than fewer large ones: digits with 40 labels reached 96 %
@@ -40,7 +41,7 @@ class Job(Settings):
     """All that a training command can be told, beside its images; one TOML file."""
 
     budget: Annotated[
-        str, Knob("length of the whole command, as 90s, 10m, 2h, 1200cpu-s, or of each run, as 5000steps")
+        str, Knob("length of the whole command, as 90s, 10m, 2h, 1200cpu-s, or of each run, as 5000steps or 10epochs")
     ] = "10m"
     recipe: Recipe = field(default_factory=Plain)
     network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto chooses")] = "auto"
@@ -84,16 +85,58 @@ class Job(Settings):
         return Settings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)})
 
 
+def spelled(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a table of options in which methods, optimizers and recipes are tables with their names, or objects.
+
+    Args:
+        table: An optimizer may be a class of torch's, and a name may be written in any case; `epochs=10` is a budget.
+
+    Raises:
+        ConfigError: A name is unknown, a value is of another kind, or both a budget and epochs are given.
+    """
+    table = dict(table)
+    for key, variants in (("method", METHODS), ("optimizer", OPTIMIZERS), ("recipe", RECIPES)):
+        value = table.get(key)
+        if value is None:
+            table.pop(key, None)
+            continue
+        if key == "optimizer" and isinstance(value, torch.optim.Optimizer):
+            raise ConfigError(
+                f"optimizer is a {type(value).__name__} that already holds parameters; give its class or name, and its "
+                "settings as {'name': 'sgd', 'lr': 0.1}"
+            )
+        if isinstance(value, type) and issubclass(value, (torch.optim.Optimizer, Config)):
+            value = value.name if issubclass(value, Config) else value.__name__
+        if isinstance(value, str):
+            value = {"name": value}
+        if isinstance(value, Mapping):
+            named = {"name": variants.canonical(value["name"])} if "name" in value else {}
+            value = {**value, **named}
+        elif not isinstance(value, Config):
+            raise ConfigError(f"{key} is {shown(value)}; give a name, one of {', '.join(variants.names())}")
+        table[key] = value
+    epochs = table.pop("epochs", None)
+    if epochs is not None:
+        if "budget" in table:
+            raise ConfigError(f"budget is {table['budget']!r} and epochs is {shown(epochs)}; give one of them")
+        table["budget"] = f"{epochs:f}epochs" if isinstance(epochs, float) else f"{epochs}epochs"
+    if "budget" in table:
+        if not isinstance(table["budget"], str):
+            raise ConfigError(
+                f"budget is {shown(table['budget'])}; give text, such as '10m', '5000steps' or '10epochs'"
+            )
+        Budget.kind(table["budget"])
+    check(**{name: table[name] for name in ("seed", "size", "channels") if name in table})
+    return table
+
+
 def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module | None, named: str = "") -> Job:
     """The job a table of options asks for, with everything left to choose chosen for these images.
 
     Raises:
         ConfigError: An option is unknown, has the wrong type, or is outside its range.
     """
-    table = dict(table)
-    for key in ("method", "optimizer", "recipe"):
-        if isinstance(table.get(key), str):
-            table[key] = {"name": table[key]}
+    table = spelled(table)
     on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
     table["method"] = _sized_for(table.get("method", {}), on_processor)
     if "batch_size" not in table and on_processor:
@@ -101,6 +144,10 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
         known, asked = int(((collection.labels >= 0) & ~held_out).sum()), table.get("num_labels")
         few = (asked if isinstance(asked, int) and asked else known) < _FEW_LABELS
         table["batch_size"] = _SMALL_BATCH if few else Job().batch_size
+    batch_size = table.get("batch_size", Job().batch_size)
+    if is_whole(batch_size, 1):
+        training = int((~np.isin(collection.parts, (Part.VALIDATION, Part.TEST, Part.LEFT_OUT))).sum())
+        table["budget"] = as_steps(str(table.get("budget", Job().budget)), training, batch_size)
     steps = Budget.parse(str(table.get("budget", Job().budget))).steps
     if steps and "warmup" not in table:
         table["warmup"] = min(LONGEST_WARMUP, max(Job().warmup, LEAST_WARMUP_STEPS / steps))

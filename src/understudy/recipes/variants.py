@@ -16,7 +16,7 @@ from understudy.data.collection import Collection
 from understudy.methods.base import METHODS, Method
 from understudy.recipes.comparison import ALL_LABELS, BASELINE
 from understudy.recipes.grid import folder_name
-from understudy.recipes.job import Job, make_job
+from understudy.recipes.job import Job, make_job, spelled
 from understudy.recipes.plain import Plain
 
 SHARED = (
@@ -136,9 +136,7 @@ def _checked(settings: Any) -> dict[str, Any]:
     if not isinstance(settings, Mapping):
         raise ConfigError(f"{settings!r} is no table of settings; write for example method = 'fixmatch'")
     table: dict[str, Any] = {"method": Job().method.name, **settings}
-    for key in ("method", "optimizer", "recipe"):
-        if isinstance(table.get(key), str):
-            table[key] = {"name": table[key]}
+    table = spelled(table)
     method = table["method"]
     if isinstance(method, Mapping):
         table["method"] = method = {"name": Job().method.name, **method}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.augment import DOMAINS, Augmentation
+from understudy.core.arguments import check
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, RunFolderError, UserError
 from understudy.data.collection import Collection
@@ -65,6 +66,7 @@ class Predictions(Brief):
         Raises:
             UserError: The file name ends in neither .csv nor .parquet, or the file cannot be written.
         """
+        check(path=path)
         path = Path(path)
         confidence = self.probabilities.max(-1) if len(self.names) else np.zeros(0, np.float32)
         columns: dict[str, Any] = {"file": self.names, "label": self.labels, "confidence": confidence}
@@ -124,6 +126,7 @@ class Predictor(Brief):
         Raises:
             UserError: The folder holds no finished run, is damaged or newer, or its network is the user's own module.
         """
+        check(run=folder)
         folder = Path(folder)
         if not folder.is_dir():
             raise RunFolderError(f"{folder} is not there; name the folder that a training run was saved in")
@@ -171,6 +174,7 @@ class Predictor(Brief):
     def read(self, source: Any, *, cache: str | Path | None = None, observe: Observe | None = None) -> Collection:
         """The images of a source in this classifier's size and channels; labels, if any, are not used."""
         size, channels = (self.shape[1], self.shape[0]) if len(self.shape) == 3 else (None, None)
+        source = _as_rows(source, self.shape)
         collection = load(unlabeled=source, size=size, channels=channels, cache=cache, observe=observe)
         if collection.shape != self.shape:
             raise DataError(
@@ -191,11 +195,13 @@ class Predictor(Brief):
         """Class probabilities of every image of a source.
 
         Args:
-            source: A folder of images, a manifest, an array, or anything else that training reads.
+            source: A folder of images, a manifest, an array, or anything else that training reads; or one image: a
+                path, a Pillow image, the bytes of a file, or an array h w, h w c or c h w.
             observe: Called with (images predicted, images in all).
             decoding: Called with (images decoded, images in all).
             test_time_averaging: Overrules the classifier's own setting.
         """
+        check(cache=cache, observe=observe, decoding=decoding, test_time_averaging=test_time_averaging)
         collection = source if isinstance(source, Collection) else self.read(source, cache=cache, observe=decoding)
         probabilities = predict(
             self.network,
@@ -219,3 +225,19 @@ class Predictor(Brief):
             domain=Augmentation(mirror=self.mirror).of(DOMAINS[self.domain]),
             size=collection.size or 0,
         )
+
+
+def _as_rows(source: Any, shape: tuple[int, ...]) -> Any:
+    """The source; an array or tensor of one image or vector as the one row of a classifier of rows of this shape."""
+    if not isinstance(source, (np.ndarray, torch.Tensor)):
+        return source
+    if len(shape) == 1:
+        return source[None] if source.ndim == 1 else source
+    if source.ndim == 2:
+        return source[None]
+    if source.ndim != 3:
+        return source
+    # (3, h, w) is one color image to a classifier of color images, and three gray ones to one of gray images. Gray
+    # images 3 px wide do not occur, so (h, w, 3) is one color image to both.
+    channels_first = source.shape[0] in (1, 3) and shape[0] == 3
+    return source[None] if channels_first or source.shape[2] in (1, 3) else source

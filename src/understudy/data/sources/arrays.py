@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from understudy.core.errors import DataError
-from understudy.data.collection import UNLABELED, Rows
+from understudy.data.collection import Rows
 from understudy.data.decode import Pixels, to_canvas
 from understudy.data.sizing import Form, choose
-from understudy.data.table import Table, class_order, encode_labels, to_names
+from understudy.data.sources.labels import read_labels
+from understudy.data.sources.values import to_numpy
+from understudy.data.table import Table, to_names
 
 
 def read_arrays(
@@ -26,14 +27,14 @@ def read_arrays(
 
     Args:
         images: uint8 images, or floats in [0, 1] or [0, 255], as [n h w], [n h w c] or [n c h w]; or vectors [n d].
-        labels: Class names or numbers; -1, None and the empty text mean unlabeled.
+        labels: As `read_labels` takes them.
         form: The form that rows already read have, which these must take too.
 
     Raises:
         DataError: The shapes, types or values are none of these.
     """
     rows, notes = _rows(images)
-    codes, values = _labels(labels, len(rows))
+    codes, values = read_labels(labels, len(rows))
     if rows.ndim == 4:
         pairs = [(rows.shape[3], rows.shape[2])]
         form = form or choose(pairs, rows.shape[1] == 1 or _is_gray(rows), size, channels)
@@ -104,22 +105,12 @@ def to_channels_first(values: NDArray[Any], *, prefer_first: bool) -> NDArray[An
     return values if first and (prefer_first or not last) else values.transpose(0, 3, 1, 2)
 
 
-def to_numpy(values: Any) -> NDArray[Any]:
-    """The tensor or array-like as an array."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        array: NDArray[Any] = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-        return array
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"rows of different shapes cannot be one array ({error}); give them all one size") from error
-
-
 def _rows(images: Any) -> tuple[Rows, list[str]]:
     values = to_numpy(images)
-    if not len(values.shape) or not len(values):
-        raise DataError("the array of images is empty; give at least one row")
+    if values.dtype.kind == "O":
+        raise DataError(f"images cannot be read from {type(images).__name__} of objects; give numbers, paths or images")
+    if not len(values.shape) or not values.size:
+        raise DataError(f"the array of images is empty: its shape is {values.shape}; give at least one row of values")
     if values.ndim == 2:
         return _vectors(values), []
     if values.ndim not in (3, 4):
@@ -145,50 +136,6 @@ def _vectors(values: NDArray[Any]) -> Tensor:
     if not np.isfinite(rows).all():
         raise DataError("vectors hold NaN or infinite values; fill in or leave out these rows")
     return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
-
-
-def _labels(labels: Any, count: int) -> tuple[NDArray[np.int64], tuple[object, ...]]:
-    if labels is None:
-        return np.full(count, UNLABELED, np.int64), ()
-    given = to_numpy(labels)
-    if given.dtype.kind in "US" and not hasattr(labels, "dtype"):
-        given = np.asarray(labels, dtype=object)  # NumPy would turn a list's numbers into text without a word
-    if given.shape != (count,):
-        raise DataError(f"labels have the shape {given.shape} for {count} rows; give one label a row, -1 for unlabeled")
-    if given.dtype.kind == "f":
-        given = np.where(np.isnan(given), UNLABELED, given)
-        if (given != np.floor(given)).any():
-            raise DataError("labels hold fractions; a label is the name or number of a class, -1 for unlabeled")
-        given = given.astype(np.int64)
-    if given.dtype.kind in "iu":
-        return _number_labels(given.astype(np.int64))
-    if given.dtype.kind == "b":
-        values, codes = np.unique(given, return_inverse=True)
-        return codes.astype(np.int64), tuple(values.tolist())
-    return object_labels(given.tolist())
-
-
-def _number_labels(given: NDArray[np.int64]) -> tuple[NDArray[np.int64], tuple[object, ...]]:
-    known = given != UNLABELED
-    values, codes = np.unique(given[known], return_inverse=True)
-    result = np.full(len(given), UNLABELED, np.int64)
-    result[known] = codes
-    return result, class_order(values.tolist())
-
-
-def object_labels(given: Sequence[Any]) -> tuple[NDArray[np.int64], tuple[object, ...]]:
-    """Codes and distinct labels of a list, where -1 as number or text, None, NaN and the empty text mean unlabeled.
-
-    Raises:
-        DataError: Numbers and texts are mixed, or a label is neither.
-    """
-    plain = [label.item() if isinstance(label, (np.generic, Tensor)) else label for label in given]
-    plain = [None if label in (UNLABELED, str(UNLABELED)) or label != label else label for label in plain]
-    kinds = {type(label) for label in plain if label is not None and label != ""}
-    if len(kinds) > 1 or not kinds <= {str, int, bool}:
-        names = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise DataError(f"labels are of type {names}; give all as text or all as whole numbers, -1 for unlabeled")
-    return encode_labels(plain)
 
 
 def _is_gray(rows: UInt8[Tensor, "n c h w"]) -> bool:

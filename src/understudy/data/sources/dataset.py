@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,26 +11,51 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from understudy.core.errors import DataError
 from understudy.data.decode import Pixels, UnreadableImageError, decode_bytes, is_gray, to_canvas
 from understudy.data.sizing import Form, choose
-from understudy.data.sources.arrays import object_labels, read_arrays, to_bytes, to_channels_first, to_numpy
+from understudy.data.sources.arrays import read_arrays, to_bytes, to_channels_first
+from understudy.data.sources.labels import object_labels
+from understudy.data.sources.values import to_numpy
 from understudy.data.table import Table, to_names
 
-_IMAGE_KEYS = ("image", "img", "pixel_values")
-_LABEL_KEYS = ("label", "labels", "fine_label", "target")
+IMAGE_KEYS = ("image", "img", "pixel_values", "images", "picture", "photo", "x")
+LABEL_KEYS = (
+    "label", "labels", "fine_label", "target", "targets", "class", "category", "y", "label_id", "labels_id", "class_id",
+    "category_id",
+)  # fmt: skip
 _NUM_SAMPLES, _NUM_REPEATS = 64, 24
+_MOST_WRAPPED = 100  # data sets inside one another; an object that makes up attributes would never end
 _RANDOM = ("Random", "Jitter", "AutoAugment", "TrivialAugment", "AugMix", "Shuffle", "Noise")
 
-_DAMAGED = (OSError, SyntaxError, UnreadableImageError)  # what a loader raises for a damaged file
+# What a loader raises for a damaged file.
+_DAMAGED = (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError, UnreadableImageError)
 
 Observe = Callable[[int, int], None]
 
 
 def is_dataset(source: Any) -> bool:
     """Whether items can be read from it by position, and it is not an array or a list."""
-    return hasattr(source, "__getitem__") and not isinstance(source, (str, list, tuple, dict, np.ndarray, Tensor))
+    return hasattr(source, "__getitem__") and not isinstance(
+        source, (str, bytes, bytearray, range, list, tuple, dict, np.ndarray, Tensor)
+    )
+
+
+def check_readable(source: Any) -> None:
+    """Nothing, when items may be read from it in any order.
+
+    Raises:
+        DataError: It is a loader of batches or a stream; the sentence says what to give.
+    """
+    if isinstance(source, DataLoader):
+        raise DataError("a DataLoader gives batches; give the data set inside it, loader.dataset")
+    if isinstance(source, IterableDataset) or type(source).__name__ in ("IterableDataset", "IterableDatasetDict"):
+        raise DataError(
+            f"{_name(source)} can only be read in its own order; give a map-style data set, with __len__ and "
+            "__getitem__, such as list(dataset)"
+        )
 
 
 def read_dataset(
@@ -45,25 +71,30 @@ def read_dataset(
     Raises:
         DataError: It has no length or items, an item is of no known kind, or two reads of one item differ.
     """
-    if not hasattr(dataset, "__len__"):
-        raise DataError(f"{_name(dataset)} has no length; give a map-style data set, with __len__ and __getitem__")
-    count = len(dataset)
-    if not count:
-        raise DataError(f"{_name(dataset)} is empty; give at least one item")
+    count = _length(dataset)
     _refuse_random(dataset, count)
     samples = _samples(dataset, count)
     if samples and not isinstance(samples[0], (Image.Image, bytes)) and to_numpy(samples[0]).ndim == 1:
         return _read_vectors(dataset, count)
     if form is None:
-        pictures = [_picture(sample) for sample in samples] or [Image.new("L", (8, 8))]
+        pictures = list(_pictures(samples)) or [Image.new("L", (8, 8))]
         gray = all(is_gray(to_canvas(picture, 32, 3)) for picture in pictures[:32])
         form = choose([picture.size for picture in pictures], gray, size, channels)
-    rows = torch.empty((count, form.channels, form.canvas, form.canvas), dtype=torch.uint8)
-    labels, quarantine, kept = [], [], np.ones(count, np.bool_)
+    shape = (count, form.channels, form.canvas, form.canvas)
+    try:
+        rows = torch.empty(shape, dtype=torch.uint8)
+        labels, quarantine, kept = [], [], np.ones(count, np.bool_)
+    except (RuntimeError, MemoryError):
+        raise DataError(
+            f"{_name(dataset)} says it has {count:,} items, which do not fit into memory; give fewer, or a folder"
+        ) from None
     for position in range(count):
         try:
-            image, label = _split_item(dataset[position])
-            rows[position] = torch.from_numpy(_fit(image, form))
+            image, label = _item(dataset, position)
+            try:
+                rows[position] = torch.from_numpy(_fit(image, form))
+            except DataError as error:
+                raise DataError(f"item {position} of {_name(dataset)}: {error}") from None
         except _DAMAGED as error:
             quarantine.append((str(position), f"cannot be read: {' '.join(str(error).split())[:120]}"))
             kept[position], label = False, None
@@ -73,6 +104,7 @@ def read_dataset(
     if not kept.any():
         raise DataError(f"none of the {count} items of {_name(dataset)} could be read; the first: {quarantine[0][1]}")
     codes, values = object_labels(labels)
+    notes = _unused_keys(dataset, int(np.flatnonzero(kept)[0])) if not values else ()
     table = Table(
         names=to_names(str(position) for position in range(count)),
         images=rows,
@@ -81,6 +113,7 @@ def read_dataset(
         classes=_class_names(dataset, values),
         form=form,
         quarantine=tuple(quarantine),
+        notes=notes,
     )
     return table.take(kept)
 
@@ -90,32 +123,115 @@ def _samples(dataset: Any, count: int) -> list[Any]:
     samples = []
     for position in np.linspace(0, count - 1, min(count, _NUM_SAMPLES)).astype(int).tolist():
         with suppress(*_DAMAGED):
-            samples.append(_split_item(dataset[position])[0])
+            samples.append(_item(dataset, position)[0])
     return samples
 
 
+def _pictures(samples: list[Any]) -> Iterator[Image.Image]:
+    """Those of the samples that can be decoded."""
+    for sample in samples:
+        with suppress(*_DAMAGED):
+            picture = _picture(sample)
+            picture.load()
+            yield picture
+
+
+def _length(dataset: Any) -> int:
+    """The number of items.
+
+    Raises:
+        DataError: There is none, or it is not known.
+    """
+    try:
+        count = len(dataset)
+    except Exception as error:  # a data set's own __len__ can raise anything
+        reason = "" if not hasattr(dataset, "__len__") else f" ({type(error).__name__}: {_short(error)})"
+        raise DataError(
+            f"{_name(dataset)} has no length{reason}; give a map-style data set, with __len__ and __getitem__"
+        ) from error
+    if not count:
+        raise DataError(f"{_name(dataset)} is empty; give at least one item")
+    return count
+
+
+def _item(dataset: Any, position: int) -> tuple[Any, Any]:
+    """The image and the label at a position.
+
+    Raises:
+        DataError: The data set failed there, as the sentence says; damaged files pass through as they are.
+    """
+    try:
+        item = dataset[position]
+    except _DAMAGED:
+        raise
+    except IndexError as error:
+        raise DataError(
+            f"{_name(dataset)} says it has {len(dataset)} items and ends before index {position} ({_short(error)}); "
+            "make __len__ and __getitem__ agree"
+        ) from error
+    except Exception as error:  # a data set's own code can raise anything
+        raise DataError(
+            f"{_name(dataset)} failed at index {position} with {type(error).__name__}: {_short(error)}"
+        ) from error
+    try:
+        return _split_item(item)
+    except DataError as error:
+        raise DataError(f"item {position} of {_name(dataset)}: {error}") from None
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120]
+
+
+def _unused_keys(dataset: Any, position: int) -> tuple[str, ...]:
+    """A note that names the other keys of items that are dictionaries without a label."""
+    item = dataset[position]
+    others = [str(key) for key in item if key not in (*IMAGE_KEYS, *LABEL_KEYS)] if isinstance(item, Mapping) else []
+    if not others:
+        return ()
+    return (f"no item has a label; not used: {', '.join(others)}; a label must be under 'label'",)
+
+
 def _read_vectors(dataset: Any, count: int) -> Table:
-    items = [_split_item(dataset[position]) for position in range(count)]
-    table = read_arrays(np.stack([to_numpy(vector) for vector, _ in items]), None)
+    try:
+        items = [_item(dataset, position) for position in range(count)]
+        vectors = [to_numpy(vector) for vector, _ in items]
+    except _DAMAGED as error:
+        raise DataError(f"{_name(dataset)} cannot be read: {_short(error)}") from error
+    odd = next((at for at, vector in enumerate(vectors) if vector.shape != vectors[0].shape), None)
+    if odd is not None:
+        raise DataError(
+            f"item {odd} of {_name(dataset)} has the shape {vectors[odd].shape} and item 0 {vectors[0].shape}; give "
+            "vectors of one length"
+        )
+    table = read_arrays(np.stack(vectors), None)
     codes, values = object_labels([label for _, label in items])
-    return Table(names=table.names, images=table.images, labels=codes, values=values)
+    return Table(
+        names=table.names, images=table.images, labels=codes, values=values, classes=_class_names(dataset, values)
+    )
 
 
 def _split_item(item: Any) -> tuple[Any, Any]:
     """The image and the label, None when there is none."""
     if isinstance(item, Mapping):
-        keys = [key for key in _IMAGE_KEYS if key in item]
-        if not keys:
+        key = next((key for key in IMAGE_KEYS if key in item), None)
+        if key is None:
             raise DataError(
-                f"items have the keys {', '.join(map(str, item))}; the image must be under 'image' or 'img'"
+                f"it has the keys {', '.join(map(str, item))}; the image must be under 'image' or 'img', the label "
+                "under 'label'"
             )
-        label = next((item[key] for key in _LABEL_KEYS if key in item), None)
-        return item[keys[0]], label
+        return _encoded(item[key]), next((item[key] for key in LABEL_KEYS if key in item), None)
     if isinstance(item, (tuple, list)):
         if len(item) not in (1, 2):
-            raise DataError(f"items have {len(item)} parts; give (image, label), or the image alone")
-        return item[0], (item[1] if len(item) == 2 else None)
-    return item, None
+            raise DataError(f"it has {len(item)} parts; give (image, label), or the image alone")
+        return _encoded(item[0]), (item[1] if len(item) == 2 else None)
+    return _encoded(item), None
+
+
+def _encoded(image: Any) -> Any:
+    """The image; of the dictionaries that Hugging Face makes of undecoded images, the bytes."""
+    found = image.get("bytes") if isinstance(image, Mapping) else None
+    return image if found is None else found
 
 
 def _fit(image: Any, form: Form) -> Pixels:
@@ -144,7 +260,7 @@ def _refuse_random(dataset: Any, count: int) -> None:
     """
     for position in np.linspace(0, count - 1, min(count, _NUM_REPEATS)).astype(int).tolist():
         try:
-            first, second = (_split_item(dataset[position])[0] for _ in range(2))
+            first, second = (_item(dataset, position)[0] for _ in range(2))
         except _DAMAGED:
             continue
         if isinstance(first, bytes):
@@ -165,29 +281,55 @@ def _refuse_random(dataset: Any, count: int) -> None:
 
 def _random_transforms(dataset: Any) -> list[str]:
     """Names of the random transforms found in the data set and the ones it wraps."""
-    found: list[str] = []
-    queue = [dataset]
-    while queue and len(found) < 10:
+    found = {type(item).__name__ for item in _wrapped(dataset, ("transform", "transforms")) if item is not dataset}
+    return sorted(name for name in found if any(word in name for word in _RANDOM))[:10]
+
+
+def _wrapped(dataset: Any, attributes: tuple[str, ...] = ()) -> Iterator[Any]:
+    """The data set and what it is made of, the outermost first: of a Subset, a ConcatDataset or a wrapper like these.
+
+    Args:
+        attributes: Further attributes to follow.
+    """
+    queue, seen = [dataset], {id(dataset)}
+    while queue and len(seen) < _MOST_WRAPPED:
         item = queue.pop(0)
-        name = type(item).__name__
-        if item is not dataset and any(word in name for word in _RANDOM):
-            found.append(name)
-            continue
-        for attribute in ("dataset", "transform", "transforms"):
+        yield item
+        for attribute in ("dataset", "datasets", *attributes):
             inner = getattr(item, attribute, None)
-            queue.extend(inner if isinstance(inner, (list, tuple)) else [] if inner is None else [inner])
-    return sorted(set(found))
+            for one in inner if isinstance(inner, (list, tuple)) else () if inner is None else (inner,):
+                if id(one) not in seen:
+                    seen.add(id(one))
+                    queue.append(one)
 
 
 def _class_names(dataset: Any, values: tuple[object, ...]) -> tuple[str, ...]:
-    """The names that the data set gives to its class numbers, else the labels as text."""
+    """The names that the data set, or one that it wraps, gives to its class numbers, else the labels as text.
+
+    Raises:
+        DataError: The data sets it joins give different names to one number.
+    """
+    numbers = [value for value in values if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
+    if not numbers or len(numbers) < len(values):
+        return tuple(str(value) for value in values)
+    found = [names for item in _wrapped(dataset) if (names := _own_names(item)) and len(names) > max(numbers)]
+    for names in found:
+        for number in numbers:
+            if names[number] != found[0][number]:
+                raise DataError(
+                    f"{_name(dataset)} joins data sets in which label {number} means {found[0][number]!r} and "
+                    f"{names[number]!r}; give them the same classes in the same order"
+                )
+    return tuple(found[0][number] if found else str(number) for number in numbers)
+
+
+def _own_names(dataset: Any) -> list[str]:
+    """The names of the classes by their numbers, as torchvision and Hugging Face keep them; none if unknown."""
     names = getattr(dataset, "classes", None)
     features = getattr(dataset, "features", None)
     if isinstance(features, Mapping):
-        names = next((getattr(features[key], "names", None) for key in _LABEL_KEYS if key in features), None)
-    if names is None or not all(isinstance(value, int) and 0 <= value < len(names) for value in values):
-        return tuple(str(value) for value in values)
-    return tuple(str(names[value]) for value in values if isinstance(value, int))
+        names = next((getattr(features[key], "names", None) for key in LABEL_KEYS if key in features), None)
+    return [str(name) for name in names] if isinstance(names, (list, tuple)) else []
 
 
 def _name(dataset: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from understudy.core.seeding import generator
 from understudy.data.collection import Part
 from understudy.data.sizing import Form
 from understudy.data.sources.arrays import read_arrays
-from understudy.data.sources.dataset import read_dataset
+from understudy.data.sources.dataset import is_dataset, read_dataset
 from understudy.data.table import Table, concatenate, to_names
 
 NUM_DIGITS_TEST = 500
@@ -54,6 +54,39 @@ def read_named(
         return _digits(form, size, channels)
     kind, _, name = source.partition(":")
     parts = _torchvision(name) if kind == "torchvision" else _hugging_face(name)
+    return _read_all(parts, form, size, channels, observe)
+
+
+def read_parts(
+    source: Mapping[Any, Any],
+    *,
+    form: Form | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    observe: Callable[[int, int], None] | None = None,
+) -> Table:
+    """The data sets of a dictionary by split, such as Hugging Face's `DatasetDict`.
+
+    Raises:
+        DataError: It is empty, or a value is not a data set.
+        ConfigError: A key is not the name of a split.
+    """
+    if not source or not all(is_dataset(value) for value in source.values()):
+        raise DataError(
+            f"{type(source).__name__} has the keys {', '.join(map(str, source)) or '(none)'}; give a dictionary of "
+            "data sets by split, as {'train': ..., 'test': ...}, or images and labels as a pair (X, y)"
+        )
+    return _read_all(_by_split(source, "the dictionary"), form, size, channels, observe)
+
+
+def _read_all(
+    parts: list[tuple[str, Part, Any]],
+    form: Form | None,
+    size: int | None,
+    channels: int | None,
+    observe: Callable[[int, int], None] | None,
+) -> Table:
+    """The items of all data sets, whose names begin with the label of their data set where there are several."""
     tables: list[Table] = []
     for label, part, dataset in parts:
         table = read_dataset(dataset, form=form, size=size, channels=channels, observe=observe)
@@ -132,7 +165,12 @@ def _hugging_face(path: str) -> list[tuple[str, Part, Any]]:
         raise DataError(f"hf:{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(loaded, dict):
         return [("", Part.FREE, loaded)]
-    unknown = sorted(set(loaded) - set(_HUGGING_FACE_PARTS))
+    return _by_split(loaded, f"hf:{path}")
+
+
+def _by_split(datasets: Mapping[Any, Any], what: str) -> list[tuple[str, Part, Any]]:
+    """(label, part, data set) of data sets by the names of their splits."""
+    unknown = sorted(set(map(str, datasets)) - set(_HUGGING_FACE_PARTS))
     if unknown:
-        raise ConfigError(f"hf:{path} has the split {unknown[0]!r}; {nearest(unknown[0], _HUGGING_FACE_PARTS)}")
-    return [(str(label), _HUGGING_FACE_PARTS[label], dataset) for label, dataset in loaded.items()]
+        raise ConfigError(f"{what} has the split {unknown[0]!r}; {nearest(unknown[0], _HUGGING_FACE_PARTS)}")
+    return [(str(label), _HUGGING_FACE_PARTS[str(label)], dataset) for label, dataset in datasets.items()]
