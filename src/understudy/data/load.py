@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from understudy.core.arguments import check
+from understudy.core.arguments import check, path_problem, shown
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Collection, Part
 from understudy.data.copies import exact_copies, hash_rows
@@ -20,7 +20,7 @@ from understudy.data.sizing import Form, check_request, choose_for_files
 from understudy.data.sources.arrays import conform
 from understudy.data.sources.dataset import check_readable, is_dataset, read_dataset
 from understudy.data.sources.folder import EXTENSIONS, read_folder
-from understudy.data.sources.listed import check_path, is_image, read_listed, read_paths
+from understudy.data.sources.listed import is_image, read_listed, read_paths
 from understudy.data.sources.manifest import read_manifest
 from understudy.data.sources.named import is_named, read_named, read_parts
 from understudy.data.sources.values import is_sparse
@@ -118,7 +118,9 @@ def _read(
 
 def _read_path(item: str | os.PathLike[str], role: str) -> Table:
     """The table of a folder, a manifest, or, where labels are not needed, one image file."""
-    text = check_path(item, "the source")
+    if (problem := path_problem(item)) is not None:  # a name that is not UTF-8 is left to the folder's own sentence
+        raise DataError(f"the source {shown(item)} {problem}; give the path of an image, a folder or a manifest")
+    text = os.fspath(item)
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:
