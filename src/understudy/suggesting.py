@@ -17,7 +17,6 @@ from understudy.audit.contact_sheet import pictures
 from understudy.audit.embedding import embed
 from understudy.audit.suggest import Picks, candidates, label_first, label_next, some_labeled
 from understudy.core.arguments import check, is_whole
-from understudy.core.arguments import check, is_whole
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, UserError
 from understudy.data.collection import Collection
