@@ -344,6 +344,7 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
         job.domain,
         job.test_time_averaging,
         data.domain.mirror,
+        command.collection.ranges,
     )
     predictions = None
     if len(judge):
@@ -458,7 +459,9 @@ def measured(
     shape = predictor.shape
     size, channels = (shape[1], shape[0]) if len(shape) == 3 else (None, None)
     observe = watch.decoding if watch else None
-    collection = load(source, size=size, channels=channels, cache=cache, observe=observe).in_classes(predictor.classes)
+    collection = load(
+        source, size=size, channels=channels, cache=cache, observe=observe, ranges=predictor.ranges
+    ).in_classes(predictor.classes)
     known = np.flatnonzero(collection.labels >= 0)
     tests = known[collection.parts[known] == Part.TEST]
     known = tests if len(tests) else known  # a source that names its test images has others that were trained on

@@ -139,7 +139,14 @@ def audit(
     if predictor is not None and len(predictor.shape) == 3:
         size, channels = predictor.shape[1], predictor.shape[0]
     collection = load(
-        source, unlabeled=unlabeled, test=test, size=size, channels=channels, cache=cache, observe=decoding
+        source,
+        unlabeled=unlabeled,
+        test=test,
+        size=size,
+        channels=channels,
+        cache=cache,
+        observe=decoding,
+        ranges=None if predictor is None else predictor.ranges,
     )
     by_features = ByFeatures(None if predictor is None else predictor.network) if features else None
     found = look(collection, near=near, features=by_features, observe=observe)

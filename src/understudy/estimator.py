@@ -105,7 +105,13 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         self.model_ = self.trained_.model
         names = tuple(str(value) for value in range(len(self.classes_)))
         self.predictor_ = Predictor(
-            self.model_, job.network, names, data.row_shape, job.domain, mirror=data.domain.mirror
+            self.model_,
+            job.network,
+            names,
+            data.row_shape,
+            job.domain,
+            mirror=data.domain.mirror,
+            ranges=collection.ranges,
         )
         return self
 

@@ -223,7 +223,10 @@ def _read(pile: Any, labeled: Any, predictor: Predictor | None, cache: Any, deco
     size, channels = None, None
     if predictor is not None and len(predictor.shape) == 3:
         channels, size = predictor.shape[:2]
-    collection = load(labeled, unlabeled=pile, size=size, channels=channels, cache=cache, observe=decoding)
+    ranges = None if predictor is None else predictor.ranges
+    collection = load(
+        labeled, unlabeled=pile, size=size, channels=channels, cache=cache, observe=decoding, ranges=ranges
+    )
     if predictor is not None and collection.shape != predictor.shape:
         raise DataError(
             f"the rows have shape {collection.shape} and the run was trained on {predictor.shape}; give images or "

@@ -140,10 +140,10 @@ def test_decode_bytes__one_pixel() -> None:
 def test_decode_file__png_renamed_to_jpg(tmp_path: Path) -> None:
     path = tmp_path / "renamed.jpg"
     path.write_bytes(encoded(picture(1), "PNG"))
-    pixels, digest, size = decode_file(str(path), 16, 3)
+    pixels, digest, size, flaw = decode_file(str(path), 16, 3)
     np.testing.assert_array_equal(pixels, np.asarray(picture(1)).transpose(2, 0, 1))
     assert len(digest) == 16
-    assert size == (16, 16)
+    assert (size, flaw) == ((16, 16), "")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -157,11 +157,14 @@ def test_decode_file__size_is_that_in_the_file(tmp_path: Path, kind: str) -> Non
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (encoded(picture(1, (64, 64)), "JPEG")[:900], "the file is cut short"),
+        (encoded(picture(1, (64, 64)), "JPEG")[:900], "the file is cut short, more than a tenth of it is missing"),
         (encoded(picture(1, (64, 64)), "PNG")[:900], "the file is cut short"),
         (b"not an image", "not an image, or of a format that is not supported"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image, or of a format that is not supported"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC images are not supported; convert it to JPEG"),
+        (
+            b"\0\0\0\x18ftypheic\0\0\0\0",
+            "HEIC images need the package pillow-heif; install it, or convert the file to JPEG",
+        ),
         (bomb(30_000), "pixels are over the limit of 178 million"),
         (bomb(12_000), "the file is cut short"),
     ],

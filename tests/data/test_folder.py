@@ -127,7 +127,7 @@ def test_load__class_with_one_image(make: Make) -> None:
 
 def test_load__empty_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"folder .*empty holds no image; images end in \.avif, "):
+    with pytest.raises(DataError, match=r"folder .*empty holds no image; images end in \.apng, \.avif, "):
         load(tmp_path / "empty")
     with pytest.raises(DataError, match=r"folder .*empty holds no image"):
         load(unlabeled=tmp_path / "empty")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from understudy.augment import DOMAINS, render
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, nearest
+from understudy.data.values import Range
 
 Names: TypeAlias = NDArray[Any]  # of NumPy's StringDType, which holds no Python object per row
 Rows: TypeAlias = UInt8[Tensor, "n c h w"] | Float[Tensor, "n ..."]
@@ -53,6 +54,7 @@ class Collection(Brief):
         content: Text that differs when anything above does.
         copies: The number of each row's group of byte-identical rows, -1 for a row without a copy; None if not known.
         sizes: Width and height of each image in its file, 0 for a row that came from none; None for arrays.
+        ranges: The values that became 0 and 255, for each kind of value with more than 8 bits.
     """
 
     rows: Rows
@@ -69,6 +71,7 @@ class Collection(Brief):
     content: str = ""
     copies: NDArray[np.int64] | None = None
     sizes: NDArray[np.int32] | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def brief(self) -> tuple[str, ...]:
         """How many rows of which kind and of which classes."""

@@ -16,16 +16,18 @@ from understudy.core.arguments import check, path_problem, shown
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Collection, Part
 from understudy.data.copies import exact_copies, hash_rows
+from understudy.data.formats import EXTENSIONS
 from understudy.data.sizing import Form, check_request, choose_for_files
 from understudy.data.sources.arrays import conform
 from understudy.data.sources.dataset import check_readable, is_dataset, read_dataset
-from understudy.data.sources.folder import EXTENSIONS, read_folder
+from understudy.data.sources.folder import read_folder
 from understudy.data.sources.listed import is_image, read_listed, read_paths
 from understudy.data.sources.manifest import read_manifest
 from understudy.data.sources.named import is_named, read_named, read_parts
 from understudy.data.sources.values import is_sparse
 from understudy.data.store import Observe, store
 from understudy.data.table import Table, concatenate, to_names, unknown_classes
+from understudy.data.values import Range, Ranges
 
 Source = Any
 _MAIN, _UNLABELED, _TEST = "", "unlabeled", "test"
@@ -41,6 +43,7 @@ def load(
     cache: str | Path | None = None,
     observe: Observe | None = None,
     choose_size: Callable[[Form], int] | None = None,
+    ranges: Mapping[str, Range] | None = None,
 ) -> Collection:
     """All images of the task in one collection, decoded.
 
@@ -57,6 +60,7 @@ def load(
         cache: Folder for decoded images; see `store`.
         observe: Called with the numbers of images decoded and in all.
         choose_size: Another choice of the size of files than by the images alone, given the form that suits these.
+        ranges: The values that become black and white, by kind, as a trained model knows them; measured if None.
 
     Raises:
         DataError: A source cannot be used as given.
@@ -71,8 +75,9 @@ def load(
         raise DataError("no images were given; name a folder, a manifest, arrays or a data set")
     tables: list[Table] = []
     form: Form | None = None
+    scales = Ranges(ranges)
     for role, item in given:
-        table = _read(item, role, form, size, channels, observe)
+        table = _read(item, role, form, size, channels, observe, scales)
         table = _in_role(table, role, several=len(given) > 1)
         if form is None:
             images = table.images
@@ -83,30 +88,36 @@ def load(
                     form = choose_for_files(images, wanted, channels)
         tables.append(table)
     tables = _without_shared_files(tables, [role for role, _ in given])
-    tables, contents = _decoded(tables, form, cache, observe)
-    return _collect(concatenate(tables), form, contents)
+    tables, contents = _decoded(tables, form, cache, observe, scales)
+    return _collect(concatenate(tables), form, contents, scales)
 
 
 def _read(
-    item: Source, role: str, form: Form | None, size: int | None, channels: int | None, observe: Observe | None
+    item: Source,
+    role: str,
+    form: Form | None,
+    size: int | None,
+    channels: int | None,
+    observe: Observe | None,
+    ranges: Ranges,
 ) -> Table:
     """The table of one source."""
     if is_named(item):
-        return read_named(item, form=form, size=size, channels=channels, observe=observe)
+        return read_named(item, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
     if isinstance(item, (str, os.PathLike)):
         return _read_path(item, role)
     if is_image(item):
         if role != _UNLABELED:
             raise DataError("one image came where labeled images are needed; give a list of images and their labels")
-        return read_listed([item], form=form, size=size, channels=channels)
+        return read_listed([item], form=form, size=size, channels=channels, ranges=ranges)
     check_readable(item)
     if isinstance(item, Mapping):
-        return read_parts(item, form=form, size=size, channels=channels, observe=observe)
+        return read_parts(item, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
     if is_dataset(item) and not hasattr(item, "__array__") and not is_sparse(item):
-        return read_dataset(item, form=form, size=size, channels=channels, observe=observe)
+        return read_dataset(item, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
     pair = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
     if hasattr(pair[0], "__array__") or isinstance(pair[0], list) or is_sparse(pair[0]) or pair is item:
-        table = read_listed(*pair, form=form, size=size, channels=channels, observe=observe)
+        table = read_listed(*pair, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
         if role == _TEST and not table.values:
             raise DataError("test images came without labels; give a pair of arrays (X, y)")
         return table
@@ -192,7 +203,7 @@ def _shared(table: Table, others: list[Table]) -> np.ndarray[Any, np.dtype[np.bo
 
 
 def _decoded(
-    tables: list[Table], form: Form | None, cache: str | Path | None, observe: Observe | None
+    tables: list[Table], form: Form | None, cache: str | Path | None, observe: Observe | None, ranges: Ranges
 ) -> tuple[list[Table], list[str]]:
     """The tables with rows in place of files, and texts that identify what the rows hold.
 
@@ -219,8 +230,9 @@ def _decoded(
         else:
             if form is None:
                 raise DataError("some sources hold images and others vectors; give one kind")
-            stored = store(table.names, images, form, cache=cache, observe=observe)
+            stored = store(table.names, images, form, ranges=ranges, cache=cache, observe=observe)
             bad = tuple((str(table.names[position]), reason) for position, reason in stored.quarantine)
+            table = table.noting(*_flaws([(str(table.names[position]), flaw) for position, flaw in stored.flawed]))
             table = table.take(stored.readable)
             table = replace(
                 table,
@@ -234,7 +246,17 @@ def _decoded(
     return done, contents
 
 
-def _collect(table: Table, form: Form | None, contents: list[str]) -> Collection:
+def _flaws(flawed: list[tuple[str, str]]) -> list[str]:
+    """A sentence for each flaw of images that are used all the same, naming the first ones."""
+    notes = []
+    for flaw in sorted({flaw for _, flaw in flawed}):
+        names = [name for name, other in flawed if other == flaw]
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        notes.append(f"{len(names)} images are cut short and used ({flaw}): {', '.join(names[:10])}{more}")
+    return notes
+
+
+def _collect(table: Table, form: Form | None, contents: list[str], ranges: Ranges) -> Collection:
     """The collection of the decoded rows, once their labels agree.
 
     Raises:
@@ -262,10 +284,11 @@ def _collect(table: Table, form: Form | None, contents: list[str]) -> Collection
         weights=table.weights,
         size=None if form is None else form.size,
         quarantine=table.quarantine,
-        notes=tuple(dict.fromkeys((*table.notes, *notes))),
+        notes=tuple(dict.fromkeys((*table.notes, *ranges.notes(), *notes))),
         content=content.hexdigest(),
         copies=exact_copies(table.images, table.hashes),
         sizes=table.sizes,
+        ranges=ranges.used,
     )
 
 

@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,13 +27,15 @@ from torch import Tensor
 
 from understudy.core.errors import DataError, UserError
 from understudy.data.collection import Names
-from understudy.data.decode import FACTS
+from understudy.data.decode import FACTS, file_extent
 from understudy.data.sizing import Form
+from understudy.data.values import DEFAULTS, NUM_MEASURED, Range, Ranges
 from understudy.data.workers import decode_all
 
 Observe = Callable[[int, int], None]
 
-VERSION = 2
+VERSION = 3
+_CONTENT_VERSION = 2  # pixels of 8-bit files are the same since version 2, so runs on them can be resumed
 _DRAFT, _FACTS, _OWNER = ".decoding-", "facts.npy", "owner"
 _ABANDONED_S = 3600
 _BLOCK_BYTES = 1 << 24
@@ -51,6 +53,7 @@ class Stored:
         content: Digest of the bytes of all readable files and of the form they are kept in.
         hashes: Of each row's pixels; equal pixels have equal ones.
         sizes: Width and height of each row's image as its file holds it.
+        flawed: (position of the file, flaw) of files that have a row all the same.
     """
 
     rows: UInt8[Tensor, "n c h w"]
@@ -59,10 +62,17 @@ class Stored:
     content: str
     hashes: NDArray[np.uint64]
     sizes: NDArray[np.int32]
+    flawed: tuple[tuple[int, str], ...] = ()
 
 
 def store(
-    names: Names, paths: Names, form: Form, *, cache: str | Path | None = None, observe: Observe | None = None
+    names: Names,
+    paths: Names,
+    form: Form,
+    *,
+    ranges: Ranges | None = None,
+    cache: str | Path | None = None,
+    observe: Observe | None = None,
 ) -> Stored:
     """The files' rows, decoded now or by an earlier run.
 
@@ -70,6 +80,7 @@ def store(
     hash it costs as much as decoding it. What identifies the data is the digest of the bytes, taken while decoding.
 
     Args:
+        ranges: Of values of more than 8 bits; measured on these files if None.
         cache: Folder of stores; else `UNDERSTUDY_CACHE`, else `understudy` in the user's cache folder.
         observe: Called with the numbers of files done and in all.
 
@@ -80,10 +91,22 @@ def store(
     status, missing = _examine(paths)
     present = np.flatnonzero(status[:, 0] >= 0)
     root = cache_folder(cache)
-    folder = root / _key(names, status, form)
-    index = _open_index(folder, form, len(present))
+    ranges = ranges or Ranges()
+    # A store of 8-bit files serves whoever asks; of others, who asks for the ranges that it was made with. A range that
+    # is still to be measured depends on the files alone, so they identify it.
+    asked = (dict(DEFAULTS) if ranges.fixed else {}) | ranges.known
+    keys = (_key(names, status, form, {}), _key(names, status, form, asked))
+    folder, index = root / keys[0], None
+    for key in keys:
+        candidate = _open_index(root / key, form, len(present))
+        if candidate is not None and _agrees(candidate["ranges"], asked):
+            folder, index = root / key, candidate
+            break
     if index is None and len(present):
-        index = _decode_into(folder, [str(path) for path in paths[present]], form, observe)
+        folder, index = _decode_into(root, keys, [str(path) for path in paths[present]], form, ranges, observe)
+    for kind, pair in (index["ranges"] if index else {}).items():
+        ranges.known.setdefault(kind, (pair[0], pair[1]))
+        ranges.of(kind, ())
     quarantine = missing + [(int(present[at]), reason) for at, reason in (index["quarantine"] if index else [])]
     if len(quarantine) == len(paths):
         position, reason = quarantine[0]
@@ -95,7 +118,8 @@ def store(
     # Copy-on-write lets torch take the memory as it is, and a stray write could never reach the file.
     rows = torch.from_numpy(np.memmap(folder / "rows.u8", np.uint8, "c", shape=shape))
     facts = np.load(folder / _FACTS)
-    return Stored(rows, readable, tuple(sorted(quarantine)), index["content"], facts["hash"], facts["size"])
+    flawed = tuple((int(present[at]), flaw) for at, flaw in index["flawed"])
+    return Stored(rows, readable, tuple(sorted(quarantine)), index["content"], facts["hash"], facts["size"], flawed)
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
@@ -129,8 +153,14 @@ def _examine(paths: Names) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
     return status, missing
 
 
-def _key(names: Names, status: NDArray[np.int64], form: Form) -> str:
-    digest = hashlib.blake2b(json.dumps([VERSION, form.canvas, form.channels]).encode(), digest_size=16)
+def _agrees(used: Mapping[str, Sequence[float]], asked: Mapping[str, Range]) -> bool:
+    """Whether a store made with these ranges holds what is asked for."""
+    return all(kind not in asked or tuple(pair) == asked[kind] for kind, pair in used.items())
+
+
+def _key(names: Names, status: NDArray[np.int64], form: Form, ranges: Mapping[str, Range]) -> str:
+    about = [VERSION, form.canvas, form.channels, *sorted(ranges.items())]
+    digest = hashlib.blake2b(json.dumps(about).encode(), digest_size=16)
     for start in range(0, len(names), 65536):
         digest.update("\n".join(names[start : start + 65536]).encode())
     digest.update(status.tobytes())
@@ -147,46 +177,90 @@ def _open_index(folder: Path, form: Form, num_files: int) -> dict[str, Any] | No
         return None
     expected = index["count"] * form.channels * form.canvas**2
     sound = index["count"] + len(index["quarantine"]) == num_files and size == expected > 0
-    sound = sound and num_facts == index["count"]
+    sound = sound and num_facts == index["count"] and "ranges" in index
     return index if sound else None
 
 
-def _decode_into(folder: Path, paths: list[str], form: Form, observe: Observe | None) -> dict[str, Any]:
-    """The index of a store made under a temporary name and renamed when whole, so that no other process sees less."""
+def _decode_into(
+    root: Path, keys: tuple[str, str], paths: list[str], form: Form, ranges: Ranges, observe: Observe | None
+) -> tuple[Path, dict[str, Any]]:
+    """The folder and index of a store made under a temporary name and renamed when whole, so that nobody sees less.
+
+    Args:
+        keys: Its name when all files are 8-bit, and otherwise.
+    """
     row_bytes = form.channels * form.canvas**2
     need = len(paths) * row_bytes
-    draft = folder.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
+    draft = root / f"{_DRAFT}{uuid.uuid4().hex}"
     try:
         draft.mkdir(parents=True)
         (draft / _OWNER).write_text(f"{platform.node()} {os.getpid()}", "utf-8")
-        _remove_abandoned(folder.parent)
+        _remove_abandoned(root)
         _reserve(draft / "rows.u8", need)
-        bad: dict[int, str] = {}
-        facts = np.zeros(len(paths), FACTS)
-        done = 0
-        with closing(decode_all(paths, form, draft / "rows.u8")) as parts:
-            for part in parts:
-                start, count = part.chunk.start, len(part.chunk.paths)
-                bad.update((start + position, reason) for position, reason in part.bad)
-                facts[start : start + count] = np.frombuffer(part.facts, FACTS)
-                done += count
-                if observe is not None:
-                    observe(done, len(paths))
+        done = _Files(paths, form, draft / "rows.u8", ranges, observe)
+        done.decode()
         good = np.ones(len(paths), np.bool_)
-        good[list(bad)] = False
+        good[list(done.bad)] = False
         _close_gaps(draft / "rows.u8", good, row_bytes)
-        content = hashlib.blake2b(json.dumps([VERSION, asdict(form)]).encode(), digest_size=16)
-        content.update(facts["digest"][good].tobytes())
-        np.save(draft / _FACTS, facts[["hash", "size"]][good])
-        index = {"count": int(good.sum()), "quarantine": sorted(bad.items()), "content": content.hexdigest()}
+        content = hashlib.blake2b(json.dumps([_CONTENT_VERSION, asdict(form)]).encode(), digest_size=16)
+        if done.used:
+            content.update(json.dumps(sorted(done.used.items())).encode())
+        content.update(done.facts["digest"][good].tobytes())
+        np.save(draft / _FACTS, done.facts[["hash", "size"]][good])
+        index = {"count": int(good.sum()), "quarantine": sorted(done.bad.items()), "content": content.hexdigest()}
+        index |= {"ranges": done.used, "flawed": sorted(done.flawed.items())}
         (draft / "index.json").write_text(json.dumps(index), "utf-8")
+        folder = root / keys[bool(done.used)]
         if index["count"]:
             _publish(draft, folder, form, len(paths))
-        return index
+        return folder, index
     except OSError as error:
-        raise _cannot_store(error, folder.parent, need) from error
+        raise _cannot_store(error, root, need) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+class _Files:
+    """Files on their way into the store, those with more than 8 bits a value once their range has been measured."""
+
+    def __init__(self, paths: list[str], form: Form, rows: Path, ranges: Ranges, observe: Observe | None) -> None:
+        self.paths, self.form, self.rows, self.ranges, self.observe = paths, form, rows, ranges, observe
+        self.facts = np.zeros(len(paths), FACTS)
+        self.bad: dict[int, str] = {}
+        self.flawed: dict[int, str] = {}
+        self.used: dict[str, Range] = {}
+        self._done = 0
+
+    def decode(self) -> None:
+        """Decode all of them."""
+        waiting = self._pass(range(len(self.paths)), {})
+        if waiting:
+            used = {kind: self.ranges.of(kind, self._extents(files)) for kind, files in waiting.items()}
+            files = sorted(at for some in waiting.values() for at in some)
+            self._pass(files, used)
+            self.used = {kind: used[kind] for kind in used if not self.bad.keys() >= set(waiting[kind])}
+
+    def _extents(self, files: list[int]) -> Iterator[Range]:
+        """Of files spread evenly over all that wait; read only when the range is still to be measured."""
+        for at in np.linspace(0, len(files) - 1, min(NUM_MEASURED, len(files))).astype(int).tolist():
+            if (found := file_extent(self.paths[files[at]])) is not None:
+                yield found
+
+    def _pass(self, files: Sequence[int], ranges: Mapping[str, Range]) -> dict[str, list[int]]:
+        """Decode the files; those whose kind of value has no range yet come back, by kind."""
+        waiting: dict[str, list[int]] = {}
+        paths = [self.paths[at] for at in files]
+        with closing(decode_all(paths, self.form, self.rows, rows=files, ranges=ranges)) as parts:
+            for chunk, outcome in ((part.chunk, part.outcome) for part in parts):
+                self.bad.update((chunk.rows[at], reason) for at, reason in outcome.bad)
+                self.flawed.update((chunk.rows[at], flaw) for at, flaw in outcome.flawed)
+                self.facts[chunk.rows] = np.frombuffer(outcome.facts, FACTS)
+                for at, kind in outcome.unscaled:
+                    waiting.setdefault(kind, []).append(chunk.rows[at])
+                self._done += len(chunk.rows) - len(outcome.unscaled)
+                if self.observe is not None:
+                    self.observe(self._done, len(self.paths))
+        return {kind: sorted(waiting[kind]) for kind in sorted(waiting)}
 
 
 def _reserve(path: Path, size: int) -> None:

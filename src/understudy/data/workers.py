@@ -11,15 +11,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from understudy.data import decode
+from understudy.data.decode import Outcome
 from understudy.data.sizing import Form
+from understudy.data.values import DEFAULTS, Range
 
 CHUNK = 64
 _INLINE = 2 * CHUNK
@@ -27,19 +30,23 @@ _INLINE = 2 * CHUNK
 
 @dataclass(frozen=True)
 class Chunk:
-    """A run of files whose rows lie one after another in the store, from row `start`."""
+    """Some files and their rows in the store."""
 
-    start: int
+    rows: list[int]
     paths: list[str]
+
+    def half(self, first: bool) -> Chunk:
+        """The first or second half of them."""
+        part = slice(len(self.rows) // 2) if first else slice(len(self.rows) // 2, None)
+        return Chunk(self.rows[part], self.paths[part])
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of a chunk: (position in the chunk, reason) of unreadable files, and every file's `FACTS`."""
+    """What became of a chunk; positions are those in the chunk."""
 
     chunk: Chunk
-    bad: list[tuple[int, str]]
-    facts: bytes
+    outcome: Outcome
 
 
 class _CrashedError(Exception):
@@ -51,16 +58,33 @@ def num_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def decode_all(paths: list[str], form: Form, store: Path, workers: int | None = None) -> Generator[Decoded, None, None]:
+def decode_all(
+    paths: Sequence[str],
+    form: Form,
+    store: Path,
+    workers: int | None = None,
+    *,
+    rows: Sequence[int] | None = None,
+    ranges: Mapping[str, Range] = DEFAULTS,
+) -> Generator[Decoded, None, None]:
     """Each chunk's outcome, in any order, once its rows are written into the store.
+
+    Args:
+        rows: Of the files in the store; their positions if None.
+        ranges: Of values of more than 8 bits, by kind; files with values of another kind are left out.
 
     Raises:
         OSError: The store cannot be written, for example because the disk is full.
     """
-    chunks = [Chunk(start, paths[start : start + CHUNK]) for start in range(0, len(paths), CHUNK)]
+    rows = range(len(paths)) if rows is None else rows
+    chunks = [
+        Chunk(list(rows[start : start + CHUNK]), list(paths[start : start + CHUNK]))
+        for start in range(0, len(paths), CHUNK)
+    ]
+    job = _Job(form, store, ranges)
     count = min(workers or num_workers(), len(chunks))
     if len(paths) <= _INLINE:
-        yield from (_decode_here(chunk, form, store) for chunk in chunks)
+        yield from (_decode_here(chunk, job) for chunk in chunks)
         return
     pool: list[_Worker] = []
     idle: SimpleQueue[_Worker] = SimpleQueue()
@@ -68,7 +92,7 @@ def decode_all(paths: list[str], form: Form, store: Path, workers: int | None = 
     def decode_chunk(chunk: Chunk) -> Decoded:
         worker = idle.get()
         try:
-            return worker.decode(chunk, form, store)
+            return worker.decode(chunk, job)
         finally:
             idle.put(worker)
 
@@ -92,8 +116,28 @@ def decode_all(paths: list[str], form: Form, store: Path, workers: int | None = 
                 worker.close()
 
 
-def _decode_here(chunk: Chunk, form: Form, store: Path) -> Decoded:
-    return Decoded(chunk, *decode.decode_into(store, chunk.start, chunk.paths, form.canvas, form.channels))
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for all chunks."""
+
+    form: Form
+    store: Path
+    ranges: Mapping[str, Range]
+
+    def request(self, chunk: Chunk) -> dict[str, Any]:
+        """The arguments of `decode_into` for the chunk."""
+        return {
+            "store": str(self.store),
+            "rows": chunk.rows,
+            "paths": chunk.paths,
+            "canvas": self.form.canvas,
+            "channels": self.form.channels,
+            "ranges": dict(self.ranges),
+        }
+
+
+def _decode_here(chunk: Chunk, job: _Job) -> Decoded:
+    return Decoded(chunk, decode.decode_into(**job.request(chunk)))
 
 
 class _Worker:
@@ -103,21 +147,25 @@ class _Worker:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
 
-    def decode(self, chunk: Chunk, form: Form, store: Path) -> Decoded:
+    def decode(self, chunk: Chunk, job: _Job) -> Decoded:
         """The chunk's outcome; a file that brings the process down is found by halving the chunk, and is unreadable."""
         try:
-            return self._ask(chunk, form, store)
+            return self._ask(chunk, job)
         except _CrashedError:
             if self._stopped:
                 raise
             self.close()
         if len(chunk.paths) == 1:
-            return Decoded(chunk, [(0, "damaged: the decoder crashed")], bytes(decode.FACTS.itemsize))
+            crashed = [(0, "damaged: the decoder crashed")]
+            return Decoded(chunk, Outcome(crashed, [], [], bytes(decode.FACTS.itemsize)))
         half = len(chunk.paths) // 2
-        left = self.decode(Chunk(chunk.start, chunk.paths[:half]), form, store)
-        right = self.decode(Chunk(chunk.start + half, chunk.paths[half:]), form, store)
-        bad = left.bad + [(half + position, reason) for position, reason in right.bad]
-        return Decoded(chunk, bad, left.facts + right.facts)
+        left = self.decode(chunk.half(first=True), job).outcome
+        right = self.decode(chunk.half(first=False), job).outcome
+        bad, unscaled, flawed = (
+            a + [(half + at, text) for at, text in b]
+            for a, b in ((left.bad, right.bad), (left.unscaled, right.unscaled), (left.flawed, right.flawed))
+        )
+        return Decoded(chunk, Outcome(bad, unscaled, flawed, left.facts + right.facts))
 
     def stop(self) -> None:
         """Kill the process, whatever it is at, and start none again."""
@@ -131,22 +179,15 @@ class _Worker:
             _reap(self._process)
             self._process = None
 
-    def _ask(self, chunk: Chunk, form: Form, store: Path) -> Decoded:
+    def _ask(self, chunk: Chunk, job: _Job) -> Decoded:
         if self._process is None:
             self._process = _start()
             if self._process is None:
-                return _decode_here(chunk, form, store)
+                return _decode_here(chunk, job)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        job = {
-            "paths": chunk.paths,
-            "start": chunk.start,
-            "store": str(store),
-            "canvas": form.canvas,
-            "channels": form.channels,
-        }
         try:
-            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.write(json.dumps(job.request(chunk)) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         except (OSError, ValueError):
@@ -156,7 +197,10 @@ class _Worker:
         reply = json.loads(line)
         if "error" in reply:
             raise OSError(reply["errno"], reply["error"])
-        return Decoded(chunk, [(int(at), str(reason)) for at, reason in reply["bad"]], bytes.fromhex(reply["facts"]))
+        bad, unscaled, flawed = (
+            [(int(at), str(text)) for at, text in reply[name]] for name in ("bad", "unscaled", "flawed")
+        )
+        return Decoded(chunk, Outcome(bad, unscaled, flawed, bytes.fromhex(reply["facts"])))
 
 
 def _start() -> subprocess.Popen[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from understudy.core.errors import DataError, RunFolderError, UserError
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.training import TrainingData
+from understudy.data.values import Range
 from understudy.engine.predict import predict
 from understudy.engine.rundir import FORMAT, check_format, explained, load_tensors, read_json, save_weights, write_json
 from understudy.models import build, check_network
@@ -98,6 +99,8 @@ class Predictor(Brief):
         test_time_averaging: Whether its predictions are averaged over shifts and mirrors of an image; what judged it
             did so too.
         mirror: Whether mirrors are among these; as the domain has it if None.
+        ranges: The values that were black and white in training, for each kind of value with more than 8 bits. None to
+            measure them on what is predicted, for a run that does not say.
     """
 
     network: nn.Module
@@ -107,6 +110,7 @@ class Predictor(Brief):
     domain: str
     test_time_averaging: bool = False
     mirror: bool | None = None
+    ranges: Mapping[str, Range] | None = None
 
     def brief(self) -> tuple[str, ...]:
         """Network, input and classes."""
@@ -162,6 +166,7 @@ class Predictor(Brief):
             about["domain"],
             about["test_time_averaging"],
             about.get("mirror"),
+            _ranges(about.get("ranges")),
         )
 
     def save(self, folder: Path) -> None:
@@ -169,13 +174,16 @@ class Predictor(Brief):
         save_weights(folder / "model.safetensors", dict(self.network.state_dict()))
         about: dict[str, Any] = {"network": self.network_name, "classes": list(self.classes), "shape": list(self.shape)}
         about |= {"domain": self.domain, "test_time_averaging": self.test_time_averaging, "mirror": self.mirror}
+        about["ranges"] = None if self.ranges is None else {kind: list(pair) for kind, pair in self.ranges.items()}
         write_json(folder / "model.json", {"format": FORMAT, **about})
 
     def read(self, source: Any, *, cache: str | Path | None = None, observe: Observe | None = None) -> Collection:
         """The images of a source in this classifier's size and channels; labels, if any, are not used."""
         size, channels = (self.shape[1], self.shape[0]) if len(self.shape) == 3 else (None, None)
         source = _as_rows(source, self.shape)
-        collection = load(unlabeled=source, size=size, channels=channels, cache=cache, observe=observe)
+        collection = load(
+            unlabeled=source, size=size, channels=channels, cache=cache, observe=observe, ranges=self.ranges
+        )
         if collection.shape != self.shape:
             raise DataError(
                 f"the rows have shape {collection.shape} and the classifier was trained on {self.shape}; "
@@ -241,3 +249,7 @@ def _as_rows(source: Any, shape: tuple[int, ...]) -> Any:
     # images 3 px wide do not occur, so (h, w, 3) is one color image to both.
     channels_first = source.shape[0] in (1, 3) and shape[0] == 3
     return source[None] if channels_first or source.shape[2] in (1, 3) else source
+
+
+def _ranges(saved: Mapping[str, list[float]] | None) -> dict[str, Range] | None:
+    return None if saved is None else {kind: (low, high) for kind, (low, high) in saved.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,22 +19,41 @@ from understudy.data.sizing import Form, choose
 from understudy.data.sources.labels import read_labels
 from understudy.data.sources.values import to_numpy
 from understudy.data.table import Table, to_names
+from understudy.data.values import (
+    NUM_MEASURED,
+    USUAL_FLOATS,
+    OutOfRangeError,
+    Range,
+    Ranges,
+    choose_range,
+    extent,
+    kind_of,
+    to_uint8,
+)
 
 
 def read_arrays(
-    images: Any, labels: Any, *, form: Form | None = None, size: int | None = None, channels: int | None = None
+    images: Any,
+    labels: Any,
+    *,
+    form: Form | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    ranges: Ranges | None = None,
 ) -> Table:
     """The rows of X, with the labels y when they are given.
 
     Args:
-        images: uint8 images, or floats in [0, 1] or [0, 255], as [n h w], [n h w c] or [n c h w]; or vectors [n d].
+        images: uint8 or 16-bit images, or floats in [0, 1], [-1, 1] or [0, 255], as [n h w], [n h w c] or [n c h w];
+            or vectors [n d].
         labels: As `read_labels` takes them.
         form: The form that rows already read have, which these must take too.
+        ranges: Those of rows already read, or of the model; measured on these rows if None.
 
     Raises:
         DataError: The shapes, types or values are none of these.
     """
-    rows, notes = _rows(images)
+    rows, notes = _rows(images, ranges or Ranges())
     codes, values = read_labels(labels, len(rows))
     if rows.ndim == 4:
         pairs = [(rows.shape[3], rows.shape[2])]
@@ -65,30 +85,59 @@ def conform(rows: UInt8[Tensor, "n c h w"], form: Form) -> UInt8[Tensor, "n d s 
     return result
 
 
-def to_bytes(values: NDArray[Any]) -> tuple[Pixels, float]:
-    """Pixel values as uint8, and the value that became 255.
+def to_bytes(values: NDArray[Any], ranges: Ranges) -> Pixels:
+    """Pixel values of images [n ...] as uint8, by the range of their kind.
 
     Raises:
         DataError: They are neither whole numbers nor floats of a known range.
     """
     if values.dtype == np.uint8:
-        return values, 255.0
+        return values
     if values.dtype == np.bool_:
-        return values.astype(np.uint8) * np.uint8(255), 1.0
+        return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind not in "iuf":
         raise DataError(f"images are of type {values.dtype}; give uint8, or floats from 0 to 1")
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if not np.isfinite([low, high]).all():
         raise DataError("images hold NaN or infinite values; give uint8, or floats from 0 to 1")
-    whole = values.dtype.kind in "iu"
-    # Of 16-bit images the type decides, or a dark one would be read in another scale than its neighbors.
-    scale = 65535.0 if values.dtype == np.uint16 else 255.0 if whole or high > 1 else 1.0
-    if low < 0 or high > scale:
+    kind = kind_of(values.dtype)
+    assert kind is not None
+    black_white = usual_range(kind, _extents(values), ranges)
+    try:
+        return to_uint8(values, kind, black_white)
+    except OutOfRangeError:
         raise DataError(
-            f"images hold values from {low:.4g} to {high:.4g}; give uint8 or floats from 0 to 1, "
-            "without Normalize: the network normalizes"
+            f"images hold values from {low:.4g} to {high:.4g}, and the model was trained on values from "
+            f"{black_white[0]:.4g} to {black_white[1]:.4g}; give the same ones, or uint8"
+            if ranges.fixed
+            else f"images hold values from {low:.4g} to {high:.4g}, and most of them from {black_white[0]:.4g} to "
+            f"{black_white[1]:.4g}; give all images in one unit, without Normalize: the network normalizes"
+        ) from None
+
+
+def usual_range(kind: str, extents: Iterable[Range], ranges: Ranges) -> Range:
+    """The range of values in memory, which must be one that images usually have.
+
+    Raises:
+        DataError: It is another; in memory that is rather the result of Normalize than an unknown unit.
+    """
+    is_settled = kind in ranges.known or ranges.fixed
+    if not is_settled:
+        ranges.known[kind] = choose_range(kind, list(extents), filled=False)
+    low, high = ranges.of(kind, ())
+    is_usual = (low, high) in USUAL_FLOATS if kind == "float" else low == 0
+    if not is_settled and not is_usual:
+        raise DataError(
+            f"images hold values from {low:.4g} to {high:.4g}; give uint8, 16-bit, or floats in [0, 1], [-1, 1] or "
+            "[0, 255], without Normalize: the network normalizes"
         )
-    return np.round(values * (255 / scale)).astype(np.uint8), scale
+    return low, high
+
+
+def _extents(values: NDArray[Any]) -> Iterator[Range]:
+    for position in np.linspace(0, len(values) - 1, min(NUM_MEASURED, len(values))).astype(int):
+        if (found := extent(values[position])) is not None:
+            yield found
 
 
 def to_channels_first(values: NDArray[Any], *, prefer_first: bool) -> NDArray[Any]:
@@ -105,7 +154,7 @@ def to_channels_first(values: NDArray[Any], *, prefer_first: bool) -> NDArray[An
     return values if first and (prefer_first or not last) else values.transpose(0, 3, 1, 2)
 
 
-def _rows(images: Any) -> tuple[Rows, list[str]]:
+def _rows(images: Any, ranges: Ranges) -> tuple[Rows, list[str]]:
     values = to_numpy(images)
     if values.dtype.kind == "O":
         raise DataError(f"images cannot be read from {type(images).__name__} of objects; give numbers, paths or images")
@@ -117,9 +166,13 @@ def _rows(images: Any) -> tuple[Rows, list[str]]:
         raise DataError(
             f"the array has the shape {values.shape}; give images n h w, n h w c or n c h w, or vectors n d"
         )
-    pixels, scale = to_bytes(values)
+    kind = kind_of(values.dtype) if values.dtype.kind in "iufb" else None
+    pixels = to_bytes(values, ranges)
     notes = []
-    if scale == 255 and 1 < int(pixels.max()) < 64:
+    white = 255.0 if kind is None else ranges.known[kind][1]
+    if kind == "float" and ranges.fixed and white >= 255 and float(np.nanmax(values)) <= 1:
+        notes.append(f"the largest value is {np.nanmax(values):.3g}; the classifier was trained on values to {white:g}")
+    if white == 255 and 1 < int(pixels.max()) < 64:
         notes.append(
             f"the brightest pixel is {pixels.max()} of 255; if that is meant to be white, scale the images to [0, 1]"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -14,12 +15,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from understudy.core.errors import DataError
-from understudy.data.decode import Pixels, UnreadableImageError, decode_bytes, is_gray, to_canvas
+from understudy.data.decode import (
+    MAX_PIXELS,
+    Pixels,
+    UnreadableImageError,
+    is_gray,
+    open_bytes,
+    to_canvas,
+    wide_kind,
+    wide_values,
+)
 from understudy.data.sizing import Form, choose
-from understudy.data.sources.arrays import read_arrays, to_bytes, to_channels_first
+from understudy.data.sources.arrays import read_arrays, to_bytes, to_channels_first, usual_range
 from understudy.data.sources.labels import object_labels
 from understudy.data.sources.values import to_numpy
 from understudy.data.table import Table, to_names
+from understudy.data.values import OutOfRangeError, Range, Ranges, extent, kind_of
 
 IMAGE_KEYS = ("image", "img", "pixel_values", "images", "picture", "photo", "x")
 LABEL_KEYS = (
@@ -30,8 +41,16 @@ _NUM_SAMPLES, _NUM_REPEATS = 64, 24
 _MOST_WRAPPED = 100  # data sets inside one another; an object that makes up attributes would never end
 _RANDOM = ("Random", "Jitter", "AutoAugment", "TrivialAugment", "AugMix", "Shuffle", "Noise")
 
-# What a loader raises for a damaged file.
-_DAMAGED = (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError, UnreadableImageError)
+# What a loader raises for a damaged file; Pillow raises more, such as a ValueError for a huge text in a PNG.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+    UnreadableImageError,
+    OutOfRangeError,
+)
 
 Observe = Callable[[int, int], None]
 
@@ -65,6 +84,7 @@ def read_dataset(
     size: int | None = None,
     channels: int | None = None,
     observe: Observe | None = None,
+    ranges: Ranges | None = None,
 ) -> Table:
     """All items, each read once.
 
@@ -72,13 +92,16 @@ def read_dataset(
         DataError: It has no length or items, an item is of no known kind, or two reads of one item differ.
     """
     count = _length(dataset)
-    _refuse_random(dataset, count)
-    samples = _samples(dataset, count)
+    damaged: dict[int, str] = {}  # remembered, as Pillow raises only once for a picture that cannot be loaded
+    _refuse_random(dataset, count, damaged)
+    samples = _samples(dataset, count, damaged)
     if samples and not isinstance(samples[0], (Image.Image, bytes)) and to_numpy(samples[0]).ndim == 1:
         return _read_vectors(dataset, count)
+    ranges = ranges or Ranges()
+    samples = _measured(samples, ranges)
     if form is None:
-        pictures = list(_pictures(samples)) or [Image.new("L", (8, 8))]
-        gray = all(is_gray(to_canvas(picture, 32, 3)) for picture in pictures[:32])
+        pictures = [_picture(sample, ranges) for sample in samples] or [Image.new("L", (8, 8))]
+        gray = all(is_gray(to_canvas(picture, 32, 3, ranges.known)) for picture in pictures[:32])
         form = choose([picture.size for picture in pictures], gray, size, channels)
     shape = (count, form.channels, form.canvas, form.canvas)
     try:
@@ -90,13 +113,17 @@ def read_dataset(
         ) from None
     for position in range(count):
         try:
+            if position in damaged:
+                raise UnreadableImageError(damaged[position])
             image, label = _item(dataset, position)
             try:
-                rows[position] = torch.from_numpy(_fit(image, form))
+                rows[position] = torch.from_numpy(_fit(image, form, ranges))
             except DataError as error:
                 raise DataError(f"item {position} of {_name(dataset)}: {error}") from None
-        except _DAMAGED as error:
-            quarantine.append((str(position), f"cannot be read: {' '.join(str(error).split())[:120]}"))
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            quarantine.append((str(position), _reason(error, dataset, position)))
             kept[position], label = False, None
         labels.append(label)
         if observe is not None and (position % 256 == 255 or position + 1 == count):
@@ -118,22 +145,73 @@ def read_dataset(
     return table.take(kept)
 
 
-def _samples(dataset: Any, count: int) -> list[Any]:
+def _samples(dataset: Any, count: int, damaged: dict[int, str]) -> list[Any]:
     """Some of the images, those that can be read."""
     samples = []
     for position in np.linspace(0, count - 1, min(count, _NUM_SAMPLES)).astype(int).tolist():
-        with suppress(*_DAMAGED):
-            samples.append(_item(dataset, position)[0])
+        try:
+            image = _item(dataset, position)[0]
+            if isinstance(image, Image.Image):
+                image.load()
+            if position not in damaged:
+                samples.append(image)
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            damaged[position] = str(error)
     return samples
 
 
-def _pictures(samples: list[Any]) -> Iterator[Image.Image]:
-    """Those of the samples that can be decoded."""
+def _measured(samples: list[Any], ranges: Ranges) -> list[Any]:
+    """The samples that can be decoded, once the range of each kind of value among them is known."""
+    usable = []
+    extents: dict[str, list[Range]] = {}
+    in_memory: set[str] = set()
     for sample in samples:
-        with suppress(*_DAMAGED):
-            picture = _picture(sample)
-            picture.load()
-            yield picture
+        try:
+            image = open_bytes(sample) if isinstance(sample, bytes) else sample
+        except UnreadableImageError:
+            continue
+        usable.append(image)
+        kind, values = _wide(image)
+        if kind is not None and (found := extent(values)) is not None:
+            extents.setdefault(kind, []).append(found)
+            if not isinstance(image, Image.Image):
+                in_memory.add(kind)
+    for kind, measured in extents.items():
+        if kind in in_memory:
+            usual_range(kind, measured, ranges)
+        else:
+            ranges.of(kind, measured)
+    return usable
+
+
+def _wide(image: Any) -> tuple[str | None, Any]:
+    """The kind and the values of an image with more than 8 bits a value; (None, None) for others."""
+    if isinstance(image, Image.Image):
+        return (None, None) if wide_kind(image) is None else wide_values(image)
+    values = to_numpy(image)
+    return (kind_of(values.dtype), values) if values.dtype.kind in "iuf" else (None, None)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether a damaged file is the cause: the error is of that kind, or Pillow raised it."""
+    if isinstance(error, _DAMAGED):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("PIL.")
+
+
+def _reason(error: Exception, dataset: Any, position: int) -> str:
+    """Why an item cannot be read, with its file where the data set knows it, as torchvision's folders do."""
+    reason = f"cannot be read: {' '.join(str(error).split())[:120]}"
+    with suppress(Exception):
+        path = getattr(dataset, "samples", None)[position][0]  # type: ignore[index]
+        if isinstance(path, (str, os.PathLike)):
+            reason += f" ({os.path.basename(path)})"
+    return reason
 
 
 def _length(dataset: Any) -> int:
@@ -170,6 +248,8 @@ def _item(dataset: Any, position: int) -> tuple[Any, Any]:
             "make __len__ and __getitem__ agree"
         ) from error
     except Exception as error:  # a data set's own code can raise anything
+        if _is_damage(error):
+            raise UnreadableImageError(_short(error)) from error
         raise DataError(
             f"{_name(dataset)} failed at index {position} with {type(error).__name__}: {_short(error)}"
         ) from error
@@ -234,25 +314,28 @@ def _encoded(image: Any) -> Any:
     return image if found is None else found
 
 
-def _fit(image: Any, form: Form) -> Pixels:
+def _fit(image: Any, form: Form, ranges: Ranges) -> Pixels:
     if isinstance(image, bytes):
-        return decode_bytes(image, form.canvas, form.channels)
-    return to_canvas(_picture(image), form.canvas, form.channels)
+        image = open_bytes(image)
+    if isinstance(image, Image.Image) and image.width * image.height > MAX_PIXELS:
+        raise UnreadableImageError(f"{image.width} x {image.height} pixels are over the limit")
+    kind, values = _wide(image)
+    if kind is not None and kind not in ranges.used:  # a kind that no sample had
+        ranges.of(kind, [found] if (found := extent(values)) is not None else [])
+    return to_canvas(_picture(image, ranges), form.canvas, form.channels, ranges.known)
 
 
-def _picture(image: Any) -> Image.Image:
+def _picture(image: Any, ranges: Ranges) -> Image.Image:
     if isinstance(image, Image.Image):
         return image
-    if isinstance(image, bytes):
-        return Image.fromarray(decode_bytes(image, 64, 3).transpose(1, 2, 0))
     values = to_numpy(image)
     if values.ndim not in (2, 3):
         raise DataError(f"an item's image is {type(image).__name__} of shape {values.shape}; give h w, h w c or c h w")
-    pixels = to_channels_first(to_bytes(values)[0][None], prefer_first=isinstance(image, Tensor))[0]
+    pixels = to_channels_first(to_bytes(values[None], ranges), prefer_first=isinstance(image, Tensor))[0]
     return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
-def _refuse_random(dataset: Any, count: int) -> None:
+def _refuse_random(dataset: Any, count: int, damaged: dict[int, str]) -> None:
     """Nothing, when reading an item twice gives the same result, tried on some.
 
     Raises:
@@ -261,7 +344,13 @@ def _refuse_random(dataset: Any, count: int) -> None:
     for position in np.linspace(0, count - 1, min(count, _NUM_REPEATS)).astype(int).tolist():
         try:
             first, second = (_item(dataset, position)[0] for _ in range(2))
-        except _DAMAGED:
+            for picture in (first, second):
+                if isinstance(picture, Image.Image):
+                    picture.load()  # of a picture that cannot be loaded, NumPy would make an array of objects
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            damaged[position] = str(error)
             continue
         if isinstance(first, bytes):
             same = bool(first == second)

@@ -13,14 +13,9 @@ import numpy as np
 
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Part
+from understudy.data.formats import EXTENSIONS, readable
 from understudy.data.table import Table, class_order, concatenate, to_names
 
-# HEIC is listed although it cannot be decoded, so that such photos are named in the quarantine list.
-EXTENSIONS = frozenset(
-    f".{name}"
-    for names in ("jpg jpeg jpe jfif png webp bmp dib", "tif tiff gif ppm pgm pbm pnm avif heic heif")
-    for name in names.split()
-)
 _JUNK = frozenset(("thumbs.db", "desktop.ini"))
 # Folders that systems and tools create, in lower case: they hold thumbnails and deleted files.
 _SYSTEM = frozenset(
@@ -86,7 +81,7 @@ def read_folder(path: Path, *, labeled: bool) -> Table:
     if not labeled:
         table = _pile(root, root)
         if not len(table):
-            raise DataError(f"folder {path} holds no image; images end in {', '.join(sorted(EXTENSIONS))}")
+            raise DataError(f"folder {path} holds no image; images end in {readable()}")
         return table
     base = _holding_classes(root)
     splits, classes, piles = _layout(base)
@@ -343,4 +338,4 @@ def _no_classes(path: Path) -> str:
             f"folder {path} holds {len(scan.images)} images but no class folders; put each class into a "
             "subfolder named after it, or pass the folder as unlabeled"
         )
-    return f"folder {path} holds no image; images end in {', '.join(sorted(EXTENSIONS))}"
+    return f"folder {path} holds no image; images end in {readable()}"

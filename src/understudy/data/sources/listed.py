@@ -18,6 +18,7 @@ from understudy.data.sources.arrays import read_arrays
 from understudy.data.sources.dataset import LABEL_KEYS, read_dataset
 from understudy.data.sources.labels import is_missing, read_labels
 from understudy.data.table import Table, to_names
+from understudy.data.values import Ranges
 
 _PATH_COLUMNS = (
     "path",
@@ -68,6 +69,7 @@ def read_listed(
     size: int | None = None,
     channels: int | None = None,
     observe: Observe | None = None,
+    ranges: Ranges | None = None,
 ) -> Table:
     """The images X, with the labels y when they are given: numbers, paths, or images of any size.
 
@@ -85,7 +87,7 @@ def read_listed(
     if labels is None and items and all(_is_pair(item) for item in items):
         items, labels = [item[0] for item in items], [item[1] for item in items]
     if not items or not _is_single(items[0]):
-        return read_arrays(images, labels, form=form, size=size, channels=channels)
+        return read_arrays(images, labels, form=form, size=size, channels=channels, ranges=ranges)
     if all(isinstance(item, (str, os.PathLike)) for item in items):
         return read_paths(items, labels)
     for position, item in enumerate(items):
@@ -97,7 +99,7 @@ def read_listed(
     codes, values = read_labels(labels, len(items))
     plain = [None if code < 0 else values[code] for code in codes.tolist()]
     encoded = [bytes(item) if isinstance(item, bytearray) else item for item in items]
-    return read_dataset(Items(encoded, plain), form=form, size=size, channels=channels, observe=observe)
+    return read_dataset(Items(encoded, plain), form=form, size=size, channels=channels, observe=observe, ranges=ranges)
 
 
 def read_paths(paths: Sequence[Any], labels: Any = None) -> Table:

@@ -18,6 +18,7 @@ from understudy.data.sizing import Form
 from understudy.data.sources.arrays import read_arrays
 from understudy.data.sources.dataset import is_dataset, read_dataset
 from understudy.data.table import Table, concatenate, to_names
+from understudy.data.values import Ranges
 
 NUM_DIGITS_TEST = 500
 _HUGGING_FACE_PARTS = {
@@ -44,6 +45,7 @@ def read_named(
     size: int | None = None,
     channels: int | None = None,
     observe: Callable[[int, int], None] | None = None,
+    ranges: Ranges | None = None,
 ) -> Table:
     """The data set called `digits`, `torchvision:NAME`, `torchvision:NAME@FOLDER` or `hf:PATH`.
 
@@ -54,7 +56,7 @@ def read_named(
         return _digits(form, size, channels)
     kind, _, name = source.partition(":")
     parts = _torchvision(name) if kind == "torchvision" else _hugging_face(name)
-    return _read_all(parts, form, size, channels, observe)
+    return _read_all(parts, form, size, channels, observe, ranges)
 
 
 def read_parts(
@@ -64,6 +66,7 @@ def read_parts(
     size: int | None = None,
     channels: int | None = None,
     observe: Callable[[int, int], None] | None = None,
+    ranges: Ranges | None = None,
 ) -> Table:
     """The data sets of a dictionary by split, such as Hugging Face's `DatasetDict`.
 
@@ -76,7 +79,7 @@ def read_parts(
             f"{type(source).__name__} has the keys {', '.join(map(str, source)) or '(none)'}; give a dictionary of "
             "data sets by split, as {'train': ..., 'test': ...}, or images and labels as a pair (X, y)"
         )
-    return _read_all(_by_split(source, "the dictionary"), form, size, channels, observe)
+    return _read_all(_by_split(source, "the dictionary"), form, size, channels, observe, ranges)
 
 
 def _read_all(
@@ -85,11 +88,13 @@ def _read_all(
     size: int | None,
     channels: int | None,
     observe: Callable[[int, int], None] | None,
+    ranges: Ranges | None,
 ) -> Table:
     """The items of all data sets, whose names begin with the label of their data set where there are several."""
     tables: list[Table] = []
+    ranges = ranges or Ranges()
     for label, part, dataset in parts:
-        table = read_dataset(dataset, form=form, size=size, channels=channels, observe=observe)
+        table = read_dataset(dataset, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
         form = form or table.form
         names = table.names if len(parts) == 1 else np.strings.add(to_names([f"{label}/"]), table.names)
         tables.append(replace(table, names=names, parts=np.full(len(table), part, np.uint8)))
