@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +36,7 @@ from understudy.evaluation.metrics import Metrics, measure
 from understudy.evaluation.no_verdict import NoVerdict
 from understudy.evaluation.repeats import Repeats
 from understudy.evaluation.verdict import Verdict
+from understudy.models import as_module, load_state, prepared
 from understudy.planning.plan import Plan
 from understudy.planning.planner import Planner
 from understudy.recipes.command import Command, Judged, Silent, Watcher
@@ -154,7 +155,7 @@ def train(
     *,
     unlabeled: Any = None,
     test: Any = None,
-    network: str | nn.Module = "auto",
+    network: str | nn.Module | Callable[[], nn.Module] = "auto",
     folder: str | Path | None = None,
     cache: str | Path | None = None,
     tensorboard: str | Path | None = None,
@@ -173,7 +174,8 @@ def train(
             for unlabeled, a map-style data set, or a name such as "digits".
         unlabeled: More images: a flat folder, or any of the above.
         test: Labeled images that only judge.
-        network: A name, or your own module, which is trained in place.
+        network: A name, your own module, which is trained in place, or a class or function that builds one, also as
+            `file.py:factory` or `package.module:factory`.
         folder: A new or interrupted run folder; without one nothing is written but decoded images.
         cache: Folder of decoded images, shared between runs.
         tensorboard: Folder for a log of every evaluation, as TensorBoard reads it.
@@ -199,7 +201,7 @@ def train(
             "train runs in one process and was started in several; call it without torchrun, or use understudy.fit"
         )
     begun = time.perf_counter()
-    module = network if isinstance(network, nn.Module) else None
+    own = None if isinstance(network, str) else as_module(network)
     table = _table(config, options, network)
     table |= {name: given for name, given in (("repeats", repeats), ("folds", folds)) if given is not None}
     repetition = Repetition.taken_from(table)
@@ -209,8 +211,11 @@ def train(
         raise UserError(f"plan is {plan!r}; give True, False, a plan or the file of one")
     if plan is not False:
         given = Plan.load(plan) if isinstance(plan, str | Path) else plan if isinstance(plan, Plan) else None
-        planner = Planner(table, module=module, folder=where, given=given)
+        planner = Planner(table, module=own, folder=where, given=given)
     collection = _read(source, unlabeled, test, table, cache, watch, planner)
+    module, collection = _prepared(own, collection)
+    if planner is not None:
+        planner.module = module
     command = Command(
         name=Path(source).name if isinstance(source, str | Path) else "images given in memory",
         collection=collection,
@@ -240,7 +245,7 @@ def train(
         judged, found = train_seeds(command, repetition.repeats, keep)
     else:
         judged = command.run()
-    result = _in_place(_result(judged, planned, found), module)
+    result = _in_place(_result(judged, planned, found), own)
     _save(result, command, repetition)
     if where is not None:
         result.report(where / "report.html")
@@ -253,7 +258,7 @@ def plan(
     *,
     unlabeled: Any = None,
     test: Any = None,
-    network: str | nn.Module = "auto",
+    network: str | nn.Module | Callable[[], nn.Module] = "auto",
     cache: str | Path | None = None,
     watch: Watcher | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
@@ -273,10 +278,12 @@ def plan(
         UserError: Something given cannot be used; the sentence says what to do.
     """
     check(cache=cache, watch=watch, config=config)
-    module = network if isinstance(network, nn.Module) else None
+    own = None if isinstance(network, str) else as_module(network)
     table = _table(config, options, network)
-    planner = Planner(table, module=module)
+    planner = Planner(table, module=own)
     collection = _read(source, unlabeled, test, table, cache, watch, planner)
+    module, collection = _prepared(own, collection)
+    planner.module = module
     command = Command(
         name="",
         collection=collection,
@@ -291,12 +298,20 @@ def plan(
     return planner.plan(command)
 
 
-def _table(config: Mapping[str, Any] | None, options: Mapping[str, Any], network: str | nn.Module) -> dict[str, Any]:
+def _table(config: Mapping[str, Any] | None, options: Mapping[str, Any], network: object) -> dict[str, Any]:
     """All options in one table; what is given by name overrules the file's."""
     table = with_preset({**(config or {}), **options})
     if isinstance(network, str) and network != "auto":
         table["network"] = network
     return spelled(table)
+
+
+def _prepared(own: nn.Module | None, collection: Collection) -> tuple[nn.Module | None, Collection]:
+    """A copy of the user's own network as it is trained, and the images with what was adapted among the notes."""
+    if own is None:
+        return None, collection
+    module, notes = prepared(own, collection.shape, len(collection.classes))
+    return module, dataclasses.replace(collection, notes=(*collection.notes, *notes))
 
 
 def _read(
@@ -395,10 +410,9 @@ def _in_place(result: Result, module: nn.Module | None) -> Result:
     """The result with the delivered weights in the user's own network, if it was one."""
     if module is None:
         return result
-    module.load_state_dict(result.model.state_dict())
+    load_state(module, result.model.state_dict())
     module.eval()
-    predictor = dataclasses.replace(result.predictor, network=module)
-    return dataclasses.replace(result, model=module, predictor=predictor)
+    return dataclasses.replace(result, model=module)
 
 
 def _save(result: Result, command: Command, repetition: Repetition) -> None:
@@ -435,6 +449,7 @@ def evaluate(
     folder: str | Path,
     source: Any,
     *,
+    network: nn.Module | str | Callable[[], nn.Module] | None = None,
     cache: str | Path | None = None,
     watch: Watcher | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
@@ -442,6 +457,7 @@ def evaluate(
     """The metrics of a run folder's classifier on labeled images; of a source with a test part, on that part.
 
     Args:
+        network: Your own module, for a run that trained one; see `Predictor.load`.
         watch: As for `train`.
         quiet: Show nothing.
 
@@ -449,7 +465,7 @@ def evaluate(
         UserError: The folder or the images cannot be used, no image is labeled, or a class is unknown to the model.
     """
     check(cache=cache, watch=watch)
-    return measured(Predictor.load(folder), source, cache=cache, watch=watch)
+    return measured(Predictor.load(folder, network), source, cache=cache, watch=watch)
 
 
 def measured(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from understudy.audit.by_features import ByFeatures
 from understudy.audit.cleaning import Cleaned, Origin, clean, write_manifest
 from understudy.audit.examples import with_examples
@@ -108,6 +110,7 @@ def audit(
     unlabeled: Any = None,
     test: Any = None,
     run: str | Path | None = None,
+    network: nn.Module | str | Callable[[], nn.Module] | None = None,
     near: bool = True,
     features: bool = True,
     size: int | None = None,
@@ -124,6 +127,7 @@ def audit(
         unlabeled: More images, without labels.
         test: Images that judge.
         run: A finished run folder, whose network tells which images are alike; a quick one without labels otherwise.
+        network: Your own module, for a run that trained one; see `Predictor.load`.
         near: Whether to look for near copies.
         features: Whether to look for outliers and doubtful labels, which takes the longest.
         decoding: Called with the numbers of images decoded and in all.
@@ -135,7 +139,9 @@ def audit(
     """
     check(run=run, near=near, features=features, size=size, channels=channels, cache=cache)
     check(decoding=decoding, observe=observe)
-    predictor = None if run is None else Predictor.load(run)
+    if network is not None and run is None:
+        raise UserError("network is given without run; it says how to load the network of a finished run")
+    predictor = None if run is None else Predictor.load(run, network)
     if predictor is not None and len(predictor.shape) == 3:
         size, channels = predictor.shape[1], predictor.shape[0]
     collection = load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
+from torch import nn
 
 from understudy.core.arguments import check
 from understudy.core.budget import Budget
@@ -24,6 +25,7 @@ from understudy.engine.fit import fit
 from understudy.engine.stage import Stage
 from understudy.methods.base import Method
 from understudy.methods.supervised import Supervised
+from understudy.models import as_module, prepared
 from understudy.recipes.job import as_training_data, initial_network, make_job
 from understudy.serving.predictor import Predictor
 
@@ -43,7 +45,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         method: Name of a method, or a method object.
         num_steps: Optimizer steps.
         batch_size: Labeled rows per step.
-        network: Name of a network; "auto" chooses by the rows.
+        network: Name of a network; "auto" chooses by the rows. Or your own module, which is copied, or a class or
+            function that builds one.
         random_state: Seed, as in scikit-learn; equal seeds give equal results on the same machine.
         options: Further fields of `Job`, by name, such as {"domain": "digits"}.
     """
@@ -54,7 +57,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         *,
         num_steps: int = 300,
         batch_size: int = 32,
-        network: str = "auto",
+        network: str | nn.Module | Callable[[], nn.Module] = "auto",
         random_state: Any = 0,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -86,27 +89,34 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         collection = load((rows, targets))
         roles = Splits(np.flatnonzero(labeled), np.flatnonzero(~labeled), _NOBODY, _NOBODY, "nothing", "")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        table = {"seed": seed, "batch_size": self.batch_size, "network": self.network} | dict(self.options or {})
+        table: dict[str, Any] = {"seed": seed, "batch_size": self.batch_size}
+        own = None if isinstance(self.network, str) else as_module(self.network)
+        table |= {"network": self.network} if own is None else {}
+        table |= dict(self.options or {})
         table["budget"] = f"{int(self.num_steps)}steps"
-        job = make_job(table | {"method": self.method}, collection, None)
+        job = make_job(table | {"method": self.method}, collection, own)
         method = job.method
         if labeled.all():
             method = Supervised(ema_decay=method.ema_decay, criterion=method.criterion)
         data = as_training_data(collection, roles, job.domain, job.augmentation)
+        if own is None:
+            network, name = initial_network(job, data), job.network
+        else:
+            network, name = prepared(own, data.row_shape, len(data.classes))[0], f"module:{type(own).__qualname__}"
         stage = Stage(
             settings=replace(job.settings(), method=method),
             data=data,
-            network=initial_network(job, data),
+            network=network,
             budget=Budget.parse(job.budget),
             name=method.name,
-            network_name=job.network,
+            network_name=name,
         )
         self.trained_ = fit(stage)
         self.model_ = self.trained_.model
         names = tuple(str(value) for value in range(len(self.classes_)))
         self.predictor_ = Predictor(
             self.model_,
-            job.network,
+            name,
             names,
             data.row_shape,
             job.domain,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from understudy.audit.contact_sheet import pictures
 from understudy.audit.embedding import embed
@@ -115,6 +116,7 @@ def suggest(
     *,
     count: int = 100,
     run: str | Path | None = None,
+    network: nn.Module | str | Callable[[], nn.Module] | None = None,
     labeled: Any = None,
     seed: int = 0,
     cache: str | Path | None = None,
@@ -128,6 +130,7 @@ def suggest(
         pile: Images without labels, as `train` reads them.
         count: How many to label.
         run: Folder of a finished run: then those count most that its classifier is unsure of.
+        network: Your own module, for a run that trained one; see `Predictor.load`.
         labeled: Images that are labeled already, as `train` reads them; what looks like them is not suggested.
         decoding: Called with (images decoded, images in all).
         observe: Called with what is being done, and the numbers of images done and in all.
@@ -138,7 +141,9 @@ def suggest(
     """
     check(run=run, seed=seed, cache=cache, decoding=decoding, observe=observe)
     check_count(count)
-    predictor = None if run is None else Predictor.load(run)
+    if network is not None and run is None:
+        raise UserError("network is given without run; it says how to load the network of a finished run")
+    predictor = None if run is None else Predictor.load(run, network)
     collection = _read(pile, labeled, predictor, cache, decoding)
     known = np.flatnonzero(collection.labels >= 0)
     inside = np.flatnonzero(collection.labels < 0)

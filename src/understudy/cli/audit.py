@@ -78,6 +78,14 @@ def audit(
             show_default=False,
         ),
     ] = "",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="For a run of your own network: file.py:factory or package.module:factory, which is run.",
+            rich_help_panel="Method",
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.", rich_help_panel="Machine"),
@@ -120,6 +128,7 @@ def audit(
             unlabeled=unlabeled,
             test=test,
             run=run,
+            network=network,
             features=features,
             cache=cache,
             decoding=watch.decoding,

@@ -79,7 +79,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A network of `understudy methods`, or timm:NAME or torchvision:NAME (default: auto).",
+            help="A network of `understudy methods`, timm:NAME, torchvision:NAME, or your own as file.py:factory.",
             rich_help_panel=_RUNS,
         ),
     ] = None,

@@ -24,6 +24,14 @@ def evaluate(
         Path | None,
         typer.Option("--json", metavar="FILE", help="Also write all figures there.", rich_help_panel="Output"),
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="For a run of your own network: file.py:factory or package.module:factory, which is run.",
+            rich_help_panel="Method",
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.", rich_help_panel="Machine"),
@@ -47,7 +55,7 @@ def evaluate(
         raise UserError(f"{json} is there and no JSON file, and would be replaced; give another name with --json")
     console = open_console()
     with watching(console) as watch:
-        metrics = measure(run, images, cache=cache, watch=watch)
+        metrics = measure(run, images, network=network, cache=cache, watch=watch)
     say(console, f"{metrics.n:,} images, {len(metrics.per_class)} classes")
     for line in tables.summary_lines(metrics):
         say(console, line)

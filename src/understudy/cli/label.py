@@ -35,6 +35,14 @@ def label(
             rich_help_panel="Method",
         ),
     ] = 0,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="For a run of your own network: file.py:factory or package.module:factory, which is run.",
+            rich_help_panel="Method",
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.", rich_help_panel="Machine"),
@@ -60,7 +68,7 @@ def label(
     check_choice(threshold, per_class)
     files_of(images, ())
     console = open_console()
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, network)
     with watching(console) as watch:
         found = predictor.predict(images, cache=cache, decoding=watch.decoding, observe=watch.predicting)
     labels = choose_labels(

@@ -35,6 +35,14 @@ def predict(
             rich_help_panel="Method",
         ),
     ] = False,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="For a run of your own network: file.py:factory or package.module:factory, which is run.",
+            rich_help_panel="Method",
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.", rich_help_panel="Machine"),
@@ -56,7 +64,7 @@ def predict(
     if out.suffix not in (".csv", ".parquet"):
         raise UserError(f"predictions go to a .csv or .parquet file, not {out.name!r}; give --out such a name")
     console = open_console()
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, network)
     with watching(console) as watch:
         found = predictor.predict(
             images,

@@ -53,6 +53,14 @@ def suggest(
             rich_help_panel="Output",
         ),
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="For a run of your own network: file.py:factory or package.module:factory, which is run.",
+            rich_help_panel="Method",
+        ),
+    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.", rich_help_panel="Machine"),
@@ -85,7 +93,7 @@ def suggest(
     console = open_console()
     with watching(console) as watch:
         found = choose(
-            pile, count=count, run=run, labeled=labeled, seed=seed, cache=cache,
+            pile, count=count, run=run, network=network, labeled=labeled, seed=seed, cache=cache,
             decoding=watch.decoding, observe=watch.working,
         )  # fmt: skip
     found.save(out)

@@ -126,7 +126,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A network of `understudy methods`, or timm:NAME or torchvision:NAME (default: auto).",
+            help="A network of `understudy methods`, timm:NAME, torchvision:NAME, or your own as file.py:factory.",
             rich_help_panel=_METHOD,
         ),
     ] = None,

@@ -3,12 +3,14 @@
 from understudy.models.batch_norm import evaluation_check, frozen_statistics, recompute_statistics
 from understudy.models.heads import check_network, feature_width, find_head, logits_and_features
 from understudy.models.normalize import Normalize, PatchWhitening, fit_input
+from understudy.models.own import as_module, is_code, load_state, prepared
 from understudy.models.pretrained import weights_note
 from understudy.models.zoo import build, names
 
 __all__ = [
     "Normalize",
     "PatchWhitening",
+    "as_module",
     "build",
     "check_network",
     "evaluation_check",
@@ -16,8 +18,11 @@ __all__ = [
     "find_head",
     "fit_input",
     "frozen_statistics",
+    "is_code",
+    "load_state",
     "logits_and_features",
     "names",
+    "prepared",
     "recompute_statistics",
     "weights_note",
 ]

@@ -11,6 +11,7 @@ from torch import nn
 from understudy.core.errors import UserError, nearest
 from understudy.models.heads import MLP_HEAD, check_network, feature_width, with_head
 from understudy.models.mobilenet import MobileNetV1
+from understudy.models.own import as_module, is_code, prepared
 from understudy.models.plain import CNN, MLP
 from understudy.models.pretrained import build_timm, build_torchvision
 from understudy.models.residual import ResNet18, ResNetMedium, ResNetSmall, WideResNet
@@ -62,6 +63,10 @@ def build(
             weights_file=weights_file,
         )
         return with_head(network, MLP((feature_width(network),), num_classes))
+    if is_code(name):
+        if pretrained or weights_file is not None:
+            raise UserError(f"pretrained and weights_file do not go with {name}; load the weights in your code")
+        return prepared(as_module(name), shape, num_classes)[0]
     library, colon, inner = name.partition(":")
     if name not in names() and not (colon and library in LIBRARIES):
         raise UserError(f"there is no network {name!r}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}")

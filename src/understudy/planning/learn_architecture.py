@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from understudy.augment import DOMAINS
 from understudy.core.budget import Budget, Cost
+from understudy.core.errors import UserError
 from understudy.core.seeding import seed_torch
 from understudy.models import build, check_network, feature_width
 from understudy.planning.choice import Allowance, Choice, Learned, asked
@@ -176,7 +178,9 @@ def _introspected(module: nn.Module, shape: tuple[int, ...], num_classes: int) -
     """What the user's module is, once it was seen to give one logit per class of rows with floats in [0, 1]."""
     check_network(module, shape, num_classes)
     total = sum(parameter.numel() for parameter in module.parameters())
-    figures = {"parameters": total, "feature_width": feature_width(module), "takes": list(shape)}
+    figures = {"parameters": total, "takes": list(shape)}
+    with contextlib.suppress(UserError):  # a network without a linear layer trains by methods that need no features
+        figures["feature_width"] = feature_width(module)
     name = type(module).__qualname__
     reason = f"it is yours: {total:,} parameters, takes rows of shape {shape} in [0, 1], gives {num_classes} logits"
     config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)

@@ -24,7 +24,7 @@ from understudy.data.training import TrainingData
 from understudy.data.values import Range
 from understudy.engine.predict import predict
 from understudy.engine.rundir import FORMAT, check_format, explained, load_tensors, read_json, save_weights, write_json
-from understudy.models import build, check_network
+from understudy.models import as_module, build, check_network, is_code, prepared
 
 Observe = Callable[[int, int], None]
 _FIELDS = ("network", "classes", "shape", "domain", "test_time_averaging")
@@ -121,11 +121,12 @@ class Predictor(Brief):
         )
 
     @classmethod
-    def load(cls, folder: str | Path, network: nn.Module | None = None) -> Predictor:
+    def load(cls, folder: str | Path, network: nn.Module | str | Callable[[], nn.Module] | None = None) -> Predictor:
         """The classifier that a run folder delivers.
 
         Args:
-            network: The user's own module, for a run that trained one; its weights are replaced.
+            network: The user's own module, for a run that trained one, or what builds it, also as `file.py:factory` or
+                `package.module:factory`; the module is copied. Code is run only if it is named here.
 
         Raises:
             UserError: The folder holds no finished run, is damaged or newer, or its network is the user's own module.
@@ -143,12 +144,17 @@ class Predictor(Brief):
             raise RunFolderError(f"{folder / 'model.json'} lacks {', '.join(missing)}; train again")
         shape, classes = tuple(about["shape"]), tuple(about["classes"])
         if network is None:
-            if about["network"].startswith("module:"):
+            if about["network"].startswith("module:") or is_code(about["network"]):
                 raise UserError(
-                    f"{folder} was trained on your own {about['network'][7:]}, whose code is not in the folder; "
-                    "load it in Python with Predictor.load(folder, network=...)"
+                    f"{folder} was trained on your own {about['network'].removeprefix('module:')}, whose code is not "
+                    "in the folder; name it with --network file.py:factory, or in Python with "
+                    "Predictor.load(folder, network=...)"
                 )
             network = build(about["network"], shape=shape, num_classes=len(classes))
+        elif isinstance(network, str) and not is_code(network):
+            raise UserError(f"network is {network!r}; name your own as file.py:factory or package.module:factory")
+        else:
+            network = prepared(as_module(network), shape, len(classes))[0]
         saved = load_tensors(folder / "model.safetensors")
         if saved is None:
             raise RunFolderError(f"{folder / 'model.safetensors'} is missing or damaged; train again")
