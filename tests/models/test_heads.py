@@ -161,3 +161,63 @@ def test_layers_named__unknown_and_everything() -> None:
         layers_named(net, "backbon")
     with pytest.raises(UserError, match="leaves nothing of CNN to train; keep at least the head"):
         layers_named(net, f"backbone,{find_head(net)[0]}")
+
+
+class Prototypes(nn.Module):
+    """Logits without any layer: products with rows of a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)) @ self.rows.T
+
+
+def squeeze() -> nn.Sequential:
+    """A network that ends in a convolution and a pooling, as SqueezeNet does."""
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1), pool)
+
+
+def test_logits_and_features__of_a_convolutional_head_are_means_over_positions() -> None:
+    network, x = squeeze(), torch.rand(3, 3, 8, 8)
+    logits, features = logits_and_features(network, x)
+    assert torch.equal(logits, network(x))
+    assert feature_width(network) == 6
+    torch.testing.assert_close(features, network[:2](x).mean((2, 3)))
+
+
+def test_logits_and_features__of_a_network_without_layers_are_refused() -> None:
+    assert feature_width(Prototypes()) == 0
+    with pytest.raises(UserError, match="Prototypes has no layer whose input could be its features"):
+        logits_and_features(Prototypes(), torch.rand(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("network", [squeeze(), Prototypes()], ids=["convolutional head", "no layer"])
+def test_train__of_a_network_without_a_linear_layer(network: nn.Module) -> None:
+    import numpy as np
+
+    import understudy as us
+
+    labels = np.arange(40) % 4
+    images = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
+    result = us.train(
+        (images, np.where(np.arange(40) < 28, labels, -1)),
+        network=network,
+        method="fixmatch",
+        budget="2steps",
+        plan=False,
+        quiet=True,
+    )
+    assert result.predict(images[:2]).probabilities.shape == (2, 4)
+
+
+def test_average_weights__moves_a_shared_tensor_once() -> None:
+    from understudy.engine.state import _pairs
+    from understudy.models.nets import Networks
+
+    tied = nn.Linear(4, 4)
+    averages, values, _ = _pairs(Networks(model=nn.Sequential(tied, nn.ReLU(), tied)))
+    assert len(averages) == len(values) == 2
+    assert averages[0] is not averages[1]

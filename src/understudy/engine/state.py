@@ -183,7 +183,9 @@ def input_sample(stage: Stage) -> Tensor:
 def _pairs(nets: Networks) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:
     averages, values, copies = [], [], []
     source = dict(nets.model.state_dict(keep_vars=True))
-    for name, target in nets.ema.state_dict(keep_vars=True).items():
+    # A tensor shared by two layers has two names, and must move once a step.
+    targets = {id(tensor): (name, tensor) for name, tensor in nets.ema.state_dict(keep_vars=True).items()}
+    for name, target in targets.values():
         if target.is_floating_point():
             averages.append(target)
             values.append(source[name])

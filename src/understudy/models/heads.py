@@ -15,6 +15,17 @@ MLP_HEAD = "+mlp"
 _WANTED = "let its logits come from an nn.Linear on one vector per row, defined after all other linear layers"
 
 
+def feature_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d] | None:
+    """Name and module of the layer whose input is the features: the last linear layer, else the last convolution.
+
+    A network like SqueezeNet ends in a convolution and a pooling. None where the network has neither layer.
+    """
+    layers = list(network.named_modules())
+    linear = [(name, module) for name, module in layers if isinstance(module, nn.Linear)]
+    convolutions = [(name, module) for name, module in layers if isinstance(module, nn.Conv2d)]
+    return linear[-1] if linear else convolutions[-1] if convolutions else None
+
+
 def find_head(network: nn.Module) -> tuple[str, nn.Linear]:
     """Name and module of the network's last linear layer, which is taken to give the logits.
 
@@ -28,8 +39,11 @@ def find_head(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def feature_width(network: nn.Module) -> int:
-    """Width of the vectors that enter the head."""
-    return find_head(network)[1].in_features
+    """Width of the network's features; 0 where it has no layer whose input they could be."""
+    layer = feature_layer(network)
+    if layer is None:
+        return 0
+    return layer[1].in_features if isinstance(layer[1], nn.Linear) else layer[1].in_channels
 
 
 def with_head(network: nn.Module, head: nn.Module) -> nn.Module:
@@ -44,12 +58,17 @@ def with_head(network: nn.Module, head: nn.Module) -> nn.Module:
 def logits_and_features(
     network: nn.Module, x: Float[Tensor, "n ..."]
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n d"]]:
-    """Logits of one forward and the input of the head in that same forward, both with their gradients.
+    """Logits of one forward and the features in that same forward, both with their gradients.
+
+    Features are the input of the last linear layer; without one, that of the last convolution, averaged over positions.
 
     Raises:
         UserError: the network has no linear layer, or does not call it with one vector per row.
     """
-    name, head = find_head(network)
+    layer = feature_layer(network)
+    if layer is None:
+        raise UserError(f"{type(network).__name__} has no layer whose input could be its features; {_WANTED}")
+    name, head = layer
     seen: list[Tensor] = []
 
     def remember(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -60,6 +79,8 @@ def logits_and_features(
         logits = network(x)
     finally:
         handle.remove()
+    if seen and isinstance(head, nn.Conv2d):
+        seen[-1] = seen[-1].flatten(2).mean(2)
     if not seen or seen[-1].ndim != 2 or len(seen[-1]) != len(x):
         what = f"gets {tuple(seen[-1].shape)}" if seen else "is not called"
         raise UserError(

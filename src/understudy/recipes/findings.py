@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from understudy.core.errors import UserError
 from understudy.core.seeding import generator
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels
@@ -250,7 +251,10 @@ def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, A
         found = features(model, done.data, rows, device=device)
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
 
-    alike = directions(ids) @ directions(known).T
+    try:
+        alike = directions(ids) @ directions(known).T
+    except UserError:  # a user's network need not have a layer whose input could be features
+        return [[] for _ in ids]
     alike[ids[:, None] == known] = -np.inf  # an image that judged a fold was trained on in the end
     nearest = np.argsort(-alike, axis=1, kind="stable")[:, :_NUM_NEIGHBORS]
     return [
