@@ -14,6 +14,7 @@ from torch import nn
 import understudy as us
 from understudy.data.load import load
 from understudy.engine import fit as fit_module
+from understudy.engine.rundir import write_json
 from understudy.methods.fixmatch import FixMatch
 from understudy.models.nets import Execution
 from understudy.recipes.job import make_job
@@ -285,5 +286,8 @@ def test_predictor_load__damaged_description(tmp_path: Path) -> None:
     about = json.loads(path.read_text())
     del about["shape"]
     path.write_text(json.dumps(about))
+    with pytest.raises(us.UserError, match=r"model.json"):
+        us.Predictor.load(tmp_path / "run")
+    write_json(path, {name: value for name, value in about.items() if name != "checksum"})
     with pytest.raises(us.UserError, match=r"model.json lacks shape; train again"):
         us.Predictor.load(tmp_path / "run")

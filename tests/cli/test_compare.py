@@ -162,7 +162,7 @@ def test_compare__interrupted_and_resumed(
     [
         ((), "no images were given; name a folder, manifest or data set: understudy compare SOURCE"),
         (("digits", "--labels", "many"), "--labels is 'many'; give whole numbers, parted by commas, such as 40,250"),
-        (("digits", "--seeds", "0"), "seeds is 0; give how many, from 1 to 1000"),
+        (("digits", "--seeds", "0"), "seeds is 0; give a whole number of at least 1"),
         (("digits", "--methods", "fixmtch"), "unknown method 'fixmtch'; did you mean 'fixmatch'?"),
         (("digits", "--budget", "soon"), "budget 'soon' is not a length of time"),
         (("digits", "--methods", "fixmatch", "--set", "uda.mu=2"), "settings of uda were given, which is not compared"),

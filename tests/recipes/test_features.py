@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from understudy.core.budget import Budget
 from understudy.core.errors import UserError
 from understudy.data.training import TrainingData
 from understudy.engine import predict as predict_module
+from understudy.engine.rundir import write_json
 from understudy.models import build, logits_and_features
 from understudy.recipes import features as module
 from understudy.recipes.features import frozen_features
@@ -172,7 +172,7 @@ def test_frozen_features__budget_too_short(tmp_path: Path) -> None:
 def test_frozen_features__what_was_found_is_paid(tmp_path: Path) -> None:
     network, data = some()
     key = frozen_features(network, data, data.pool, folder=tmp_path).key
-    (tmp_path / key / "cost.json").write_text(json.dumps({"wall_s": 36.0, "cpu_s": 72.0}))
+    write_json(tmp_path / key / "cost.json", {"wall_s": 36.0, "cpu_s": 72.0})
     found = frozen_features(network, data, data.labeled, folder=tmp_path)
     assert (found.cost_before.wall_s, found.cost_before.cpu_s) == pytest.approx((6.0, 12.0))
     with pytest.raises(UserError, match=r"take about 6\.0 s of time and the budget leaves 5\.0 s"):

@@ -10,7 +10,7 @@ import pytest
 from tests.recipes.small import images
 from understudy.data.load import load
 from understudy.recipes.job import make_job
-from understudy.recipes.one_run import _coverage, _mask_ratio, read_predictions, read_progress, run_one
+from understudy.recipes.one_run import coverage, mask_ratio, read_predictions, read_progress, run_one
 
 OPTIONS: dict[str, Any] = {
     "method": {"name": "fixmatch", "mu": 2, "threshold": 0.35},
@@ -29,15 +29,15 @@ def test_mask_ratio__weighs_by_steps() -> None:
         {"step": 20, "mask_ratio": 0.5},
         {"step": 50, "mask_ratio": 1.0},
     ]
-    assert _mask_ratio(history) == pytest.approx((0.875, 1.0))
-    assert _mask_ratio(history[:1]) == (None, None)
+    assert mask_ratio(history) == pytest.approx((0.875, 1.0))
+    assert mask_ratio(history[:1]) == (None, None)
 
 
 def test_coverage__is_that_of_the_round_returned() -> None:
     rounds = [{"returned": False}, {"returned": True, "coverage": 0.4}, {"returned": False, "coverage": 0.9}]
-    assert _coverage(rounds) == 0.4
-    assert _coverage([{"returned": True}]) == 0.0, "the first teacher was trained on no pseudo-label"
-    assert _coverage([{"knn_accuracy": 0.5}]) is None, "pretraining has no rounds"
+    assert coverage(rounds) == 0.4
+    assert coverage([{"returned": True}]) == 0.0, "the first teacher was trained on no pseudo-label"
+    assert coverage([{"knn_accuracy": 0.5}]) is None, "pretraining has no rounds"
 
 
 def test_run_one__a_finished_run_is_read_again_whole(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from understudy.methods.supervised import Supervised
 from understudy.models import build
 from understudy.recipes import pretrain
 from understudy.recipes.base import Recipe
+from understudy.recipes.command import Silent
 from understudy.recipes.pretrain import Pretrain
 
 ROOT = Path(__file__).parents[2]
@@ -247,7 +248,8 @@ def test_pretrain__a_folder_of_other_knobs(tmp_path: Path) -> None:
 
 def test_train__saves_the_picture_and_says_the_shares(tmp_path: Path) -> None:
     messages: list[str] = []
-    watch = mock.Mock(message=messages.append)
+    watch = Silent()
+    watch.message = messages.append  # type: ignore[method-assign]
     rng = np.random.default_rng(0)
     truth = np.arange(60) % 3
     images = (rng.integers(0, 256, (3, 8, 8))[truth] + rng.normal(0, 40, (60, 8, 8))).clip(0, 255).astype(np.uint8)
