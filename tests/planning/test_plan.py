@@ -337,7 +337,7 @@ def test_train__something_that_is_no_plan(given: Any) -> None:
 
 
 def test_load__a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a regular file; give a .toml file"):
+    with pytest.raises(ConfigError, match=r"is not a regular file; give a \.toml file"):
         Plan.load(str(tmp_path))
 
 

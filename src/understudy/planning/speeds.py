@@ -15,7 +15,7 @@ from understudy.engine.execution import free_cores, has_fast_bfloat16
 from understudy.models.nets import Execution, running
 
 _LEAST_REPEATS, _MOST_REPEATS = 2, 8
-_FEW_ROWS = 4  # of the steps that predict what a whole step will take; the first of the two warms up
+_FEW_ROWS, _MORE_ROWS = 4, 16  # two sizes of step tell what each row costs beside what every step costs
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,13 @@ def training_speed(
         return clock() - begun
 
     begun, count = clock(), batch_size
-    if device.type == "cpu" and batch_size > _FEW_ROWS:
-        per_row = max(min(step(way, _FEW_ROWS) for _ in range(2)) for way in ways) / _FEW_ROWS
-        room = max(0.0, limit_s - (clock() - begun)) / ((1 + _LEAST_REPEATS) * len(ways))
-        count = min(batch_size, max(_FEW_ROWS, int(room / max(per_row, 1e-9))))
+    per_row = 0.0
+    if device.type == "cpu" and batch_size > _MORE_ROWS:
+        few = max(min(step(way, _FEW_ROWS) for _ in range(2)) for way in ways)  # the first of two steps warms up
+        more = max(step(way, _MORE_ROWS) for way in ways)
+        per_row = max(0.0, more - few) / (_MORE_ROWS - _FEW_ROWS)
+        room = max(0.0, limit_s - (clock() - begun)) / ((1 + _LEAST_REPEATS) * len(ways)) - (few - _FEW_ROWS * per_row)
+        count = min(batch_size, max(_MORE_ROWS, int(room / max(per_row, 1e-9))))
     times: dict[int, list[float]] = {number: [step(way, count)] for number, way in enumerate(ways)}
     for repeat in range(_MOST_REPEATS):
         if repeat >= _LEAST_REPEATS and clock() - begun > limit_s:
@@ -97,4 +100,5 @@ def training_speed(
         for number, way in enumerate(ways):
             times[number].append(step(way, count))
     fastest = min(min(found[1:]) for found in times.values())
-    return Speed(name, shape[-1] if images else 0, count, count / max(fastest, 1e-6))
+    fastest += per_row * (batch_size - count)  # a smaller batch pays a step's fixed cost for fewer rows
+    return Speed(name, shape[-1] if images else 0, batch_size, batch_size / max(fastest, 1e-6))
