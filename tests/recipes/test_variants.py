@@ -16,6 +16,7 @@ import pytest
 from tests.recipes.small import Watch, images, small
 from tests.recipes.variants_small import RECIPES, varied
 from understudy.core.errors import RunFolderError, UserError
+from understudy.engine.rundir import write_json
 from understudy.methods.fixmatch import FixMatch
 from understudy.recipes.compare import compare
 from understudy.recipes.comparison import Comparison
@@ -218,7 +219,7 @@ def test_variants__join_a_folder_made_before_there_were_any(tmp_path: Path) -> N
     for path in tmp_path.rglob("run.json"):
         old = json.loads(path.read_text(encoding="utf-8"))
         del old["variant_settings"]
-        path.write_text(json.dumps(old), encoding="utf-8")
+        write_json(path, {name: value for name, value in old.items() if name != "checksum"})
     watch = Watch()
     found = small(tmp_path, methods="fixmatch", seeds=1, budget="4steps", variants={"weak": WEAK}, watch=watch)
     assert watch.trained == [("weak", 6, 0)]

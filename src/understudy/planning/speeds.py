@@ -15,6 +15,8 @@ from understudy.engine.execution import free_cores, has_fast_bfloat16
 from understudy.models.nets import Execution, running
 
 _LEAST_REPEATS, _MOST_REPEATS = 2, 8
+# Below a quarter of a second the first steps vary too much to predict anything; whole batches are measured then.
+_MIN_LIMIT_S = 0.25
 _FEW_ROWS, _MORE_ROWS = 4, 16  # two sizes of step tell what each row costs beside what every step costs
 
 
@@ -91,7 +93,9 @@ def training_speed(
         few = max(min(step(way, _FEW_ROWS) for _ in range(2)) for way in ways)  # the first of two steps warms up
         more = max(step(way, _MORE_ROWS) for way in ways)
         per_row = max(0.0, more - few) / (_MORE_ROWS - _FEW_ROWS)
-        room = max(0.0, limit_s - (clock() - begun)) / ((1 + _LEAST_REPEATS) * len(ways)) - (few - _FEW_ROWS * per_row)
+        room = (max(limit_s, _MIN_LIMIT_S) - (clock() - begun)) / ((1 + _LEAST_REPEATS) * len(ways)) - (
+            few - _FEW_ROWS * per_row
+        )
         count = min(batch_size, max(_MORE_ROWS, int(room / max(per_row, 1e-9))))
     times: dict[int, list[float]] = {number: [step(way, count)] for number, way in enumerate(ways)}
     for repeat in range(_MOST_REPEATS):
