@@ -121,7 +121,7 @@ def test_train__a_line_per_seed_or_fold(
         (("PHOTOS", "--set", "method.treshold=1"), "unknown setting method.treshold"),
         (("PHOTOS", "--set", "method=fixmach"), "did you mean 'fixmatch'?"),
         (("PHOTOS", "--out", "/proc/nowhere"), "cannot write to /proc/nowhere"),
-        (("PHOTOS", "--plan", "."), "configuration file . cannot be read"),
+        (("PHOTOS", "--plan", "."), "configuration file . is not a regular file"),
         (("PHOTOS", "--set", "bach_size=1"), "did you mean 'batch_size'?"),
         (("PHOTOS", "--set", "batch_size"), "'batch_size' is not KEY=VALUE"),
         (("PHOTOS", "--size", "2"), "size is 2"),

@@ -38,7 +38,10 @@ SETTINGS = [
 @pytest.mark.parametrize(("name", "value"), SETTINGS)
 def test_settings__every_knob_counts(name: str, value: Any) -> None:
     assert value is not None, f"{name} has neither a probe nor choices"
-    usual, changed = (run(stage(FixMatch(mu=2), **kw)).trained.model.state_dict() for kw in ({}, {name: value}))
+    needed = {"mix": "mixup"} if name == "mix_alpha" else {}  # it is the parameter of a mix, and none is the default
+    usual, changed = (
+        run(stage(FixMatch(mu=2), **needed, **kw)).trained.model.state_dict() for kw in ({}, {name: value})
+    )
     assert different(usual, changed)
 
 

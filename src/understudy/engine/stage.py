@@ -37,7 +37,8 @@ class Settings(Config):
         Knob("blend of labeled rows, and of their labels, with others of the batch", choices=("none", *MIXES)),
     ] = "none"
     mix_alpha: Annotated[
-        float, Knob("with mix: parameter of the Beta distribution of shares; the larger, the more even", 0.001)
+        float,
+        Knob("with mix: parameter of the Beta distribution of shares; the larger, the more even", 0.001, probe=0.1),
     ] = 1.0
     oversampling: Annotated[
         float,
