@@ -203,6 +203,8 @@ def trials_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("understudy.planning.trials.LEAST_JUDGES", 5)
     monkeypatch.setattr("understudy.planning.planner.LEAST_STEPS", 1)
     monkeypatch.setattr("understudy.planning.planner._FIRST_TRAINING_S", 0.0)
+    # As fast on any machine: on a busy one a run would see each label too seldom for methods to be tried.
+    monkeypatch.setattr(Planner, "_speed", lambda *_: 2500.0)
 
 
 def test_planner__trials_are_judged_by_training_images_they_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
