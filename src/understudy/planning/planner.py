@@ -134,9 +134,9 @@ class Planner:
         self.filtering = Cost.now() - begun
         if not self.budget.is_timed:
             self.budget = Budget.parse(command.job.budget)  # where epochs have become steps
-        # Imported before the clock of planning starts: it takes about two seconds once, and is the program's start-up.
-        import sklearn.linear_model
-        import sklearn.model_selection  # noqa: F401
+        # Imported before the clock of planning starts: scikit-learn and what torch's optimizers need take about two
+        # seconds each, once, and are the program's start-up.
+        import torch._dynamo  # noqa: F401
 
         self.allowance = Allowance(self.budget)  # what decoding and the pool's filter took is no part of it
         self.allowance.pay(self.spent)
