@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,16 @@ def test_fit__images_and_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.iterdir())
 
 
+def test_fit__verbose_shows_progress_and_the_default_nothing(
+    moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = SemiSupervisedClassifier(num_steps=10).fit(*moons)
+    assert capsys.readouterr() == ("", "")
+    loud = SemiSupervisedClassifier(num_steps=10, verbose=1).fit(*moons)
+    assert re.search(r"^supervised\s+100 %  step 10 ", capsys.readouterr().out, re.MULTILINE)
+    assert np.array_equal(silent.predict_proba(moons[0]), loud.predict_proba(moons[0]))
+
+
 def test_fit__in_cross_validation(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
     assert cross_val_score(SemiSupervisedClassifier(num_steps=60), *moons, cv=2).min() > 0.7
 
@@ -90,6 +101,7 @@ def test_fit__in_cross_validation(moons: tuple[np.ndarray[Any, Any], np.ndarray[
         ({"method": "fixmach"}, "unknown method 'fixmach'; did you mean 'fixmatch'?"),
         ({"num_steps": 0}, "num_steps is 0; give a whole number of at least 1"),
         ({"network": "resnet_small"}, "resnet_small takes images"),
+        ({"verbose": "loud"}, "verbose is 'loud'; give 0 for no output or 1 for progress"),
         ({"options": {"batchsize": 3}}, "unknown setting batchsize: did you mean 'batch_size'?"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from understudy.data.load import load
 from understudy.data.sources.labels import is_missing
 from understudy.data.sources.listed import is_list_of_images
 from understudy.data.split import Splits
+from understudy.display.console import open_console
+from understudy.display.progress import watching
 from understudy.engine.fit import fit
 from understudy.engine.stage import Stage
 from understudy.methods.base import Method
@@ -49,6 +52,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
             function that builds one.
         random_state: Seed, as in scikit-learn; equal seeds give equal results on the same machine.
         options: Further fields of `Job`, by name, such as {"domain": "digits"}.
+        verbose: 0 prints nothing; 1 or more shows the progress of `fit`, as `understudy.train` does.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         network: str | nn.Module | Callable[[], nn.Module] = "auto",
         random_state: Any = 0,
         options: Mapping[str, Any] | None = None,
+        verbose: int = 0,
     ) -> None:
         self.method = method
         self.num_steps = num_steps
@@ -67,6 +72,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         self.network = network
         self.random_state = random_state
         self.options = options
+        self.verbose = verbose
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> SemiSupervisedClassifier:  # noqa: N803 - scikit-learn's name
         """Train on the rows; those with a label -1 lend their looks alone.
@@ -74,7 +80,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             UserError: A setting or the arrays cannot be used, or fewer than two classes are labeled.
         """
-        check(num_steps=self.num_steps, batch_size=self.batch_size, options=self.options)
+        check(num_steps=self.num_steps, batch_size=self.batch_size, options=self.options, verbose=self.verbose)
         rows, labels = self._checked(X, _without_gaps(y))
         labeled = _is_labeled(labels)
         check_classification_targets(labels[labeled])
@@ -111,7 +117,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
             name=method.name,
             network_name=name,
         )
-        self.trained_ = fit(stage)
+        with watching(open_console()) if self.verbose else nullcontext() as watch:
+            self.trained_ = fit(stage, observe=() if watch is None else (watch.step,))
         self.model_ = self.trained_.model
         names = tuple(str(value) for value in range(len(self.classes_)))
         self.predictor_ = Predictor(

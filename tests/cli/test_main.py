@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from understudy.cli.main import _format_warning
 from understudy.core.config import lines
+from understudy.core.errors import UnderstudyWarning
 from understudy.display.console import open_console
 from understudy.methods.base import METHODS
 
@@ -134,3 +136,8 @@ def test_main__reader_that_stops_early() -> None:
 def test_main__encoding_that_lacks_characters(encoding: str) -> None:
     output = _as_module("train --help", LC_ALL="C", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     assert (output.returncode, output.stderr) == (0, "")
+
+
+def test_format_warning__ours_is_a_sentence_and_others_name_their_line() -> None:
+    assert _format_warning(UnderstudyWarning("it goes on"), UnderstudyWarning, "a.py", 3) == "note: it goes on\n"
+    assert _format_warning(UserWarning("look here"), UserWarning, "a.py", 3).startswith("a.py:3: UserWarning: look")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 import torch
 
 from tests.contract.tiny import fresh_state, network, stage
 from understudy.core.budget import Budget
-from understudy.core.errors import ConfigError
+from understudy.core.errors import ConfigError, UnderstudyWarning
 from understudy.engine import execution
 from understudy.engine.execution import free_cores, pick_device, resolve
+from understudy.engine.fit import fit
+from understudy.methods.fixmatch import FixMatch
 from understudy.methods.supervised import Supervised
 
 CPU = torch.device("cpu")
@@ -61,3 +64,27 @@ def test_resolve__takes_what_settings_fix_and_leaves_the_state_alone() -> None:
 def test_resolve__compiles_where_it_was_asked_to() -> None:
     state = fresh_state(stage(Supervised(), compile="on"))
     assert resolve(state, CPU, Budget(steps=10)).compiled
+
+
+def _no_compiler(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.\nSome detail")
+
+
+@pytest.mark.parametrize("fails", ["when asked", "when called"])
+def test_fit__goes_on_without_compiling_where_torch_compile_fails(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager = fit(stage(FixMatch(), compile="off"))
+    monkeypatch.setattr(torch, "compile", _no_compiler if fails == "when asked" else lambda *_, **__: _no_compiler)
+    with pytest.warns(UnderstudyWarning) as notes:
+        found = fit(stage(FixMatch(), compile="on"))
+    sentence = "torch.compile failed (RuntimeError: Failed to find C compiler. Please specify via CC environment "
+    assert [str(note.message) for note in notes] == [f"{sentence}variable.); training goes on without it, only slower"]
+    assert not found.execution.compiled
+    assert all(map(torch.equal, found.model.state_dict().values(), eager.model.state_dict().values()))
+
+
+def test_fit__an_error_of_the_network_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: _no_compiler)
+    state = fresh_state(stage(Supervised()))
+    state.set_execution(compiled=True)
+    with pytest.warns(UnderstudyWarning), pytest.raises(RuntimeError, match="Expected 3D"):
+        state.nets.predict(torch.zeros(2, 1, 3, 3, 3))

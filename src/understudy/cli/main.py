@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from understudy.cli.predict import predict
 from understudy.cli.report import report
 from understudy.cli.suggest import suggest
 from understudy.cli.train import train
-from understudy.core.errors import UserError
+from understudy.core.errors import UnderstudyWarning, UserError
 from understudy.core.stopping import signals_interrupt
 from understudy.display.console import print_error
 
@@ -126,6 +127,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
+    warnings.formatwarning = _format_warning
     with signals_interrupt():
         try:
             app(prog_name="understudy")
@@ -134,6 +136,16 @@ def main() -> None:
         except Exception as error:  # the last line of defense: a fault of ours, told in a sentence
             print_error(f"error: {_reported(error)}")
             sys.exit(EXIT_FAULT)
+
+
+_format_for_programmers = warnings.formatwarning
+
+
+def _format_warning(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> str:
+    """A warning of ours as one sentence, without the line of code that a programmer would look for."""
+    if issubclass(category, UnderstudyWarning):
+        return f"note: {message}\n"
+    return _format_for_programmers(message, category, *args, **kwargs)
 
 
 def _reported(error: Exception) -> str:

@@ -112,6 +112,9 @@ RULES: Mapping[str, Rule] = {
     "seed": Rule(lambda value: is_whole(value, 0, 2**63 - 1), "a whole number from 0 to 2**63 - 1"),
     "size": Rule(lambda value: is_whole(value, 0, 1024), "the side of the training image in px, from 4 to 1024"),
     "channels": Rule(lambda value: is_whole(value, 0, 3), "1 for gray-scale or 3 for color"),
+    "verbose": Rule(
+        lambda value: is_whole(value) or isinstance(value, (bool, np.bool_)), "0 for no output or 1 for progress"
+    ),
     "watch": Rule(_is_watcher, "an object with the methods of understudy's progress displays, or leave it out"),
     "methods": Rule(_is_names, "a name, or a list of names and method objects"),
     "variants": Rule(lambda value: isinstance(value, Mapping), "a table of settings under the name of each variant"),

@@ -22,6 +22,10 @@ class RunFolderError(UserError):
     """A run folder is damaged, newer than this version, in use, or belongs to other settings."""
 
 
+class UnderstudyWarning(UserWarning):
+    """Something did not work and training goes on without it; the command line prints the sentence as a note."""
+
+
 class Interrupted(Exception):  # noqa: N818 - an outcome, not a fault
     """Training was asked to stop; everything is saved and the same command resumes it."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from understudy.core.errors import UnderstudyWarning
 from understudy.models.heads import feature_width, logits_and_features
 
 
@@ -160,11 +162,36 @@ class Networks(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _callable(self, name: str) -> Callable[[Tensor], Tensor]:
-        if not self.execution.compiled:
-            return self.get_submodule(name)
-        if name not in self._compiled:
-            self._compiled[name] = torch.compile(self.get_submodule(name), dynamic=False)
-        return self._compiled[name]
+        network = self.get_submodule(name)
+
+        def run_compiled(x: Tensor) -> Tensor:
+            if self.execution.compiled:
+                try:
+                    if name not in self._compiled:
+                        self._compiled[name] = torch.compile(network, dynamic=False)
+                    output: Tensor = self._compiled[name](x)
+                except torch.OutOfMemoryError:
+                    raise  # a smaller forward pass may fit, and be compiled
+                except Exception as error:  # compilers raise errors of many kinds, and only when the network is called
+                    self._stop_compiling(error)
+                else:
+                    return output
+            eager: Tensor = network(x)  # an error of the network itself is raised again here
+            return eager
+
+        return run_compiled if self.execution.compiled else network
+
+    def _stop_compiling(self, error: Exception) -> None:
+        """Run all networks eagerly from now on, in a resumed run too, and warn once."""
+        self.execution = replace(self.execution, compiled=False)
+        self._compiled.clear()
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        warnings.warn(
+            f"torch.compile failed ({reason}); training goes on without it, only slower",
+            UnderstudyWarning,
+            stacklevel=2,
+        )
 
     def _run(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.execution.chunks == 1 or len(x) < 2 * self.execution.chunks:
