@@ -24,7 +24,7 @@ from understudy.core.brief import Brief
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
 from understudy.data.collection import Collection, Part
-from understudy.data.load import load
+from understudy.data.load import check_judges, load
 from understudy.data.split import Splits
 from understudy.display.outcome import print_end
 from understudy.display.plans import print_plan
@@ -478,7 +478,8 @@ def measured(
     collection = load(
         source, size=size, channels=channels, cache=cache, observe=observe, ranges=predictor.ranges
     ).in_classes(predictor.classes)
-    known = np.flatnonzero(collection.labels >= 0)
+    check_judges(collection.labels, collection.parts)
+    known = np.flatnonzero((collection.labels >= 0) & (collection.parts != Part.PSEUDO))
     tests = known[collection.parts[known] == Part.TEST]
     known = tests if len(tests) else known  # a source that names its test images has others that were trained on
     if not len(known):

@@ -89,8 +89,8 @@ class Audited(Brief):
         """Write a manifest without copies, leaks, blank and unreadable images, and say what was left out.
 
         Args:
-            path: A .csv or .parquet file in a folder above all images; a second table beside it lists what was left
-                out and why. No image is touched.
+            path: A .csv or .parquet file; a second table beside it lists what was left out, and why. No image
+                changes.
             drop: Further kinds of findings that are left out, such as "outliers".
 
         Raises:

@@ -22,6 +22,7 @@ from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, UserError
 from understudy.data.collection import Collection
 from understudy.data.load import load
+from understudy.data.sources.manifest import written_paths
 from understudy.display.shown import CALLBACKS, shown
 from understudy.engine.predict import predict
 from understudy.engine.rundir import explained
@@ -67,8 +68,7 @@ class Suggestions(Brief):
         """Write a manifest with an empty label column to fill in, which `train` then reads, and give its path.
 
         Raises:
-            UserError: The name does not end in .csv, the images are no files or not below its folder, or it cannot be
-                written.
+            UserError: The name does not end in .csv, the images are no files, or it cannot be written.
         """
         path = Path(path)
         check_table_name(path)
@@ -76,23 +76,15 @@ class Suggestions(Brief):
             raise UserError(
                 "a table of suggestions lists files, and these images were given in memory; take their names"
             )
-        root = os.path.abspath(path.parent)
-        files = [os.path.abspath(file) for file in files_of(os.fspath(self.source), self.names)]
-        relative = [os.path.relpath(file, root).replace(os.sep, "/") for file in files]
-        outside = next((file for file, short in zip(files, relative, strict=True) if short.startswith("../")), None)
-        if outside is not None:
-            common = os.path.commonpath([os.path.dirname(file) for file in files])
-            raise UserError(
-                f"{outside} is not below {root}, and a manifest lists only files below its own folder; write it to "
-                f"{common} or above"
-            )
+        written = written_paths(files_of(os.fspath(self.source), self.names), path.parent)
         temporary = path.with_name(f"{path.name}.tmp")
         with explained(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", newline="", encoding="utf-8") as file:
+            # Excel shows accents only in a file with a byte order mark.
+            with temporary.open("w", newline="", encoding="utf-8-sig") as file:
                 writer = csv.writer(file)
                 writer.writerow(COLUMNS)
-                for at, name in enumerate(relative):
+                for at, name in enumerate(written):
                     writer.writerow((name, "", at + 1, self.reasons[at], self.clusters[at]))
             os.replace(temporary, path)
         return path

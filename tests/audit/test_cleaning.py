@@ -139,6 +139,16 @@ def test_write_manifest__of_a_manifest_keeps_groups_weights_and_splits(folders: 
     assert float(rows["photos/dog/1.png"]["weight"]) == 1
 
 
+def test_write_manifest__keeps_what_a_model_labeled_in_any_folder(folders: Path, tmp_path: Path) -> None:
+    rows = ["photos/cat/0.png,cat,", "photos/dog/1.png,dog,", "photos/cat/4.png,cat,model"]
+    (folders / "list.csv").write_text("path,label,source\n" + "\n".join(rows) + "\n")
+    elsewhere = tmp_path / "elsewhere" / "cleaned.csv"
+    audit_source(folders / "list.csv", features=False).write_manifest(elsewhere)
+    again = load(elsewhere)
+    assert (again.parts == Part.PSEUDO).tolist() == [name.endswith("cat/4.png") for name in again.names.tolist()]
+    assert not again.quarantine
+
+
 def test_clean__the_commonest_label_and_the_sharpest_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
     pictures = [photo(seed) for seed in range(20)]
@@ -155,10 +165,6 @@ def test_write_manifest__bad_names(folders: Path, tmp_path: Path) -> None:
     found = look(folders)
     with pytest.raises(UserError, match=r"a manifest is a .csv or .parquet file, not 'list.txt'; name one of these"):
         found.write_manifest(folders / "list.txt")
-    with pytest.raises(
-        UserError, match=r"is not above all images, and a manifest lists only files below its own folder; "
-    ):
-        found.write_manifest(folders / "photos" / "cleaned.csv")
     (folders / "folder.csv").mkdir()
     with pytest.raises(UserError, match="is a folder, and a manifest is a file"):
         found.write_manifest(folders / "folder.csv")

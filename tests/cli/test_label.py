@@ -74,7 +74,7 @@ def test_label__comes_back_as_a_training_set(understudy: Run, finished: Path, ow
 def test_label__per_class(understudy: Run, finished: Path, own_pile: Path) -> None:
     assert understudy("label", finished, own_pile, "--threshold", "0", "--per-class", "8").code == 0
     rows = rows_of("labels.csv")
-    assert list(rows[0]) == ["path", "label", "confidence", "weight", "split"]
+    assert list(rows[0]) == ["path", "label", "confidence", "weight", "split", "source"]
     assert {row["split"] for row in rows} == {"train"}
     assert max(sum(row["label"] == name for row in rows) for name in ("ring", "square")) == 8
 
@@ -94,12 +94,11 @@ def test_label__a_manifest_as_pile(understudy: Run, finished: Path, own_pile: Pa
     assert {row["path"] for row in rows_of("some.csv")} == {"pile/3.png", "pile/4.png"}
 
 
-def test_label__bad_input(understudy: Run, finished: Path, pile: Path, own_pile: Path) -> None:
+def test_label__bad_input(understudy: Run, finished: Path, own_pile: Path) -> None:
     assert (
         "labels go to a .csv or .parquet file, not 'labels.txt'"
         in understudy("label", finished, own_pile, "--out", "labels.txt").error()
     )
-    assert "is not below" in understudy("label", finished, pile, "--threshold", "0", "--out", "labels.csv").error()
     assert "'digits' is neither a folder of images nor a manifest" in understudy("label", finished, "digits").error()
     assert (
         "no label reaches a confidence of 1, the highest"
@@ -114,6 +113,13 @@ def test_label__bad_input(understudy: Run, finished: Path, pile: Path, own_pile:
     )
     assert "--per-class is -1; give the most" in understudy("label", finished, own_pile, "--per-class", "-1").error()
     assert not Path("labels.csv").exists()
+
+
+def test_label__images_elsewhere_have_absolute_paths(understudy: Run, finished: Path, pile: Path) -> None:
+    assert understudy("label", finished, pile, "--threshold", "0").code == 0
+    paths = [row["path"] for row in rows_of("labels.csv")]
+    assert paths
+    assert all(Path(path).is_absolute() and Path(path).exists() for path in paths)
 
 
 def test_label__a_file_that_is_no_image(understudy: Run, finished: Path, own_pile: Path) -> None:
@@ -145,3 +151,10 @@ def test_docs__example_runs(understudy: Run, finished: Path, own_pile: Path) -> 
     names: dict[str, object] = {}
     exec(text.split("```python\n")[1].split("```")[0], names)
     assert torch.isfinite(names["loss"])  # type: ignore[arg-type]
+
+
+def test_evaluate__refuses_labels_of_a_model(understudy: Run, finished: Path, own_pile: Path) -> None:
+    assert understudy("label", finished, own_pile, "--threshold", "0").code == 0
+    found = understudy("evaluate", finished, "labels.csv")
+    assert found.code == 2
+    assert "all labels of the test images come from a model" in found.err

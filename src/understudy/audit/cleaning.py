@@ -17,6 +17,7 @@ from understudy.audit.quality import QUALITY_KINDS
 from understudy.audit.result import Audit
 from understudy.core.errors import UserError, nearest
 from understudy.data.collection import Collection, Part
+from understudy.data.sources.manifest import written_paths
 from understudy.engine.rundir import explained
 
 Ids = NDArray[np.int64]
@@ -26,7 +27,7 @@ ON_REQUEST = (
     *("outliers", "unrelated", "doubted_labels", "conflicts"),
 )
 """What is left out only when asked for: a person knows better than a threshold whether these are of use."""
-_SPLITS = {Part.FREE: "", Part.TRAIN: "train", Part.VALIDATION: "validation", Part.TEST: "test"}
+_SPLITS = {Part.FREE: "", Part.TRAIN: "train", Part.PSEUDO: "train", Part.VALIDATION: "validation", Part.TEST: "test"}
 _REASONS = {
     "doubted_labels": "label doubted",
     "conflicts": "copies with different labels",
@@ -139,7 +140,7 @@ class Origin:
         """Nothing, when a manifest can be written there; better said before an hour's work than after.
 
         Raises:
-            UserError: It is no manifest's name, would replace a source, or images lie elsewhere than below its folder.
+            UserError: Its name is not a manifest's, or it would replace a source.
         """
         if path.suffix not in (".csv", ".parquet"):
             raise UserError(f"a manifest is a .csv or .parquet file, not {path.name!r}; name one of these")
@@ -149,13 +150,7 @@ class Origin:
         for written in (path, left_out_path(path)):
             if os.path.abspath(written) in sources:
                 raise UserError(f"{written} is read, and would be replaced by what is written; give another name")
-        folder = os.path.abspath(path.parent)
-        roots = list(self.folders().values())
-        if any(os.path.commonpath([root, folder]) != folder for root in roots):
-            raise UserError(
-                f"{folder} is not above all images, and a manifest lists only files below its own folder; "
-                f"write it to {os.path.commonpath(roots)} or above"
-            )
+        self.folders()
 
 
 def left_out_path(path: Path) -> Path:
@@ -174,16 +169,20 @@ def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -
     columns = _columns(audit, cleaned.kept, origin, path)
     if (whole.weights != 1).any():
         columns["weight"] = [float(weight) for weight in whole.weights[cleaned.kept]]
+    if (pseudo := whole.parts[cleaned.kept] == Part.PSEUDO).any():
+        columns["source"] = ["model" if by_model else "" for by_model in pseudo]
     if whole.groups is not None:
         columns["group"] = ["" if group < 0 else str(group) for group in whole.groups[cleaned.kept]]
     left = _columns(audit, cleaned.left, origin, path)
     left["reason"] = list(cleaned.reasons)
     partners = cleaned.instead
-    kept_instead = _relative(origin.paths(whole.names[partners]), path) if len(partners) else []
+    kept_instead = written_paths(origin.paths(whole.names[partners]), path.parent) if len(partners) else []
     left["kept_instead"] = [name if at >= 0 else "" for name, at in zip(kept_instead, partners, strict=True)]
     for name, reason in whole.quarantine:
         for key, value in zip(
-            left, (_relative(origin.paths([name]), path)[0], "", "", f"unreadable: {reason}", ""), strict=True
+            left,
+            (written_paths(origin.paths([name]), path.parent)[0], "", "", f"unreadable: {reason}", ""),
+            strict=True,
         ):
             left[key].append(value)
     with explained(path.parent):
@@ -198,7 +197,7 @@ def _columns(audit: Audit, rows: Ids, origin: Origin, path: Path) -> dict[str, l
     whole = audit.collection
     names = [*whole.classes, ""]
     return {
-        "path": _relative(origin.paths(whole.names[rows]), path),
+        "path": written_paths(origin.paths(whole.names[rows]), path.parent),
         "label": [names[label] for label in whole.labels[rows]],
         "split": [_split(whole, audit, int(row)) for row in rows],
     }
@@ -209,11 +208,6 @@ def _split(whole: Collection, audit: Audit, row: int) -> str:
         return "unlabeled"
     assert audit.roles[row] != NOTHING or whole.parts[row] != Part.LEFT_OUT
     return _SPLITS[Part(whole.parts[row])]
-
-
-def _relative(files: list[str], path: Path) -> list[str]:
-    root = os.path.abspath(path.parent)
-    return [os.path.relpath(file, root).replace(os.sep, "/") for file in files]
 
 
 def _write(columns: dict[str, list[Any]], path: Path) -> None:

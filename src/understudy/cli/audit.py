@@ -63,7 +63,7 @@ def audit(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write a cleaned .csv or .parquet manifest, in a folder above the images, that train reads.",
+            help="Write a cleaned .csv or .parquet manifest, which train reads.",
             rich_help_panel="Output",
             show_default=False,
         ),

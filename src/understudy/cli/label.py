@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ def label(
         Path,
         typer.Option(
             metavar="FILE",
-            help="A .csv or .parquet file in a folder above the images, replaced if there (default: labels.csv).",
+            help="A .csv or .parquet file, replaced if there (default: labels.csv).",
             rich_help_panel="Output",
             show_default=False,
         ),
@@ -50,8 +51,8 @@ def label(
 ) -> None:
     """Label a pile of images with a trained classifier, where it is confident, and write a manifest of them.
 
-    One row per labeled image: path, label, confidence, weight (0 at chance, 1 at certainty) and split. `understudy
-    train`, `understudy.load` and your own training loop read it.
+    One row per labeled image: path, label, confidence, weight (0 at chance, 1 at certainty), split, and source (model).
+    `understudy train`, `understudy.load` and your own training loop read it.
 
     [bold]Example:[/bold]
       understudy label runs/photos-20260131-120000 pile --out labels.csv --threshold 0.95
@@ -91,5 +92,17 @@ def label(
         skipped = f"{count:,} files could not be used, such as" if count > 1 else "1 file could not be used:"
         say(console, f"{skipped} {name} ({reason}).")
     say(console)
-    say(console, "Next:")
-    say(console, f"  understudy train {out}")
+    say(console, "These labels come from a model: they train, and never validate or test.")
+    test = _test_of(run)
+    say(console, "Next:" if test else "Next, with TEST a folder of images that people labeled:")
+    say(console, f"  understudy train {shlex.quote(str(out))} --test {shlex.quote(test or 'TEST')}")
+
+
+def _test_of(run: Path) -> str | None:
+    """The test images that the run's command line named.
+
+    Not the images it was trained on: the labels come from a model that has seen theirs.
+    """
+    from understudy.cli.request import FILE, Request
+
+    return Request.load(run).test if (run / FILE).exists() else None

@@ -39,8 +39,7 @@ def suggest(
         Path,
         typer.Option(
             metavar="FILE.csv",
-            help="The table to fill in, in a folder above the images, replaced if no label is in it (default: "
-            "suggested.csv).",
+            help="The table to fill in, replaced if no label is in it (default: suggested.csv).",
             rich_help_panel="Output",
             show_default=False,
         ),

@@ -32,6 +32,7 @@ class Part(IntEnum):
     VALIDATION = 2
     TEST = 3
     LEFT_OUT = 4
+    PSEUDO = 5  # a training row whose label comes from a model: it is never held out
 
 
 @dataclass(frozen=True, eq=False, repr=False)

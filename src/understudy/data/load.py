@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from understudy.core.arguments import check, path_problem, shown
@@ -164,8 +165,25 @@ def _in_role(table: Table, role: str, *, several: bool) -> Table:
     if role == _TEST:
         if (table.parts == Part.TEST).any():
             table = table.take(table.parts == Part.TEST)
+        if count := int((table.parts == Part.PSEUDO).sum()):
+            check_judges(table.labels, table.parts)
+            note = f"{count:,} test images are not used, since their labels come from a model"
+            table = table.take(table.parts != Part.PSEUDO).noting(note)
         table = replace(table, parts=np.full(len(table), Part.TEST, np.uint8))
     return table
+
+
+def check_judges(labels: NDArray[np.int64], parts: NDArray[np.uint8]) -> None:
+    """Nothing, when some label was given by a person.
+
+    Raises:
+        DataError: All labels come from a model.
+    """
+    if (parts == Part.PSEUDO).any() and not ((labels >= 0) & (parts != Part.PSEUDO)).any():
+        raise DataError(
+            "all labels of the test images come from a model (column 'source'), so they would measure agreement with "
+            "that model; give images labeled by people, or remove the column to use them all the same"
+        )
 
 
 def _without_shared_files(tables: list[Table], roles: list[str]) -> list[Table]:

@@ -80,7 +80,7 @@ def simulate(
         DataError: A class has fewer images than asked for, or the pool's counts are set and its classes not known.
     """
     check_simulation(num_labels, imbalance, num_unlabeled, unlabeled_imbalance, unlabeled_order)
-    training = (collection.parts == Part.FREE) | (collection.parts == Part.TRAIN)
+    training = np.isin(collection.parts, (Part.FREE, Part.TRAIN, Part.PSEUDO))
     ids = np.flatnonzero(training & (collection.labels >= 0))
     used, labels = np.unique(collection.labels[ids], return_inverse=True)
     counts, names = np.bincount(labels), [collection.classes[number] for number in used]

@@ -108,11 +108,13 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
     """
     if share is not None and not 0 < share < 1:
         raise ConfigError(f"the share to hold out is {share}; give a number between 0 and 1, such as 0.2")
-    training = (collection.parts == Part.FREE) | (collection.parts == Part.TRAIN)
+    training = np.isin(collection.parts, (Part.FREE, Part.TRAIN, Part.PSEUDO))
     labeled = np.flatnonzero(training & (collection.labels >= 0))
     pool = np.flatnonzero(training & (collection.labels < 0))
     _check_labels(collection, labeled)
     choose, judge, judged_by, note = _held_out(collection, labeled, share, seed)
+    if pseudo := int((collection.parts[labeled] == Part.PSEUDO).sum()):
+        note += f"; {pseudo:,} labels come from a model and only train"
     choose = _without_groups(collection, choose, judge)
     repeated = is_copy_of(collection.copies, choose, judge)
     if repeated.any():
@@ -173,6 +175,7 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
     """Rows that may choose, rows that judge, where these come from, and a sentence about both."""
     nobody = np.empty(0, np.int64)
     has_label = collection.labels >= 0
+    labeled = labeled[collection.parts[labeled] != Part.PSEUDO]
     given = np.flatnonzero((collection.parts == Part.VALIDATION) & has_label)
     test = np.flatnonzero((collection.parts == Part.TEST) & has_label)
     judged_by: JudgedBy

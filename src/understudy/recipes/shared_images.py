@@ -35,7 +35,7 @@ def held_out_test(collection: Collection) -> tuple[Collection, str]:
     tests = (collection.parts == Part.TEST) & (collection.labels >= 0)
     if tests.any():
         return collection, f"The {int(tests.sum()):,} test images judge, and select nothing."
-    training = (collection.parts == Part.FREE) | (collection.parts == Part.TRAIN)
+    training = np.isin(collection.parts, (Part.FREE, Part.TRAIN, Part.PSEUDO))
     labeled = np.flatnonzero(training & (collection.labels >= 0))
     least = FEW_PER_CLASS * max(2, len(collection.classes))
     if len(labeled) < least:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import UserError
+from understudy.data.sources.manifest import written_paths
 from understudy.engine.rundir import explained
 from understudy.recipes.pool_labels import below_text
 
-COLUMNS = ("path", "label", "confidence", "weight", "split")
+COLUMNS = ("path", "label", "confidence", "weight", "split", "source")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +39,18 @@ class AutomaticLabels:
     num_asked: int
 
     def save(self, path: str | Path) -> None:
-        """Write a manifest that `load` reads: path, label, confidence, weight, split; paths relative to its folder.
+        """Write a manifest that `load` reads: path, label, confidence, weight, split, source.
+
+        Paths are relative to its folder, or absolute when an image is not below it. The source is `model`: such labels
+        train, and never validate or test.
 
         Raises:
-            UserError: The name ends in neither .csv nor .parquet, some image is not below its folder, or the file
-                cannot be written.
+            UserError: The name ends in neither .csv nor .parquet, or the file cannot be written.
         """
         path = Path(path)
         check_name(path)
-        root = os.path.abspath(path.parent)
-        files = [os.path.relpath(os.path.abspath(file), root).replace(os.sep, "/") for file in self.files]
-        outside = [file for file, relative in zip(self.files, files, strict=True) if relative.startswith("../")]
-        if outside:
-            raise UserError(
-                f"{outside[0]} is not below {root}, and a manifest lists only files below its own folder; "
-                f"write it to {_common_folder(self.files)} or above"
-            )
+        files = written_paths(self.files, path.parent)
+        train, source = ["train"] * len(files), ["model"] * len(files)
         columns = {"path": files, "label": list(self.label), "confidence": self.confidence, "weight": self.weight}
         with explained(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,14 +59,14 @@ class AutomaticLabels:
                 import pyarrow
                 import pyarrow.parquet
 
-                table = pyarrow.table({**columns, "split": ["train"] * len(files)})
+                table = pyarrow.table({**columns, "split": train, "source": source})
                 pyarrow.parquet.write_table(table, temporary)
             else:
                 numbers = ([f"{value:.6f}" for value in column] for column in (self.confidence, self.weight))
                 with temporary.open("w", newline="", encoding="utf-8") as file:
                     writer = csv.writer(file)
                     writer.writerow(COLUMNS)
-                    writer.writerows(zip(files, self.label, *numbers, ["train"] * len(files), strict=True))
+                    writer.writerows(zip(files, self.label, *numbers, train, source, strict=True))
             os.replace(temporary, path)
 
 
@@ -152,7 +149,3 @@ def choose_labels(
         weight=((confidence[chosen] - chance) / (1 - chance)).clip(0, 1),
         num_asked=len(files),
     )
-
-
-def _common_folder(files: Sequence[str]) -> str:
-    return os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 
 from understudy.core.errors import DataError, nearest
 from understudy.data.collection import UNLABELED, Names, Part
+from understudy.data.sources.columns import read_columns
 from understudy.data.table import Table, class_order, to_names
 
-COLUMNS = ("path", "label", "split", "group", "weight")
+# How tables write a missing label, in lower case; taken as unlabeled, with a note.
+_MISSING = frozenset(("nan", "none", "null", "na", "n/a", "<na>", "#n/a", "?", "-1", "-1.0"))
+_SOURCES = ("", "person", "model")
 _SPLITS = {
     "": Part.FREE,
     "train": Part.TRAIN,
@@ -25,35 +29,50 @@ _SPLITS = {
     "validation": Part.VALIDATION,
     "test": Part.TEST,
 }
-_MAX_PARQUET_BYTES = 1 << 33
 
 
 def read_manifest(path: Path) -> Table:
-    """The rows of the manifest; paths are relative to its folder and may not leave it, an empty label is unlabeled.
+    """The rows of the manifest; an empty label is unlabeled.
+
+    Relative paths start at its folder and may not leave it; absolute paths stand as they are. Labels whose `source` is
+    `model` only train.
 
     Raises:
         DataError: The file cannot be read as a table, or a column holds what it must not.
     """
-    columns, ignored = _read_csv(path) if path.suffix.lower() == ".csv" else _read_parquet(path)
+    columns, ignored, renamed = read_columns(path)
     if not len(columns["path"]):
         raise DataError(f"manifest {path} has no rows; list one image a row under a header line with at least 'path'")
-    names = _names(columns["path"], path)
-    labels, values = _labels(columns.get("label"), len(names), path)
+    columns, blank = _without_blank(columns)
+    names, windows = _names(columns["path"], path)
+    labels, values, missing = _labels(columns.get("label"), len(names), path)
     parts, hidden = _parts(columns.get("split"), len(names), path)
+    ignored = [name for name in ignored if name.strip()]
     one = len(ignored) == 1
     what = f"{'column' if one else 'columns'} {', '.join(ignored)} of {path.name} {'is' if one else 'are'} not used"
     notes = [what] if ignored else []
+    notes += renamed + missing
+    if blank:
+        notes.append(f"{blank} empty rows of {path.name} are skipped")
+    if windows:
+        notes.append(f"{windows} paths of {path.name} are written with backslashes, which are read as slashes")
     if dropped := int((labels[hidden] >= 0).sum()):
         labels = np.where(hidden, UNLABELED, labels)
         notes.append(f"{dropped} rows of {path.name} have a label and the split 'unlabeled'; their labels are not used")
     groups = columns.get("group")
-    root = os.path.abspath(path.parent) + os.sep
+    parts = np.where(
+        _by_model(columns.get("source"), len(names)) & (labels >= 0) & (parts != Part.LEFT_OUT),
+        Part.PSEUDO,
+        parts,
+    )
+    if pseudo := int((parts == Part.PSEUDO).sum()):
+        notes.append(f"{pseudo} labels of {path.name} come from a model: they train, and never validate or test")
     table = Table(
         names=names,
-        images=np.strings.add(to_names([root]), names),
+        images=_files(names, os.path.abspath(path.parent)),
         labels=labels,
         values=values,
-        parts=parts,
+        parts=parts.astype(np.uint8),
         groups=None if groups is None else _to_names(groups),
         weights=_weights(columns.get("weight"), len(names), path),
         notes=tuple(notes),
@@ -61,101 +80,34 @@ def read_manifest(path: Path) -> Table:
     return _without_repeats(table, path)
 
 
-def _read_csv(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The known columns of a CSV file as text, and the names of the others."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    try:
-        with csv.open_csv(path) as reader:
-            header = reader.schema.names
-        known = _known(header, path)
-        options = csv.ConvertOptions(
-            include_columns=known,
-            column_types=dict.fromkeys(known, pa.string()),
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-            null_values=[""],
-        )
-        table = csv.read_csv(path, convert_options=options)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
-    return _plain(table, known), [name for name in header if name not in known]
+def written_paths(files: Sequence[str], folder: Path) -> list[str]:
+    """The files as a manifest in that folder names them: relative to it, or absolute when not below it."""
+    root = os.path.abspath(folder)
+    paths = [os.path.abspath(file) for file in files]
+    relative = [os.path.relpath(path, root).replace(os.sep, "/") for path in paths]
+    return [path if short.startswith("../") else short for path, short in zip(paths, relative, strict=True)]
 
 
-def _read_parquet(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The known columns of a Parquet file as text, and the names of the others."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            header = file.schema_arrow.names
-            known = _known(header, path)
-            meta = file.metadata
-            if sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)) > _MAX_PARQUET_BYTES:
-                raise DataError(
-                    f"manifest {path} unpacks to over {_MAX_PARQUET_BYTES >> 30} GB; keep the listed columns only"
-                )
-            table = file.read(columns=known)
-        for at, name in enumerate(known):
-            table = table.set_column(at, name, _as_text(table.column(name), name, path))
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
-    return _plain(table, known), [name for name in header if name not in known]
-
-
-def _as_text(column: Any, name: str, path: Path) -> Any:
-    """A Parquet column of text, numbers or truth values as text; a whole number loses its `.0`, NaN becomes null."""
-    import pyarrow as pa
+def _without_blank(columns: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The rows in which anything is written, and the number of the others, which spreadsheets leave behind."""
     from pyarrow import compute as pc
 
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    if not (
-        pa.types.is_string(column.type)
-        or pa.types.is_large_string(column.type)
-        or pa.types.is_integer(column.type)
-        or pa.types.is_floating(column.type)
-        or pa.types.is_boolean(column.type)
-        or pa.types.is_null(column.type)
-    ):
-        raise DataError(f"column {name!r} of manifest {path} holds {column.type}; it must hold text or numbers")
-    return column.cast(pa.string())
+    blank = np.ones(len(columns["path"]), np.bool_)
+    for column in columns.values():
+        blank &= np.asarray(pc.equal(pc.utf8_trim_whitespace(column), ""))
+    if not blank.any() or blank.all():
+        return columns, 0
+    kept = np.flatnonzero(~blank)
+    return {name: column.take(kept) for name, column in columns.items()}, int(blank.sum())
 
 
-def _known(header: list[str], path: Path) -> list[str]:
-    """The columns that are used; a near miss of a missing one is refused, since it would be ignored in silence."""
-    if repeated := sorted({name for name in header if header.count(name) > 1 and name in COLUMNS}):
-        raise DataError(f"manifest {path} has the column {repeated[0]!r} twice")
-    for name in header:
-        close = get_close_matches(name.strip().lower(), COLUMNS, n=1, cutoff=0.75)
-        if name not in COLUMNS and close and close[0] not in header:
-            raise DataError(f"manifest {path} has a column {name!r}; did you mean {close[0]!r}? rename or remove it")
-    if "path" not in header:
-        raise DataError(
-            f"manifest {path} has no column 'path' but {', '.join(repr(name) for name in header)}; "
-            f"known columns are {', '.join(COLUMNS)}, separated by commas in a CSV file"
-        )
-    return [name for name in COLUMNS if name in header]
-
-
-def _plain(table: Any, known: list[str]) -> dict[str, Any]:
-    """The columns, trimmed and without nulls, each in one piece."""
-    from pyarrow import compute as pc
-
-    plain = {name: pc.fill_null(table.column(name), "").combine_chunks() for name in known}
-    return {name: column if name == "path" else pc.utf8_trim_whitespace(column) for name, column in plain.items()}
-
-
-def _names(column: Any, path: Path) -> Names:
-    """Paths relative to the manifest's folder, in one spelling each."""
+def _names(column: Any, path: Path) -> tuple[Names, int]:
+    """Paths in one spelling each, relative to the folder or absolute, and how many had backslashes."""
     import pyarrow as pa
     from pyarrow import compute as pc
 
     root = os.path.abspath(path.parent)
+    column, windows = _with_slashes(column, root, path)
     for pattern, replacement in ((r"/(\./)+", "/"), (r"/{2,}", "/"), (r"^(\./)+", "")):
         column = pc.replace_substring_regex(column, pattern, replacement)
     unusual = pc.match_substring_regex(column, r"^/|(^|/)\.\.?(/|$)|^$|^[A-Za-z]:[\\/]|\x00")
@@ -165,12 +117,50 @@ def _names(column: Any, path: Path) -> Names:
         for position in positions:
             texts[position] = _inside(texts[position], root, path, int(position))
         column = pa.array(texts, pa.string())
-    return _to_names(column)
+    return _to_names(column), windows
+
+
+def _with_slashes(column: Any, root: str, path: Path) -> tuple[Any, int]:
+    """The paths with slashes for backslashes, except of files that have a backslash in their name."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    positions = np.flatnonzero(np.asarray(pc.match_substring(column, "\\")))
+    if not len(positions):
+        return column, 0
+    texts, changed = column.to_pylist(), 0
+    for position in positions:
+        text = texts[position]
+        if text[1:3] in (":\\", ":/") or text.startswith("\\\\"):
+            raise DataError(
+                f"row {position + 1} of manifest {path} names {text!r}, a path on a drive of Windows; "
+                "write paths relative to the manifest's folder"
+            )
+        if "\0" in text or not os.path.exists(os.path.join(root, text)):
+            texts[position], changed = text.replace("\\", "/"), changed + 1
+    return pa.array(texts, pa.string()), changed
+
+
+def _files(names: Names, root: str) -> Names:
+    """The files that the paths name; where one is missing, another Unicode form of its name may be there."""
+    files = np.strings.add(to_names([root + os.sep]), names)
+    absolute = np.strings.startswith(names, "/")
+    files[absolute] = names[absolute]
+    for position, name in enumerate(names):
+        if not name.isascii() and "\0" not in name and not os.path.exists(files[position]):
+            for form in ("NFC", "NFD"):
+                other = os.path.join(root, unicodedata.normalize(form, name))
+                if os.path.exists(other):
+                    files[position] = other
+                    break
+    return files
 
 
 def _inside(text: str, root: str, path: Path, position: int) -> str:
     if not text:
         raise DataError(f"row {position + 1} of manifest {path} has no path")
+    if text.startswith("/") and "\0" not in text:
+        return os.path.normpath(text)
     relative = os.path.relpath(os.path.join(root, text), root).replace(os.sep, "/") if "\0" not in text else ".."
     if relative == ".." or relative.startswith("../") or os.path.isabs(relative):
         raise DataError(
@@ -180,14 +170,21 @@ def _inside(text: str, root: str, path: Path, position: int) -> str:
     return relative
 
 
-def _labels(column: Any, count: int, path: Path) -> tuple[NDArray[np.int64], tuple[object, ...]]:
-    """Codes and distinct labels; whole numbers written as `1.0`, as tables with gaps come out, read as `1`."""
+def _labels(column: Any, count: int, path: Path) -> tuple[NDArray[np.int64], tuple[object, ...], list[str]]:
+    """Codes, distinct labels, and notes; whole numbers written as `1.0`, as tables with gaps come out, read as `1`."""
     from pyarrow import compute as pc
 
     if column is None:
-        return np.full(count, UNLABELED, np.int64), ()
+        return np.full(count, UNLABELED, np.int64), (), []
     encoded = pc.dictionary_encode(column)
-    texts: list[str] = encoded.dictionary.to_pylist()
+    raw: list[str] = encoded.dictionary.to_pylist()
+    indices = np.asarray(encoded.indices)
+    counts = np.bincount(indices, minlength=len(raw))
+    missing = [(text, number) for text, number in zip(raw, counts.tolist(), strict=True) if text.lower() in _MISSING]
+    notes = [f"{number} labels of {path.name} are {text!r} and count as unlabeled" for text, number in missing]
+    texts = ["" if text.lower() in _MISSING else unicodedata.normalize("NFC", text) for text in raw]
+    if {text.lower() for text in texts if text} in ({"true", "false"}, {"true"}, {"false"}):
+        texts = [text.lower() for text in texts]  # Parquet writes truth values in small letters
     given = [text for text in texts if text]
     numbers = [text for text in given if _is_number(text)]
     if len(numbers) == len(given):
@@ -203,7 +200,7 @@ def _labels(column: Any, count: int, path: Path) -> tuple[NDArray[np.int64], tup
     values = class_order(text for text in texts if text)
     codes = {value: code for code, value in enumerate(values)} | {"": UNLABELED}
     lookup = np.array([codes[text] for text in texts], np.int64)
-    return lookup[np.asarray(encoded.indices)], values
+    return lookup[indices], values, notes
 
 
 def _is_number(text: str) -> bool:
@@ -227,6 +224,15 @@ def _parts(column: Any, count: int, path: Path) -> tuple[NDArray[np.uint8], NDAr
     indices = np.asarray(encoded.indices)
     hidden = np.array([text == "unlabeled" for text in texts], np.bool_)[indices]
     return np.array([_SPLITS[text] for text in texts], np.uint8)[indices], hidden
+
+
+def _by_model(column: Any, count: int) -> NDArray[np.bool_]:
+    """Which rows say that a model wrote their label; a column `source` of other words is for the user alone."""
+    from pyarrow import compute as pc
+
+    if column is None or not set(pc.unique(column).to_pylist()) <= set(_SOURCES):
+        return np.zeros(count, np.bool_)
+    return np.asarray(pc.equal(column, "model"))
 
 
 def _weights(column: Any, count: int, path: Path) -> NDArray[np.float32]:
@@ -269,8 +275,3 @@ def _without_repeats(table: Table, path: Path) -> Table:
 
 def _to_names(column: Any) -> Names:
     return to_names(column.to_numpy(zero_copy_only=False))
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
-    return DataError(f"manifest {path} cannot be read as a {path.suffix[1:].upper()} table: {reason}")
