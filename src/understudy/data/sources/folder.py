@@ -193,11 +193,12 @@ def _pile(root: Path, folder: Path) -> Table:
 def _beside(root: Path, base: Path) -> Table:
     """No images, but what cannot be used or is left out beside the class folders."""
     scan = _Scan()
-    for entry in os.scandir(base):
-        if entry.name.lower() in _SYSTEM:
-            scan.system.append(entry.name)
-        elif not _is_text(entry.name) and _is_folder(entry):
-            scan.unusable.append((_shown(entry.name), _NOT_UTF8))
+    with os.scandir(base) as entries:
+        for entry in entries:
+            if entry.name.lower() in _SYSTEM:
+                scan.system.append(entry.name)
+            elif not _is_text(entry.name) and _is_folder(entry):
+                scan.unusable.append((_shown(entry.name), _NOT_UTF8))
     return _table(root, [], np.empty(0, np.int64), [scan], (), Part.FREE)
 
 
@@ -243,7 +244,8 @@ def _below(folder: str, name: str, above: _Above, scan: _Scan) -> list[tuple[str
     """The folders and images directly in a folder; what else is there goes into the scan."""
     try:
         status = os.stat(folder)
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
     except OSError as error:
         scan.unusable.append((_shown(name), f"folder cannot be read: {error.strerror}"))
         return []
