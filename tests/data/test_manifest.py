@@ -97,7 +97,7 @@ def test_read_manifest__letters_and_digits_are_classes(tmp_path: Path) -> None:
     [
         (
             "path,label\n1.png,a\n1.png,b\n",
-            "lists '1.png' in rows 1 and 2 with different labels, splits, groups or wei",
+            "lists '1.png' in rows 1 and 2 with different labels, splits, groups, wei",
         ),
         ("path,label\n../1.png,a\n", "row 1 of .* names '../1.png', which is outside the manifest's folder; move"),
         ("path,label\nx/../../1.png,a\n", "which is outside the manifest's folder"),
@@ -213,6 +213,8 @@ def test_load__backslashes_and_absolute_paths(make: Make) -> None:
     assert len(data) == 2
     assert not data.quarantine
     assert any("written with backslashes" in note for note in data.notes)
+    again = load(manifest(root, f"path,label\n{root}/x/1.png,a\nx/1.png,a\nx/2.png,b\n"))
+    assert again.names.tolist() == ["x/1.png", "x/2.png"]
     with pytest.raises(DataError, match="a path on a drive of Windows"):
         load(manifest(root, "path,label\nC:\\x\\1.png,a\n"))
 

@@ -160,7 +160,8 @@ def _inside(text: str, root: str, path: Path, position: int) -> str:
     if not text:
         raise DataError(f"row {position + 1} of manifest {path} has no path")
     if text.startswith("/") and "\0" not in text:
-        return os.path.normpath(text)
+        full = os.path.normpath(text)
+        return os.path.relpath(full, root) if full.startswith(root.rstrip("/") + "/") else full
     relative = os.path.relpath(os.path.join(root, text), root).replace(os.sep, "/") if "\0" not in text else ".."
     if relative == ".." or relative.startswith("../") or os.path.isabs(relative):
         raise DataError(
@@ -266,7 +267,7 @@ def _without_repeats(table: Table, path: Path) -> Table:
         row = int(np.flatnonzero(~same)[0])
         raise DataError(
             f"manifest {path} lists {table.names[row]!r} in rows {original[row] + 1} and {row + 1} with different "
-            "labels, splits, groups or weights; keep one of them"
+            "labels, splits, groups, weights or sources; keep one of them"
         )
     kept = np.zeros(len(table), np.bool_)
     kept[first] = True
