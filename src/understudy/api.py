@@ -43,6 +43,7 @@ from understudy.recipes.command import Command, Judged, Silent, Watcher
 from understudy.recipes.findings import Findings, Finished, look
 from understudy.recipes.job import make_job, spelled
 from understudy.recipes.presets import with_preset
+from understudy.recipes.pretrain import Pretrain
 from understudy.recipes.repeats import Repetition, held_out_of, train_folds, train_seeds
 from understudy.reports.model_figures import accuracies
 from understudy.reports.picture import percent
@@ -395,6 +396,7 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
         training={
             "method": job.method.name,
             "recipe": job.recipe.name,
+            **({"downstream": job.recipe.downstream.name} if isinstance(job.recipe, Pretrain) else {}),
             "network": network_name,
             "optimizer": job.optimizer.name,
             "budget": job.budget,
@@ -433,12 +435,14 @@ def _save(result: Result, command: Command, repetition: Repetition) -> None:
     if result.predictions is not None:
         result.predictions.save(folder / "predictions.csv")
     for trained in result.runs.values():
-        if any("coverage" in line for line in trained.rounds):
+        rounds = [line for line in trained.rounds if "returned" in line]
+        if any("coverage" in line for line in rounds):
             with explained(folder):
-                draw_rounds(trained.rounds, result.predictor.classes, folder / "rounds.png")
-        if any("kept" in line for line in trained.rounds):
+                draw_rounds(rounds, result.predictor.classes, folder / "rounds.png")
+        probes = [line for line in trained.rounds if "kept" in line]
+        if probes:
             with explained(folder):
-                draw_probes(trained.rounds, folder / "probes.png")
+                draw_probes(probes, folder / "probes.png")
     result.findings.save(folder)
     write_json(folder / "result.json", {**result.to_json(), "environment": _environment()})
     result.predictor.save(folder)  # last: its presence says that the run is finished

@@ -9,6 +9,13 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import Run
+from understudy.cli.request import options_table
+from understudy.core.config import from_table
+from understudy.core.errors import ConfigError
+from understudy.recipes.base import Recipe
+from understudy.recipes.noisy_student import NoisyStudent
+from understudy.recipes.pretrain import Pretrain
+from understudy.recipes.self_training import SelfTraining
 
 QUICK = ("--network", "cnn", "--budget", "90steps", "--set", "recipe.gate=1", "--set", "recipe.threshold=0.11")
 
@@ -38,6 +45,29 @@ def test_train__rounds(understudy: Run) -> None:
     assert [line["name"] for line in rounds] == ["teacher", "round 1", "round 2"]
     assert rounds[0]["pseudo_label_accuracy"] is None
     assert all(0 < line["pseudo_label_accuracy"] <= 1 for line in rounds[1:])
+
+
+def test_options_table__downstream_of_pretraining() -> None:
+    given = {"recipe": "pretrain", "downstream": "noisy_student"}
+    table = options_table(None, given, ["recipe.downstream.num_rounds=3"])
+    assert from_table(Recipe, table["recipe"]) == Pretrain(downstream=NoisyStudent(num_rounds=3))
+    table = options_table(None, {"recipe": "pretrain"}, ["recipe.downstream=self_training", "recipe.downstream.gate=1"])
+    assert from_table(Recipe, table["recipe"]) == Pretrain(downstream=SelfTraining(gate=1))
+    by_name = from_table(Recipe, {"name": "pretrain", "downstream": "self_training", "pretext": "rotation"})
+    assert by_name == from_table(Recipe, options_table(None, {"recipe": "pretrain"}, [
+        "recipe.downstream=self_training", "recipe.pretext=rotation",
+    ])["recipe"])  # fmt: skip
+
+
+def test_options_table__downstream_without_pretraining() -> None:
+    for given in ({}, {"recipe": "self_training"}):
+        with pytest.raises(ConfigError) as caught:
+            options_table(None, {"downstream": "noisy_student", **given}, [])
+        recipe = given.get("recipe", "plain")
+        assert str(caught.value) == (
+            f"--downstream noisy_student names what follows pretraining, and the recipe is {recipe}; "
+            "add --recipe pretrain"
+        )
 
 
 def test_train__another_network_is_delivered_by_its_name(understudy: Run) -> None:

@@ -16,8 +16,14 @@ from understudy.engine.stage import Stage
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.simclr import SimCLR
 from understudy.recipes.pretrain import Pretrain
+from understudy.recipes.self_training import SelfTraining
 
 SMALL = Pretrain(pretext=SimCLR(mu=2, ema_decay=0.5))
+
+THEN_ROUNDS = Pretrain(
+    pretext=SimCLR(mu=2, ema_decay=0.5),
+    downstream=SelfTraining(num_rounds=1, teacher_share=0.4, threshold=0.35, gate=1.0),
+)
 
 
 def small_stage(*, labeled: int = 12, steps: int = 40, **settings: Any) -> Stage:
@@ -40,4 +46,7 @@ def _slow(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    train(SMALL, small_stage(), Path(sys.argv[1]), observe=[_slow])
+    if sys.argv[3:] == ["rounds"]:
+        train(THEN_ROUNDS, small_stage(steps=60), Path(sys.argv[1]), observe=[_slow])
+    else:
+        train(SMALL, small_stage(), Path(sys.argv[1]), observe=[_slow])

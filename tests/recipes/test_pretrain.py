@@ -20,7 +20,8 @@ from torch import nn
 
 import understudy
 from tests.contract.tiny import different, network
-from tests.recipes.pretrain_victim import SMALL, small_stage, train
+from tests.recipes.pretrain_victim import SMALL, THEN_ROUNDS, small_stage, train
+from tests.recipes.rounds_victim import with_pool_predictions
 from understudy.core.budget import Budget
 from understudy.core.config import from_table, lines
 from understudy.core.errors import ConfigError, RunFolderError, UserError
@@ -34,7 +35,7 @@ from understudy.methods.fixmatch import FixMatch
 from understudy.methods.rotation import Rotation
 from understudy.methods.supervised import Supervised
 from understudy.models import build
-from understudy.recipes import pretrain
+from understudy.recipes import plain, pretrain, rounds
 from understudy.recipes.base import Recipe
 from understudy.recipes.command import Silent
 from understudy.recipes.pretrain import Pretrain
@@ -46,16 +47,24 @@ LAST = len(list(network().children())) - 1
 def parts_of(recipe: Pretrain, training: Stage) -> tuple[Trained, tuple[Stage, Trained], tuple[Stage, Trained]]:
     """What the recipe gives, and the stage and outcome of both parts."""
     seen: list[tuple[Stage, Trained]] = []
-    actual = pretrain.fit
+    actual = pretrain.fit  # the same function as plain.fit
 
     def remembered(stage: Stage, *arguments: Any, **options: Any) -> Trained:
         seen.append((stage, actual(stage, *arguments, **options)))
         return seen[-1][1]
 
-    with mock.patch.object(pretrain, "fit", remembered):
+    with mock.patch.object(pretrain, "fit", remembered), mock.patch.object(plain, "fit", remembered):
         trained = train(recipe, training)
     one, other = seen
     return trained, one, other
+
+
+def patterns() -> tuple[np.ndarray, np.ndarray]:
+    """Sixty images of three noisy patterns, forty of them labeled."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(60) % 3
+    images = (rng.integers(0, 256, (3, 8, 8))[truth] + rng.normal(0, 40, (60, 8, 8))).clip(0, 255).astype(np.uint8)
+    return images, np.where(np.arange(60) < 40, truth, -1)
 
 
 def head(model: Any) -> dict[str, torch.Tensor]:
@@ -155,6 +164,94 @@ def test_pretrain__backbone_serves_as_weights_file(tmp_path: Path) -> None:
         build("mlp", shape=(64,), num_classes=3, weights_file=str(file))
 
 
+# Another recipe downstream.
+
+
+def test_pretrain__noisy_student_downstream_starts_from_the_features() -> None:
+    seen: list[tuple[Stage, Trained]] = []
+    actual = rounds.fit
+
+    def remembered(stage: Stage, *arguments: Any, **options: Any) -> Trained:
+        seen.append((stage, actual(stage, *arguments, **options)))
+        return seen[-1][1]
+
+    training = small_stage(steps=60)
+    with mock.patch.object(rounds, "fit", remembered), mock.patch.object(pretrain, "fit", remembered):
+        trained = train(THEN_ROUNDS, training)
+    stages = {stage.name: stage for stage, _ in seen}
+    assert list(stages) == ["pretext", "teacher", "round 1"]
+    features = body(seen[0][1].model)
+    assert not different(body(stages["teacher"].network), features)
+    assert not different(dict(stages["round 1"].network.state_dict()), dict(stages["teacher"].network.state_dict()))
+    assert different(features, body(training.network))
+    assert stages["pretext"].budget == Budget(steps=30)
+    assert stages["teacher"].budget == Budget(steps=12)
+    assert stages["round 1"].budget == Budget(steps=18)
+    assert trained.steps == 60
+    names = [line.get("name", "probe") for line in trained.rounds]
+    assert names == ["probe"] * names.count("probe") + ["teacher", "round 1"]
+    assert all(line["learned_from_pool"] for line in trained.rounds if "returned" in line)
+
+
+def test_pretrain__baseline_of_a_recipe_downstream_has_its_cost_and_no_pretraining(tmp_path: Path) -> None:
+    messages: list[str] = []
+    watch = Silent()
+    watch.message = messages.append  # type: ignore[method-assign]
+    with with_pool_predictions([0.9, 0.05, 0.05], varied=True):
+        result = understudy.train(
+            patterns(),
+            folder=tmp_path / "run",
+            network="cnn",
+            budget="30steps",
+            batch_size=6,
+            recipe={
+                "name": "pretrain",
+                "pretext": "rotation",
+                "downstream": {"name": "self_training", "num_rounds": 1, "threshold": 0.3, "gate": 1.0},
+            },
+            device="cpu",
+            watch=watch,
+        )
+    shares = "pretrain (50 % of it rotation, the rest self_training (20 % of it the first teacher, the rest 1 round)"
+    assert any(f"then {shares} from these features) for as many steps" in message for message in messages)
+    assert result.runs["supervised"].steps == result.runs["pretrain"].steps == 30
+    assert result.runs["supervised"].rounds == ()
+    assert {path.name for path in (tmp_path / "run" / "pretrain").iterdir() if path.is_dir()} == {
+        "pretext",
+        "self_training",
+    }
+    for picture in ("probes.png", "rounds.png"):
+        assert (tmp_path / "run" / picture).stat().st_size > 5000
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "pretrain and then self_training" in page
+
+
+def test_pretrain__killed_with_rounds_downstream_goes_on_there(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    place = folder / "self_training" / "round-1"
+    command = [sys.executable, "-m", "tests.recipes.pretrain_victim", str(folder), "round 1", "rounds"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    deadline = time.monotonic() + 240
+    while not (place / "ledger.jsonl").exists():
+        assert time.monotonic() < deadline, "the other process did nothing"
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(60) != 0
+    assert not (place / "finished.json").exists()
+    resumed = train(THEN_ROUNDS, small_stage(steps=60), folder)
+    whole = train(THEN_ROUNDS, small_stage(steps=60))
+    assert not different(dict(resumed.model.state_dict()), dict(whole.model.state_dict()))
+    assert resumed.steps == whole.steps == 60
+    assert [line.get("coverage") for line in resumed.rounds] == [line.get("coverage") for line in whole.rounds]
+
+
+def test_pretrain__cannot_follow_itself() -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(replace(SMALL, downstream=Pretrain()), small_stage())
+    assert str(caught.value) == "recipe.downstream is 'pretrain'; pretrain once, and name another recipe or none"
+
+
 # What is refused.
 
 
@@ -250,11 +347,8 @@ def test_train__saves_the_picture_and_says_the_shares(tmp_path: Path) -> None:
     messages: list[str] = []
     watch = Silent()
     watch.message = messages.append  # type: ignore[method-assign]
-    rng = np.random.default_rng(0)
-    truth = np.arange(60) % 3
-    images = (rng.integers(0, 256, (3, 8, 8))[truth] + rng.normal(0, 40, (60, 8, 8))).clip(0, 255).astype(np.uint8)
     result = understudy.train(
-        (images, np.where(np.arange(60) < 40, truth, -1)),
+        patterns(),
         folder=tmp_path / "run",
         network="cnn",
         budget="12steps",

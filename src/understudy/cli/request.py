@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.config import override, read_toml
-from understudy.core.errors import UserError
+from understudy.core.errors import ConfigError, UserError
 
 FILE = "command.json"
 RUNS = Path("runs")
+_NAMED = re.compile(r"^(method|optimizer|recipe|recipe\.pretext|recipe\.downstream)=")  # a name stands for a table
 _MARKS = (FILE, "identity.json", "model.json")
 
 
@@ -99,14 +100,22 @@ def options_table(
         if isinstance(table.get(key), str):
             table[key] = {"name": table[key]}
     for key, value in given.items():
-        if value is None or key == "preset":
+        if value is None or key in ("preset", "downstream"):
             continue
         default = {"method": default_method, "recipe": Job().recipe.name}.get(key)
         if default is None:
             table[key] = value
         elif not isinstance(table.get(key), dict) or table[key].get("name", default) != value:
             table[key] = {"name": value}  # another method or recipe has other knobs
-    table = override(table, [re.sub(r"^(method|optimizer|recipe)=", r"\1.name=", text) for text in assignments])
+    if (downstream := given.get("downstream")) is not None:
+        recipe = table.get("recipe", {}).get("name", Job().recipe.name)
+        if recipe != "pretrain":
+            raise ConfigError(
+                f"--downstream {downstream} names what follows pretraining, and the recipe is {recipe}; "
+                "add --recipe pretrain"
+            )
+        table["recipe"]["downstream"] = {"name": downstream}
+    table = override(table, [_NAMED.sub(r"\1.name=", text) for text in assignments])
     if isinstance(table.get("method"), dict):
         table["method"].setdefault("name", default_method)
     return table

@@ -122,6 +122,14 @@ def train(
             rich_help_panel=_METHOD,
         ),
     ] = None,
+    downstream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --recipe pretrain: the recipe that starts from its features, such as noisy_student.",
+            rich_help_panel=_METHOD,
+        ),
+    ] = None,
     network: Annotated[
         str | None,
         typer.Option(
@@ -213,6 +221,7 @@ def train(
     [bold]Examples:[/bold]
       understudy train photos --unlabeled pile --budget 10m
       understudy train labels.csv --method fixmatch --set method.threshold=0.9
+      understudy train photos --unlabeled pile --recipe pretrain --downstream noisy_student
       understudy train photos --labels 100 [dim](what would 100 labels buy?)[/dim]
       understudy train photos --unlabeled pile --folds 5 [dim](few labels: all of them train and judge)[/dim]
       understudy train --resume runs/photos-20260131-120000 [dim](after Ctrl-C)[/dim]
@@ -227,6 +236,7 @@ def train(
         "folds": folds,
         "method": method,
         "recipe": recipe,
+        "downstream": downstream,
         "network": network,
         "seed": seed,
         "num_labels": labels,

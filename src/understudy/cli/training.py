@@ -80,10 +80,10 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     say(console)
     print_outcome(console, result)
     for name, trained in result.runs.items():
-        if any("returned" in line for line in trained.rounds):
-            print_rounds(console, name, trained)
         if any("kept" in line for line in trained.rounds):
             print_probes(console, trained)
+        if any("returned" in line for line in trained.rounds):
+            print_rounds(console, name, trained)
     folder = shlex.quote(str(result.folder))
     say(console, f"Saved in {result.folder}:")
     for name, what in _FILES.items():

@@ -156,6 +156,8 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
         raise ConfigError("; ".join(told))
     for key, value in values.items():
         nested = _config_class(hints[key])
+        if nested is not None and nested.variants is not None and isinstance(value, str):
+            value = {"name": value}
         if nested is not None and isinstance(value, Mapping):
             named = {"name": _default_name(kind, key)} if nested.variants is not None else {}
             values[key] = from_table(nested, named | dict(value), where=f"{prefix}{key}")

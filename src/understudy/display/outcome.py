@@ -97,20 +97,21 @@ def print_rounds(console: Console, name: str, trained: Trained) -> None:
         "validation": "validation_accuracy",
         "corrupted": "corrupted_accuracy",
     }
-    shown = {title: key for title, key in columns.items() if any(line.get(key) is not None for line in trained.rounds)}
+    lines = [line for line in trained.rounds if "returned" in line]
+    shown = {title: key for title, key in columns.items() if any(line.get(key) is not None for line in lines)}
     table = new_table()
-    table.add_column(f"{'round' if 'teacher' in (line['name'] for line in trained.rounds) else 'part'} of {name}")
+    table.add_column(f"{'round' if 'teacher' in (line['name'] for line in lines) else 'part'} of {name}")
     for title in ("steps", *shown):
         table.add_column(title, justify="right")
-    for line in trained.rounds:
+    for line in lines:
         label = f"{line['name']} (returned)" if line["returned"] else line["name"]
         table.add_row(label, f"{line['steps']:,}", *(percent(line.get(key)) for key in shown.values()))
     console.print(table)
     say(console)
-    for line in trained.rounds:
+    for line in lines:
         if line.get("note"):
             say(console, f"{line['name'].capitalize()}: {line['note']}.")
-    if trained.stopped and trained.stopped not in (line.get("note") for line in trained.rounds):
+    if trained.stopped and trained.stopped not in (line.get("note") for line in lines):
         say(console, f"{trained.stopped[0].upper()}{trained.stopped[1:]}.")
     say(console)
 
@@ -121,6 +122,8 @@ def print_probes(console: Console, trained: Trained) -> None:
     for title in ("pretraining", "step", "kNN", "linear"):
         table.add_column(title, justify="right")
     for line in trained.rounds:
+        if "kept" not in line:  # a round of the recipe downstream
+            continue
         label = f"{100 * line['progress']:.0f} %" + (" (kept)" if line["kept"] else "")
         probes = (percent(line.get(name)) for name in ("knn_accuracy", "linear_accuracy"))
         table.add_row(label, f"{line['step']:,}", *probes)

@@ -428,11 +428,15 @@ def facts_of(method: str, runs: Mapping[str, Trained], budget: Budget) -> Facts:
     used, _ = mask_ratio(trained.history)
     steps = [one.steps for one in runs.values() if one.steps]  # a head that is fit in one go has none
     returned = [line for line in trained.rounds if line.get("returned")]
+    if any("pretext" in line for line in returned):
+        used = None  # pretraining used all unlabeled images, whatever the rounds after it did
+    elif any("coverage" in line for line in returned):
+        used = coverage(trained.rounds)
     return Facts(
         method=method,
         learned_from_pool=all(line.get("learned_from_pool", True) for line in returned),
-        share_used=coverage(trained.rounds) if any("coverage" in line for line in returned) else used,
-        is_divided=sum(bool(line.get("steps")) for line in trained.rounds) > 1,
+        share_used=used,
+        is_divided=sum("kept" in line or bool(line.get("steps")) for line in trained.rounds) > 1,
         fewest_steps=min(steps) if steps and budget.is_timed else None,
     )
 

@@ -1,4 +1,4 @@
-"""Pretraining: features are learned from all rows without labels, and a method goes on from them."""
+"""Pretraining: features are learned from all rows without labels, and a method or another recipe starts from them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from understudy.methods.simclr import SimCLR
 from understudy.models.heads import find_head, layers_named
 from understudy.models.nets import Execution
 from understudy.recipes.base import RECIPES, Purse, Recipe
+from understudy.recipes.plain import Plain
 
 PROBES = {"knn_accuracy": "kNN", "linear_accuracy": "linear"}
 
@@ -33,18 +34,23 @@ PROBES = {"knn_accuracy": "kNN", "linear_accuracy": "linear"}
 class Pretrain(Recipe):
     """A pretext method trains the network without a label; the stage's method starts from the features it leaves.
 
-    `pretext_share` of the budget goes into pretraining, all that is left into the method. At every evaluation of
-    pretraining, labeled training images are told apart by the averaged weights' features: each by its nearest others
+    `downstream` names another recipe in place of the method's single run: with `noisy_student` or `self_training`, the
+    teacher and all students start from the pretrained features.
+
+    `pretext_share` of the budget goes into pretraining, all that is left into the downstream part. At every evaluation
+    of pretraining, labeled training images are told apart by the averaged weights' features: each by its nearest others
     (kNN), and by a cross-validated linear classifier. The weights that kNN finds best are handed on, the last ones if
     there are too few labels to ask. Their file, `pretext/model.safetensors`, serves as `weights_file` elsewhere.
 
-    Pretraining moves all layers at one rate; `freeze` and `layer_decay` are about the second part.
+    Pretraining moves all layers at one rate; `freeze` and `layer_decay` are about the downstream part. The supervised
+    baseline has the cost of both parts and is not pretrained, since pretraining uses the unlabeled images.
     """
 
     summary: ClassVar[str] = "Learn features without labels first, then train the method from them."
     use_when: ClassVar[str] = "with many unlabeled images, few labels, no pretrained network, and a long budget"
 
     pretext: Pretext[Any] = field(default_factory=SimCLR)
+    downstream: Recipe = field(default_factory=Plain)
     pretext_share: Annotated[float, Knob("share of the budget for pretraining", 0.01, 0.99)] = 0.5
     refresh_head: Annotated[
         bool, Knob("draw the head anew for the method; else it starts as the network given had it")
@@ -58,17 +64,20 @@ class Pretrain(Recipe):
     ] = None
 
     def outline(self, method: str) -> str:
-        """The two parts and their shares of the budget."""
+        """Both parts and their shares of the budget."""
         share = f"{100 * self.pretext_share:.0f} % of it {self.pretext.name}"
-        return f"{self.name} ({share}, the rest {method} from these features)"
+        return f"{self.name} ({share}, the rest {self.downstream.outline(method)} from these features)"
 
     def check(self, stage: Stage) -> None:
         """Nothing, when there is something to learn features from, and something left to train on them.
 
         Raises:
-            ConfigError: There is no unlabeled row, or the pretext needs images and there are none.
+            ConfigError: There is no unlabeled row, the pretext needs images and there are none, or `downstream` is
+                this recipe or does not suit the stage.
             UserError: `freeze` names no layer of the network, or leaves nothing to train.
         """
+        if isinstance(self.downstream, Pretrain):
+            raise ConfigError(f"recipe.downstream is {self.name!r}; pretrain once, and name another recipe or none")
         if not len(stage.data.unlabeled):
             raise ConfigError(
                 f"recipe {self.name} learns from unlabeled images and there are none; "
@@ -76,6 +85,7 @@ class Pretrain(Recipe):
             )
         dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, method=self.pretext))
         layers_named(stage.network, self.freeze or stage.settings.freeze)  # before hours went into pretraining
+        self.downstream.check(stage)
 
     def train(
         self,
@@ -85,7 +95,7 @@ class Pretrain(Recipe):
         observe: Sequence[Observer] = (),
         execution: Execution | None = None,
     ) -> Trained:
-        """The classifier that the stage's method makes of pretrained features.
+        """The classifier that the downstream part makes of pretrained features.
 
         Raises:
             UserError: As `check`.
@@ -103,18 +113,21 @@ class Pretrain(Recipe):
     ) -> Trained:
         purse = Purse(stage.budget, folder)
 
-        def run(part: Stage, execution: Execution | None) -> Trained:
-            where = None if folder is None else folder / part.name
-            return purse.pay(fit(part, where, observe=observe, execution=execution))
+        def where(part: Stage) -> Path | None:
+            return None if folder is None else folder / part.name
 
-        pretext = run(self._pretext_stage(stage, purse), execution)
+        first = self._pretext_stage(stage, purse)
+        pretext = purse.pay(fit(first, where(first), observe=observe, execution=execution))
         lines = _probe_lines(pretext)
         if folder is not None:
             write_json(folder / "probes.json", lines)
         self._tell(stage, purse, pretext, lines, observe)
         execution = dataclasses.replace(pretext.execution, chunks=1)
-        last = run(self._second_stage(stage, pretext.model, purse), execution)
-        return dataclasses.replace(last, steps=purse.spent_steps, cost=purse.cost, rounds=tuple(lines))
+        second = self._second_stage(stage, pretext.model, purse)
+        last = purse.pay(self.downstream.train(second, where(second), observe=observe, execution=execution))
+        # Whatever the downstream part made of the unlabeled images, the features were learned from all of them.
+        rounds = [line | {"learned_from_pool": True, "pretext": self.pretext.name} for line in last.rounds]
+        return dataclasses.replace(last, steps=purse.spent_steps, cost=purse.cost, rounds=(*lines, *rounds))
 
     def _pretext_stage(self, stage: Stage, purse: Purse) -> Stage:
         """The first part: all layers, none of the labels."""
@@ -125,7 +138,7 @@ class Pretrain(Recipe):
         return dataclasses.replace(stage, settings=settings, budget=budget, name="pretext")
 
     def _second_stage(self, stage: Stage, features: nn.Module, purse: Purse) -> Stage:
-        """The second part: the stage's method, from the pretrained weights and a head that learned nothing yet."""
+        """The downstream part: from the pretrained weights and a head that learned nothing yet."""
         settings = stage.settings
         network = copy.deepcopy(features).cpu()
         _, head = find_head(network)
@@ -139,7 +152,8 @@ class Pretrain(Recipe):
             optimizer = dataclasses.replace(optimizer, layer_decay=self.layer_decay)
         settings = dataclasses.replace(settings, optimizer=optimizer, freeze=self.freeze or settings.freeze)
         budget = purse.grant("method", 1.0)
-        return dataclasses.replace(stage, settings=settings, network=network, budget=budget, name=settings.method.name)
+        name = settings.method.name if isinstance(self.downstream, Plain) else self.downstream.name
+        return dataclasses.replace(stage, settings=settings, network=network, budget=budget, name=name)
 
     def _tell(
         self,
@@ -155,7 +169,8 @@ class Pretrain(Recipe):
             if line["kept"]:
                 figures = [f"{title} {100 * line[name]:.1f} %" for name, title in PROBES.items() if name in line]
                 found = f"the features of step {line['step']:,} of {pretext.steps:,} are kept: {', '.join(figures)}"
-        note = f"{self.pretext.name}; {found}; {stage.settings.method.name} starts from them"
+        downstream = self.downstream.outline(stage.settings.method.name)
+        note = f"{self.pretext.name}; {found}; {downstream} starts from them"
         told = Round(0, {"name": "pretraining", "note": note})
         step = Step(max(0, pretext.steps - 1), 1.0)
         for observer in observe:

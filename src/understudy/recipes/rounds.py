@@ -102,6 +102,11 @@ class Rounds(Recipe):
         int, Knob("images that choose on whose corruptions first teacher and result are compared at the end", 0)
     ] = 0
 
+    def outline(self, method: str) -> str:  # noqa: ARG002
+        """The recipe with the teacher's share of the budget and the number of rounds."""
+        rounds = "1 round" if self.num_rounds == 1 else f"up to {self.num_rounds} rounds"
+        return f"{self.name} ({100 * self.teacher_share:.0f} % of it the first teacher, the rest {rounds})"
+
     def student(self, stage: Stage) -> Student:
         """The student of every round."""
         raise NotImplementedError

@@ -64,7 +64,7 @@ _WORDS = {kind: words for kind, words, *_ in _KINDS}
 def rounds(result: Plain) -> Picture | None:
     """How good, how many and how changed the labels were from round to round."""
     for name in sorted(runs_of(result), key=lambda one: one == BASELINE):
-        lines = inside(result, "runs", name, "rounds") or ()
+        lines = [line for line in inside(result, "runs", name, "rounds") or () if "kept" not in line]
         if any(_known(line, key) for line in lines for key, *_ in _ROUND_LINES):
             figure = rounds_figure(lines, classes_of(result))
             return Picture(

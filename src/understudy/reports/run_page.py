@@ -75,7 +75,10 @@ def partial_page(record: PartialRecord) -> Page:
 
 def _kicker(result: Mapping[str, Any]) -> str:
     data, training = result["data"], result["training"]
-    how = training["method"] if training["recipe"] == "plain" else f"{training['recipe']} of {training['method']}"
+    recipe = training["recipe"]
+    if (downstream := training.get("downstream", "plain")) != "plain":
+        recipe = f"{recipe} and then {downstream}"
+    how = training["method"] if recipe == "plain" else f"{recipe} of {training['method']}"
     return (
         f"{data['name']}: {data['num_labeled']:,} labeled and {data['num_unlabeled']:,} unlabeled images, "
         f"{len(data['classes'])} classes; {how}, network {training['network']}, budget {training['budget']}"
