@@ -18,6 +18,7 @@ from understudy.engine.rundir import write_json
 from understudy.methods.fixmatch import FixMatch
 from understudy.models.nets import Execution
 from understudy.recipes.job import make_job
+from understudy.serving.predictor import Predictor
 
 QUICK: dict[str, Any] = {"network": "cnn", "budget": "12steps", "batch_size": 8, "domain": "digits"}
 
@@ -62,6 +63,26 @@ def test_train__own_module_is_trained_in_place() -> None:
     with torch.no_grad():
         direct = module(torch.from_numpy(pixels).float() / 255).softmax(-1).numpy()
     assert np.allclose(direct, result.predict(pixels).probabilities, atol=1e-5)
+
+
+def test_train__own_module_works_on_the_values_of_the_data_set(tmp_path: Path) -> None:
+    def normalized(count: int, seed: int) -> np.ndarray[Any, Any]:
+        return images(count, seed)[0].astype(np.float32) / 127.5 - 1
+
+    module = own_module()
+    with torch.no_grad():
+        module[-1].weight.mul_(20)  # so that predictions depend on the values after few steps
+    labels = few_labels()[1]
+    result = us.train((normalized(60, 0), labels), folder=tmp_path / "run", **QUICK | {"network": module})
+    assert "Sequential gets pixels from -1 to 1, as the data set gives them." in result.notes
+    pixels = normalized(40, 1)
+    with torch.no_grad():
+        direct = module(torch.from_numpy(pixels)).softmax(-1).numpy()
+    for predicted in (result.predict(pixels), Predictor.load(tmp_path / "run", own_module).predict(pixels)):
+        assert np.allclose(direct, predicted.probabilities, atol=2e-2)  # pixels are stored with 8 bits
+    with torch.no_grad():
+        other = module(torch.from_numpy((pixels + 1) / 2)).softmax(-1).numpy()
+    assert not np.allclose(direct, other, atol=5e-2)
 
 
 def test_train__no_folder_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

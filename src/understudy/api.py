@@ -311,7 +311,7 @@ def _prepared(own: nn.Module | None, collection: Collection) -> tuple[nn.Module 
     """A copy of the user's own network as it is trained, and the images with what was adapted among the notes."""
     if own is None:
         return None, collection
-    module, notes = prepared(own, collection.shape, len(collection.classes))
+    module, notes = prepared(own, collection.shape, len(collection.classes), collection.ranges)
     return module, dataclasses.replace(collection, notes=(*collection.notes, *notes))
 
 

@@ -108,7 +108,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         if own is None:
             network, name = initial_network(job, data), job.network
         else:
-            network, name = prepared(own, data.row_shape, len(data.classes))[0], f"module:{type(own).__qualname__}"
+            network, _ = prepared(own, data.row_shape, len(data.classes), collection.ranges)
+            name = f"module:{type(own).__qualname__}"
         stage = Stage(
             settings=replace(job.settings(), method=method),
             data=data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from pathlib import Path
 
@@ -137,6 +138,18 @@ def test_prepared__refuses_what_cannot_be_trained() -> None:
     for module, words in cases:
         with pytest.raises(UserError, match=words):
             prepared(module, SHAPE, 10)
+
+
+def test_prepared__gives_the_network_the_range_of_the_data_set() -> None:
+    module = small()
+    x = torch.rand(4, *SHAPE)
+    network, notes = prepared(module, SHAPE, 10, {"float": (-1.0, 1.0)})
+    assert notes == ("Sequential gets pixels from -1 to 1, as the data set gives them.",)
+    assert torch.allclose(copy.deepcopy(network)(x), module(2 * x - 1), atol=1e-6)
+    for ranges in (None, {}, {"float": (0.0, 1.0)}, {"uint16": (0.0, 4095.0)}):
+        network, notes = prepared(module, SHAPE, 10, ranges)
+        assert not notes
+        assert torch.equal(network(x), module(x))
 
 
 def test_as_module__uses_or_refuses() -> None:

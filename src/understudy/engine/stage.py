@@ -18,6 +18,7 @@ from understudy.engine.optim import Muon, Optimizer
 from understudy.functional.mixing import MIXES
 from understudy.methods.base import Method
 from understudy.methods.softmatch import SoftMatch
+from understudy.models.heads import check_features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,8 @@ class Stage:
                 f"method {method.name} needs images, and these rows of shape {data.row_shape} are none; "
                 "choose another method, such as softmatch"
             )
+        if method.needs_features:
+            check_features(self.network, data.row_shape, method.name)
 
     def identity(self) -> dict[str, str]:
         """What makes two runs the same: settings and budget as asked, data, split and initial weights."""

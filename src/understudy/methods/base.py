@@ -36,6 +36,7 @@ class Method(Config, Generic[Memory]):
 
     Class attributes: `paper` (citation and address), `summary` (idea in a sentence), `use_when`, `views` (names of the
     views it renders of unlabeled rows), `needs_images` (whether rows must be images),
+    `needs_features` (whether it uses the input of the network's last layer),
     `pretext` (whether it learns features alone, for another method to start from), `remembers_labeled`
     (whether it keeps something of each labeled row, which a mix of two rows would spoil), `kept_networks` (names
     of the networks beside the classifier that a run folder keeps), `cost` (of a step, in
@@ -48,6 +49,7 @@ class Method(Config, Generic[Memory]):
     use_when: ClassVar[str]
     views: ClassVar[tuple[str, ...]] = ()
     needs_images: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
     pretext: ClassVar[bool] = False
     cost: ClassVar[float | None] = None
     remembers_labeled: ClassVar[bool] = False
@@ -106,6 +108,7 @@ class Pretext(Method[Memory]):
     """
 
     pretext: ClassVar[bool] = True
+    needs_features: ClassVar[bool] = True
     criterion: ClassVar[Any] = CrossEntropy()  # type: ignore[misc]  # no label is learned, so it is no knob
 
     mu: Annotated[int, Knob("unlabeled rows per row of batch_size; labels go unused", 1, probe=2)] = 7

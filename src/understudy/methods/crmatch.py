@@ -43,6 +43,7 @@ class CRMatch(OnFeatures[AlignedMemory]):
     paper: ClassVar[str] = "Fan et al., 2021, https://arxiv.org/abs/2112.05825"
     summary: ClassVar[str] = "FixMatch whose features still tell views apart, with a task of rotation."
     use_when: ClassVar[str] = "with few labels, for images that have a natural upright"
+    needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 10.4
     needs_images: ClassVar[bool] = True
 

@@ -51,6 +51,7 @@ class ReMixMatch(Method[AlignedMemory]):
     paper: ClassVar[str] = "Berthelot et al., 2020, https://arxiv.org/abs/1911.09785"
     summary: ClassVar[str] = "Aligned, sharpened guesses for several strong views, mixed up, and a task of rotation."
     use_when: ClassVar[str] = "with few labels, where the pool's class balance is that of the labels"
+    needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 28.6
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
     needs_images: ClassVar[bool] = True

@@ -126,6 +126,7 @@ class SGAN(Method[Made]):
     paper: ClassVar[str] = "Salimans et al., 2016, https://arxiv.org/abs/1606.03498"
     summary: ClassVar[str] = "A generator makes images up, and the classifier learns to tell them from real ones."
     use_when: ClassVar[str] = "to see what the network takes for a real image; others classify better at equal cost"
+    needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 25.4
     kept_networks: ClassVar[tuple[str, ...]] = ("generator",)
     views: ClassVar[tuple[str, ...]] = ("weak",)

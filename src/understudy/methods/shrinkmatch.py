@@ -58,6 +58,7 @@ class ShrinkMatch(OnFeatures[CertainShare]):
     paper: ClassVar[str] = "Yang et al., 2023, https://arxiv.org/abs/2308.06777"
     summary: ClassVar[str] = "FixMatch in which unsure images are learned among the classes they are not confused with."
     use_when: ClassVar[str] = "with few labels and many classes that resemble each other"
+    needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 7.9
 
     threshold: Annotated[float, Knob("tau: confidence that makes an image certain", 0, 1, probe=0.7)] = 0.95

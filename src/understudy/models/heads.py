@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -88,6 +89,21 @@ def logits_and_features(
             f"so its input is not one feature vector per row; {_WANTED}"
         )
     return logits, seen[-1]
+
+
+@torch.no_grad()
+def check_features(network: nn.Module, shape: tuple[int, ...], method: str) -> None:
+    """Run a made-up batch of two rows through a copy of the network, and look for its features.
+
+    Raises:
+        UserError: It has none that the method could use.
+    """
+    with torch.random.fork_rng(devices=[]):
+        probed = copy.deepcopy(network).eval()
+        try:
+            logits_and_features(probed, _probe_batch(probed, shape))
+        except UserError as error:
+            raise UserError(f"method {method} needs features, and {error}, or choose another method") from None
 
 
 def layers_named(network: nn.Module, names: str) -> list[nn.Module]:

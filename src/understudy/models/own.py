@@ -59,8 +59,16 @@ def unwrapped(module: nn.Module) -> nn.Module:
             return module
 
 
-def prepared(module: nn.Module, shape: tuple[int, ...], num_classes: int) -> tuple[nn.Module, tuple[str, ...]]:
+def prepared(
+    module: nn.Module,
+    shape: tuple[int, ...],
+    num_classes: int,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> tuple[nn.Module, tuple[str, ...]]:
     """A float32 copy that runs in every layout and returns one tensor of logits, and notes on what was adapted.
+
+    Args:
+        ranges: Those of the data set's values, by kind of number; float images reach the network in their own range.
 
     Raises:
         UserError: The network cannot be copied, does not take such rows, or cannot be trained.
@@ -74,6 +82,10 @@ def prepared(module: nn.Module, shape: tuple[int, ...], num_classes: int) -> tup
         network = network.float()
         notes.append(f"{name} is trained in float32; its weights are converted back to their own types at the end.")
     network.register_forward_hook(_main_output)
+    low, high = (ranges or {}).get("float", (0.0, 1.0))
+    if (low, high) != (0.0, 1.0) and len(shape) == 3:
+        network.register_forward_pre_hook(_OwnRange(low, high - low))
+        notes.append(f"{name} gets pixels from {low:.6g} to {high:.6g}, as the data set gives them.")
     x = torch.rand(_PROBED_ROWS, *shape, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         if any(nn.parameter.is_lazy(parameter) for parameter in network.parameters()):
@@ -242,6 +254,17 @@ def _main_output(_network: nn.Module, _args: tuple[Any, ...], output: Any) -> An
     named = [fields[key] for key in _MAIN_OUTPUTS if isinstance(fields.get(key), Tensor)]
     tensors = [value for value in fields.values() if isinstance(value, Tensor)]
     return (named or tensors or [output])[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _OwnRange:
+    """The pre-hook that turns pixels in [0, 1] back into the values that the user's data set and own code work with."""
+
+    low: float
+    span: float
+
+    def __call__(self, _network: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self.low + self.span * value if isinstance(value, Tensor) else value for value in args)
 
 
 def _contiguous_input(_network: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:

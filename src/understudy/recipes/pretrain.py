@@ -84,6 +84,7 @@ class Pretrain(Recipe):
                 "give some, or take the recipe plain"
             )
         dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, method=self.pretext))
+        find_head(stage.network)  # which is drawn anew
         layers_named(stage.network, self.freeze or stage.settings.freeze)  # before hours went into pretraining
         self.downstream.check(stage)
 

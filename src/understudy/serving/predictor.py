@@ -154,7 +154,9 @@ class Predictor(Brief):
         elif isinstance(network, str) and not is_code(network):
             raise UserError(f"network is {network!r}; name your own as file.py:factory or package.module:factory")
         else:
-            network = prepared(as_module(network), shape, len(classes))[0]
+            is_module = about["network"].startswith("module:")  # else it was built by name, for pixels in [0, 1]
+            ranges = _ranges(about.get("ranges")) if is_module else None
+            network = prepared(as_module(network), shape, len(classes), ranges)[0]
         saved = load_tensors(folder / "model.safetensors")
         if saved is None:
             raise RunFolderError(f"{folder / 'model.safetensors'} is missing or damaged; train again")
