@@ -30,7 +30,7 @@ _FILES = {
     "unrelated.png": "unlabeled images that looked unrelated and were left out, listed in unrelated.csv",
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
-    "quarantine.json": "files that could not be used, with reasons",
+    "quarantine.json": "files that were skipped, with reasons; empty if none",
     "log.txt": "the sentences printed here",
 }
 
