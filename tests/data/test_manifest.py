@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,10 @@ def test_split__labels_of_a_model_are_never_held_out(make: Make) -> None:
     assert (found.judge >= 20).all()
     assert set(range(20)) <= set(found.labeled.tolist())
     assert "20 labels come from a model and only train" in found.note
+    assert (
+        "the 0 labels given by people are under 5 per class"
+        in split(replace(data, parts=data.parts * 0 + Part.PSEUDO)).note
+    )
 
 
 def test_load__labels_of_a_model_are_no_test_images(make: Make) -> None:

@@ -175,7 +175,8 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
     """Rows that may choose, rows that judge, where these come from, and a sentence about both."""
     nobody = np.empty(0, np.int64)
     has_label = collection.labels >= 0
-    labeled = labeled[collection.parts[labeled] != Part.PSEUDO]
+    by_model = collection.parts[labeled] == Part.PSEUDO
+    labeled, who = labeled[~by_model], " given by people" if by_model.any() else ""
     given = np.flatnonzero((collection.parts == Part.VALIDATION) & has_label)
     test = np.flatnonzero((collection.parts == Part.TEST) & has_label)
     judged_by: JudgedBy
@@ -198,7 +199,7 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
             note = "Nothing is held out"
         elif not len(judge):
             why = "cannot be parted by group" if enough else f"are under {FEW_PER_CLASS} per class"
-            note = f"Nothing is held out, since the {len(labeled)} labels {why}: whether it helped stays unproven"
+            note = f"Nothing is held out, since the {len(labeled)} labels{who} {why}: whether it helped stays unproven"
     if len(choose):
         note += f"; {len(choose):,} other labeled images may choose"
     return choose, judge, judged_by, note
