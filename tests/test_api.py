@@ -153,6 +153,17 @@ def test_train__one_label_per_class() -> None:
     assert len(result.splits.labeled) == 2
 
 
+def test_train__validation_selects_and_test_images_only_test() -> None:
+    pools = [images(20, 2)[0], images(20, 3)[0]]
+    result = us.train(images(20), unlabeled=pools, validation=images(30, 4), test=images(40, 1), quiet=True, **QUICK)
+    assert (len(result.splits.choose), len(result.splits.judge), len(result.splits.labeled)) == (30, 40, 20)
+    assert len(result.splits.unlabeled) == 40
+    for run in result.runs.values():
+        assert run.history[-1]["validation_accuracy"] is not None
+    assert result.metrics is not None
+    assert result.metrics.n == 40
+
+
 def test_train__no_unlabeled_images() -> None:
     result = us.train(images(60), test=images(40, 1), **QUICK)
     assert not result.verdict

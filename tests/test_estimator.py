@@ -116,3 +116,22 @@ def test_fit__refuses(
 def test_fit__one_class() -> None:
     with pytest.raises(UserError, match="labeled rows of at least two classes"):
         SemiSupervisedClassifier().fit(np.zeros((5, 2)), [0, 0, -1, -1, -1])
+
+
+def test_fit__validation_rows_select_and_never_train(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    rows, truth = moons
+    names = np.array(["upper", "lower"])[truth].astype(object)
+    labels = np.where(np.arange(120) < 40, names[:120], "")
+    model = SemiSupervisedClassifier(num_steps=10).fit(rows[:120], labels, validation=(rows[100:160], names[100:160]))
+    found = max(line["validation_accuracy"] for line in model.trained_.history if "validation_accuracy" in line)
+    assert model.score(rows[100:160], names[100:160]) == pytest.approx(found)
+    without = clone(model).fit(rows[:100], labels[:100], validation=(rows[100:160], names[100:160]))
+    np.testing.assert_allclose(  # the 20 rows that are also validation rows were left out
+        model.predict_proba(rows), without.predict_proba(rows), atol=1e-5
+    )
+    with pytest.raises(UserError, match="labels that no training image has: 'other'; training has: 'lower', 'upper'"):
+        model.fit(rows, names, validation=(rows[:2], ["other", "upper"]))
+    with pytest.raises(UserError, match="1 of 2 validation rows have no label; leave them out"):
+        model.fit(rows, names, validation=(rows[:2], ["", "upper"]))
+    with pytest.raises(UserError, match=r"validation is ndarray; give a pair of labeled rows \(X, y\)"):
+        model.fit(rows, names, validation=rows)

@@ -24,7 +24,8 @@ from understudy.core.brief import Brief
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
 from understudy.data.collection import Collection, Part
-from understudy.data.load import check_judges, load
+from understudy.data.load import load
+from understudy.data.roles import check_judges
 from understudy.data.split import Splits
 from understudy.display.outcome import print_end
 from understudy.display.plans import print_plan
@@ -156,6 +157,7 @@ def train(
     *,
     unlabeled: Any = None,
     test: Any = None,
+    validation: Any = None,
     network: str | nn.Module | Callable[[], nn.Module] = "auto",
     folder: str | Path | None = None,
     cache: str | Path | None = None,
@@ -173,8 +175,10 @@ def train(
     Args:
         source: Labeled images, some of which may be unlabeled: a folder per class, a manifest, (X, y) arrays with -1
             for unlabeled, a map-style data set, or a name such as "digits".
-        unlabeled: More images: a flat folder, or any of the above.
-        test: Labeled images that only judge.
+        unlabeled: More images: a flat folder, any of the above, or a list of these.
+        test: Labeled images that test the finished model and select nothing.
+        validation: Labeled images that select the best weights, a temperature and, where it is planned, the settings.
+            Without `test` they test the finished model instead; of more than 400, half select.
         network: A name, your own module, which is trained in place, or a class or function that builds one, also as
             `file.py:factory` or `package.module:factory`.
         folder: A new or interrupted run folder; without one nothing is written but decoded images.
@@ -213,7 +217,7 @@ def train(
     if plan is not False:
         given = Plan.load(plan) if isinstance(plan, str | Path) else plan if isinstance(plan, Plan) else None
         planner = Planner(table, module=own, folder=where, given=given)
-    collection = _read(source, unlabeled, test, table, cache, watch, planner)
+    collection = _read(source, unlabeled, test, validation, table, cache, watch, planner)
     module, collection = _prepared(own, collection)
     if planner is not None:
         planner.module = module
@@ -259,6 +263,7 @@ def plan(
     *,
     unlabeled: Any = None,
     test: Any = None,
+    validation: Any = None,
     network: str | nn.Module | Callable[[], nn.Module] = "auto",
     cache: str | Path | None = None,
     watch: Watcher | None = None,
@@ -282,7 +287,7 @@ def plan(
     own = None if isinstance(network, str) else as_module(network)
     table = _table(config, options, network)
     planner = Planner(table, module=own)
-    collection = _read(source, unlabeled, test, table, cache, watch, planner)
+    collection = _read(source, unlabeled, test, validation, table, cache, watch, planner)
     module, collection = _prepared(own, collection)
     planner.module = module
     command = Command(
@@ -319,6 +324,7 @@ def _read(
     source: Any,
     unlabeled: Any,
     test: Any,
+    validation: Any,
     table: Mapping[str, Any],
     cache: str | Path | None,
     watch: Watcher | None,
@@ -329,6 +335,7 @@ def _read(
         source,
         unlabeled=unlabeled,
         test=test,
+        validation=validation,
         size=table.get("size") or None,
         channels=table.get("channels") or None,
         cache=cache,

@@ -21,6 +21,7 @@ from understudy.core.arguments import check
 from understudy.core.brief import Brief
 from understudy.core.errors import UserError
 from understudy.data.load import load
+from understudy.data.roles import sources_of
 from understudy.display.shown import CALLBACKS, shown
 from understudy.engine.rundir import explained
 from understudy.reports.audit_page import AuditRecord, audit_page
@@ -109,6 +110,7 @@ def audit(
     *,
     unlabeled: Any = None,
     test: Any = None,
+    validation: Any = None,
     run: str | Path | None = None,
     network: nn.Module | str | Callable[[], nn.Module] | None = None,
     near: bool = True,
@@ -124,8 +126,9 @@ def audit(
 
     Args:
         source: As for `train`.
-        unlabeled: More images, without labels.
-        test: Images that judge.
+        unlabeled: More images, without labels; also a list of sources.
+        test: Test images.
+        validation: Images that select.
         run: A finished run folder, whose network tells which images are alike; a quick one without labels otherwise.
         network: Your own module, for a run that trained one; see `Predictor.load`.
         near: Whether to look for near copies.
@@ -148,6 +151,7 @@ def audit(
         source,
         unlabeled=unlabeled,
         test=test,
+        validation=validation,
         size=size,
         channels=channels,
         cache=cache,
@@ -157,9 +161,17 @@ def audit(
     by_features = ByFeatures(None if predictor is None else predictor.network) if features else None
     found = look(collection, near=near, features=by_features, observe=observe)
     name = Path(source).name if isinstance(source, str | Path) else "images given in memory"
-    given = [one for one in (source, unlabeled, test) if one is not None]
-    are_files = all(isinstance(one, str | os.PathLike) and Path(one).expanduser().exists() for one in given)
-    origin = None
-    if are_files:
-        origin = Origin(*(None if one is None else os.fspath(one) for one in (source, unlabeled, test)))
-    return Audited(name, found, origin)
+    return Audited(name, found, _origin(source, unlabeled, test, validation))
+
+
+def _origin(source: Any, unlabeled: Any, test: Any, validation: Any) -> Origin | None:
+    """Where the files lie; None when some images are given in memory."""
+    pools = list(unlabeled) if isinstance(unlabeled, (list, tuple)) else [unlabeled]
+    for one in (source, *pools, test, validation):
+        if one is not None and not (isinstance(one, str | os.PathLike) and Path(one).expanduser().exists()):
+            return None
+    source, test, validation = (None if one is None else os.fspath(one) for one in (source, test, validation))
+    paths = [os.fspath(one) for one in pools if one is not None]
+    if len(paths) > 1 and len(sources_of(paths, vectors=False, is_alone=False)) == 1:
+        return None  # a list of images, not of folders
+    return Origin(source, None if not paths else paths if len(paths) > 1 else paths[0], test, validation)

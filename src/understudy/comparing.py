@@ -38,6 +38,7 @@ def compare(
     upper_bound: bool = False,
     unlabeled: Any = None,
     test: Any = None,
+    validation: Any = None,
     folder: str | Path | None = None,
     cache: str | Path | None = None,
     jobs: int | None = None,
@@ -53,7 +54,7 @@ def compare(
     judge and select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
 
     Args:
-        source: As `understudy.train` takes it.
+        source: As `understudy.train` takes it, and so `unlabeled`, `test` and `validation`.
         methods: Names or method objects, each a variant of its own; "all" is every registered one.
         variants: Tables of settings by name, for whatever else is to be compared: any field of `Job` that not all runs
             share, as `{"weak labels": {"method": "softmatch", "labeled_view": "weak"}, "rounds": {"recipe":
@@ -88,6 +89,7 @@ def compare(
         upper_bound=upper_bound,
         unlabeled=unlabeled,
         test=test,
+        validation=validation,
         folder=folder,
         cache=cache,
         jobs=jobs,
@@ -110,6 +112,7 @@ def ablate(
     budget: str | None = None,
     unlabeled: Any = None,
     test: Any = None,
+    validation: Any = None,
     folder: str | Path | None = None,
     cache: str | Path | None = None,
     jobs: int | None = None,
@@ -150,6 +153,7 @@ def ablate(
         budget=budget,
         unlabeled=unlabeled,
         test=test,
+        validation=validation,
         folder=folder,
         cache=cache,
         jobs=jobs,

@@ -21,7 +21,8 @@ from understudy.core.errors import DataError
 from understudy.data.load import load
 from understudy.data.sources.labels import is_missing
 from understudy.data.sources.listed import is_list_of_images
-from understudy.data.split import Splits
+from understudy.data.split import Splits, split
+from understudy.data.table import unknown_classes
 from understudy.display.console import open_console
 from understudy.display.progress import watching
 from understudy.engine.fit import fit
@@ -74,8 +75,18 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         self.options = options
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> SemiSupervisedClassifier:  # noqa: N803 - scikit-learn's name
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803 - scikit-learn's name
+        y: ArrayLike,
+        *,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> SemiSupervisedClassifier:
         """Train on the rows; those with a label -1 lend their looks alone.
+
+        Args:
+            validation: Further labeled rows (X, y) that select the weights of the best step and never train, nor do
+                copies of them. Without them the last weights are taken.
 
         Raises:
             UserError: A setting or the arrays cannot be used, or fewer than two classes are labeled.
@@ -92,8 +103,13 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
             )
         targets = np.full(len(labels), -1, dtype=np.int64)
         targets[labeled] = codes
-        collection = load((rows, targets))
-        roles = Splits(np.flatnonzero(labeled), np.flatnonzero(~labeled), _NOBODY, _NOBODY, "nothing", "")
+        if validation is None:
+            collection = load((rows, targets))
+            roles = Splits(np.flatnonzero(labeled), np.flatnonzero(~labeled), _NOBODY, _NOBODY, "nothing", "")
+        else:
+            collection = load((rows, targets), validation=self._validation(validation))
+            roles = split(collection, share=None)
+            roles = replace(roles, choose=np.union1d(roles.choose, roles.judge), judge=_NOBODY, judged_by="nothing")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         table: dict[str, Any] = {"seed": seed, "batch_size": self.batch_size}
         own = None if isinstance(self.network, str) else as_module(self.network)
@@ -140,6 +156,23 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
             return X, np.asarray(column_or_1d(y))
         rows, labels = validate_data(self, X, y, allow_nd=True, dtype=None, ensure_min_samples=2, y_numeric=False)
         return _numbers(rows), np.asarray(labels)
+
+    def _validation(self, given: Any) -> tuple[Any, NDArray[np.int64]]:
+        """The validation rows and their classes by number, once they are checked."""
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise DataError(f"validation is {type(given).__name__}; give a pair of labeled rows (X, y)")
+        X, y = given[0], _without_gaps(given[1])  # noqa: N806 - scikit-learn's name
+        check_consistent_length(X, y)
+        labels = np.asarray(column_or_1d(y))
+        if not is_list_of_images(X):
+            X = _numbers(validate_data(self, X, allow_nd=True, dtype=None, reset=False))  # noqa: N806
+        labeled = _is_labeled(labels)
+        if not labeled.all():
+            raise DataError(f"{int((~labeled).sum())} of {len(labels)} validation rows have no label; leave them out")
+        labels = _plain(labels)
+        if unknown := np.setdiff1d(labels, self.classes_).tolist():
+            raise unknown_classes([str(value) for value in unknown], [str(value) for value in self.classes_])
+        return X, np.searchsorted(self.classes_, labels)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         """Class probabilities (n, k), in the order of `classes_`."""

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.cli.conftest import Output, Run, start
+from tests.cli.conftest import Output, Run, draw_folder, start
 from understudy.cli.main import app
 from understudy.core.budget import Budget
 from understudy.display.comparing import LiveTable, clock
@@ -302,3 +302,14 @@ def test_live_table__shows_means_runs_at_work_and_time_left(tmp_path: Path) -> N
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (185.4, "3:05"), (7800, "2:10:00")])
 def test_clock__reads_like_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_compare__validation_images_choose(understudy: Run, photos: Path, pile: Path, test_photos: Path) -> None:
+    val = draw_folder(Path("val"), 6, first=300)
+    quick = ("--network", "cnn", "--budget", "2steps", "--set", "batch_size=8", "--set", "mu=2", "--set", "size=16")
+    arguments = ("--unlabeled", pile, "--validation", val, "--test", test_photos, "--methods", "pseudo_label", *quick)
+    output = understudy("compare", photos, *arguments, "--seeds", "1", "--jobs", 1, "--out", "found")
+    assert output.code == 0, output.err
+    found = json.loads(Path("found/comparison.json").read_text("utf-8"))
+    assert {run["figures"]["num_validation"] for run in found["runs"]} == {12}
+    assert all(one is not None for one in found["chosen"].values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import QUICK, Run
+from tests.cli.conftest import QUICK, Run, draw_folder
 from understudy.core.config import read_toml
 from understudy.planning.plan import Plan
 
@@ -75,10 +75,25 @@ def test_plan__refuses_in_a_sentence(understudy: Run, photos: Path, arguments: t
 
 
 def test_plan__names_the_whole_command_that_trains_with_it(understudy: Run, photos: Path, pile: Path) -> None:
-    given = ("--unlabeled", str(pile), "--labels", "10", "--set", "seed=3", "--budget", "20steps")
+    given = (
+        "--unlabeled",
+        str(pile),
+        "--unlabeled",
+        str(pile),
+        "--validation",
+        "val",
+        "--labels",
+        "10",
+        "--set",
+        "seed=3",
+        "--budget",
+        "20steps",
+    )
+    draw_folder(Path("val"), 2, first=300)
     output = understudy("plan", str(photos), *given, "--out", "my plan.toml")
     text = output.out[output.out.index("Next:") :]
-    wanted = f"understudy train {photos} --unlabeled {pile} --labels 10 --set seed=3 --plan 'my plan.toml'"
+    wanted = f"understudy train {photos} --unlabeled {pile} --unlabeled {pile} --validation val --labels 10"
+    wanted += " --set seed=3 --plan 'my plan.toml'"
     assert wanted.replace(" ", "") in "".join(text.split())
 
 

@@ -222,3 +222,27 @@ def test_resume__finished_run_says_the_same(understudy: Run, photos: Path, pile:
     again = understudy("train", "--resume", "r")
     assert again.code == 0
     assert again.out[again.out.index("VERDICT") :] == first.out[first.out.index("VERDICT") :]
+
+
+def test_train__validation_and_two_unlabeled_sources(
+    understudy: Run, photos: Path, test_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def train(source: str, **options: Any) -> None:
+        asked.update(source=source, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("understudy.api.train", train)
+    pools = [draw_folder(Path(name), 1) for name in ("one", "two", "val")]
+    arguments = ("--unlabeled", "one", "--unlabeled", "two", "--validation", "val", "--test", test_photos)
+    assert understudy("train", photos, *arguments, "--out", "run", *QUICK).code == 130
+    one, two, val = (str(pool.resolve()) for pool in pools)
+    assert (asked["unlabeled"], asked["validation"], asked["test"]) == ([one, two], val, str(test_photos))
+    first = dict(asked)
+    assert understudy("train", "--resume", "run").code == 130
+    assert asked == first | {"watch": asked["watch"]}
+    error = understudy("train", photos, "--unlabeled", "one", "--unlabeled", "nowhere", "--out", "other").error()
+    assert "'nowhere' is not there; give each --unlabeled a folder" in error
+    error = understudy("train", "--resume", "run", "--validation", "val").error()
+    assert "--resume takes everything from run" in error

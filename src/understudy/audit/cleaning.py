@@ -16,6 +16,7 @@ from understudy.audit.kin import NOTHING, POOL, ROLES, VALIDATION, Kin
 from understudy.audit.quality import QUALITY_KINDS
 from understudy.audit.result import Audit
 from understudy.core.errors import UserError, nearest
+from understudy.data import roles
 from understudy.data.collection import Collection, Part
 from understudy.data.sources.manifest import written_paths
 from understudy.engine.rundir import explained
@@ -115,8 +116,18 @@ class Origin:
     """Where the images of a collection lie: the folders or manifests it was loaded from."""
 
     source: str | None = None
-    unlabeled: str | None = None
+    unlabeled: str | Sequence[str] | None = None
     test: str | None = None
+    validation: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """The folders and manifests by what the names of their rows begin with."""
+        held_out = {f"{roles.TEST}:": self.test, f"{roles.VALIDATION}:": self.validation}
+        found = {prefix: path for prefix, path in {roles.MAIN: self.source, **held_out}.items() if path is not None}
+        if self.unlabeled is not None:
+            pools = roles.sources_of(self.unlabeled, vectors=False, is_alone=not found)
+            found |= {pool.prefix: pool.item for pool in pools}
+        return found
 
     def folders(self) -> dict[str, str]:
         """By what names of rows begin with, the folder that the rest of the name is below.
@@ -124,15 +135,14 @@ class Origin:
         Raises:
             UserError: A source is neither a folder nor a manifest.
         """
-        given = {"": self.source, "unlabeled:": self.unlabeled, "test:": self.test}
-        return {prefix: _root(item) for prefix, item in given.items() if item is not None}
+        return {prefix: _root(path) for prefix, path in self.given().items()}
 
     def paths(self, names: Iterable[object]) -> list[str]:
         """The absolute path of the file behind each name."""
         folders = self.folders()
         found = []
         for name in map(str, names):
-            prefix = next((one for one in ("unlabeled:", "test:") if one in folders and name.startswith(one)), "")
+            prefix = next((one for one in folders if one and name.startswith(one)), roles.MAIN)
             found.append(os.path.join(folders[prefix], name.removeprefix(prefix)))
         return found
 
@@ -146,7 +156,7 @@ class Origin:
             raise UserError(f"a manifest is a .csv or .parquet file, not {path.name!r}; name one of these")
         if path.is_dir():
             raise UserError(f"{path} is a folder, and a manifest is a file; give another name")
-        sources = [os.path.abspath(one) for one in (self.source, self.unlabeled, self.test) if one is not None]
+        sources = [os.path.abspath(one) for one in self.given().values()]
         for written in (path, left_out_path(path)):
             if os.path.abspath(written) in sources:
                 raise UserError(f"{written} is read, and would be replaced by what is written; give another name")

@@ -22,14 +22,26 @@ def ablate(
         ),
     ] = None,
     unlabeled: Annotated[
-        str | None,
-        typer.Option(metavar="PILE", help="More images, whose labels are unknown or not used.", rich_help_panel=_DATA),
+        list[str] | None,
+        typer.Option(
+            metavar="PILE",
+            help="More images, whose labels are unknown or not used; may be repeated.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     test: Annotated[
         str | None,
         typer.Option(
             metavar="TEST",
-            help="Labeled images that only judge; a fifth of PHOTOS if there are none.",
+            help="Labeled images that only test; a fifth of PHOTOS if there are none.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALIDATION",
+            help="Labeled images that select the best weights and method; never trained on.",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -135,7 +147,7 @@ def ablate(
     """
     from understudy.cli.compare import seeds_asked
     from understudy.cli.comparing import ABLATE, holds_comparison, load_request, run
-    from understudy.cli.request import Request, absolute, open_folder, options_table
+    from understudy.cli.request import Request, absolute, absolute_pools, open_folder, options_table
 
     given: dict[str, Any] = {
         "method": method,
@@ -146,7 +158,7 @@ def ablate(
         "device": device,
     }
     if resume is not None:
-        others = (photos, unlabeled, test, seeds, config, assignments, cache, out, *given.values())
+        others = (photos, unlabeled, test, validation, seeds, config, assignments, cache, out, *given.values())
         if any(value is not None for value in others):
             raise UserError(f"--resume takes everything from {resume}; leave out all but --jobs")
         run(load_request(resume, ABLATE), resume, jobs, fresh=False, command=ABLATE)
@@ -158,8 +170,9 @@ def ablate(
         options["seeds"] = seeds_asked(seeds)
     request = Request(
         source=absolute(photos) or photos,
-        unlabeled=absolute(unlabeled),
+        unlabeled=absolute_pools(unlabeled),
         test=absolute(test),
+        validation=absolute(validation),
         cache=None if cache is None else str(Path(cache).expanduser().absolute()),
         options=options,
     )

@@ -28,12 +28,21 @@ def audit(
         ),
     ],
     unlabeled: Annotated[
-        str | None,
-        typer.Option(metavar="PILE", help="More images, without labels.", rich_help_panel="Images", show_default=False),
+        list[str] | None,
+        typer.Option(
+            metavar="PILE",
+            help="More images, without labels; may be repeated.",
+            rich_help_panel="Images",
+            show_default=False,
+        ),
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option(metavar="TEST", help="Images that judge.", rich_help_panel="Images", show_default=False),
+        typer.Option(metavar="TEST", help="Test images.", rich_help_panel="Images", show_default=False),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(metavar="VALIDATION", help="Images that select.", rich_help_panel="Images", show_default=False),
     ] = None,
     run: Annotated[
         Path | None,
@@ -103,11 +112,13 @@ def audit(
     """
     from understudy.audit.cleaning import Origin, check_kinds
     from understudy.auditing import audit as look
+    from understudy.cli.request import absolute_pools
     from understudy.core.errors import UserError
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.reports.write import check_page_name
 
+    pools = absolute_pools(unlabeled)
     kinds = [kind.strip() for kind in drop.split(",") if kind.strip()]
     check_kinds(kinds)
     check_page_name(out)
@@ -120,13 +131,14 @@ def audit(
     if json is not None and json.suffix.lower() != ".json" and json.is_file():
         raise UserError(f"{json} is there and no JSON file, and would be replaced; give another name with --json")
     if write_manifest is not None:
-        Origin(photos, unlabeled, test).check(write_manifest)
+        Origin(photos, pools, test, validation).check(write_manifest)
     console = open_console()
     with watching(console) as watch:
         found = look(
             photos,
-            unlabeled=unlabeled,
+            unlabeled=pools,
             test=test,
+            validation=validation,
             run=run,
             network=network,
             features=features,

@@ -23,14 +23,26 @@ def compare(
         ),
     ] = None,
     unlabeled: Annotated[
-        str | None,
-        typer.Option(metavar="PILE", help="More images, whose labels are unknown or not used.", rich_help_panel=_DATA),
+        list[str] | None,
+        typer.Option(
+            metavar="PILE",
+            help="More images, whose labels are unknown or not used; may be repeated.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     test: Annotated[
         str | None,
         typer.Option(
             metavar="TEST",
-            help="Labeled images that only judge; a fifth of SOURCE if there are none.",
+            help="Labeled images that only test; a fifth of SOURCE if there are none.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALIDATION",
+            help="Labeled images that select the best weights and method; never trained on.",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -146,7 +158,7 @@ def compare(
       understudy compare --resume runs/all [dim](after Ctrl-C)[/dim]
     """
     from understudy.cli.comparing import holds_comparison, load_request, run
-    from understudy.cli.request import Request, absolute, open_folder
+    from understudy.cli.request import Request, absolute, absolute_pools, open_folder
 
     given: dict[str, Any] = {"network": network, "device": device}
     if resume is not None:
@@ -154,6 +166,7 @@ def compare(
             source,
             unlabeled,
             test,
+            validation,
             methods,
             labels,
             seeds,
@@ -188,8 +201,9 @@ def compare(
     }
     request = Request(
         source=absolute(source) or source,
-        unlabeled=absolute(unlabeled),
+        unlabeled=absolute_pools(unlabeled),
         test=absolute(test),
+        validation=absolute(validation),
         cache=None if cache is None else str(Path(cache).expanduser().absolute()),
         options=options,
     )

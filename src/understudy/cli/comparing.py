@@ -55,6 +55,7 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool, comman
                 request.source,
                 unlabeled=request.unlabeled,
                 test=request.test,
+                validation=request.validation,
                 folder=folder,
                 cache=request.cache,
                 jobs=jobs,

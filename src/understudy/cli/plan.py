@@ -23,9 +23,13 @@ def plan(
         ),
     ],
     unlabeled: Annotated[
-        str | None, typer.Option(metavar="PILE", help="More images, whose labels are unknown or not used.")
+        list[str] | None,
+        typer.Option(metavar="PILE", help="More images, whose labels are unknown or not used; may be repeated."),
     ] = None,
-    test: Annotated[str | None, typer.Option(metavar="TEST", help="Labeled images that will judge.")] = None,
+    test: Annotated[str | None, typer.Option(metavar="TEST", help="Labeled images that will only test.")] = None,
+    validation: Annotated[
+        str | None, typer.Option(metavar="VALIDATION", help="Labeled images that select; never trained on.")
+    ] = None,
     labels: Annotated[
         int | None, typer.Option(metavar="N", help="Keep N labels and hide the others, as `train --labels` does.")
     ] = None,
@@ -62,7 +66,7 @@ def plan(
       understudy train photos --unlabeled pile --budget 10m --plan plan.toml
       understudy plan runs/a/plan.toml --against runs/b/plan.toml [dim](what differs)[/dim]
     """
-    from understudy.cli.request import Request, absolute, options_table
+    from understudy.cli.request import Request, absolute, absolute_pools, options_table
     from understudy.core.errors import UserError
     from understudy.display.console import open_console, say
     from understudy.display.plans import print_plan
@@ -94,8 +98,9 @@ def plan(
     }
     request = Request(
         source=absolute(photos) or photos,
-        unlabeled=absolute(unlabeled),
+        unlabeled=absolute_pools(unlabeled),
         test=absolute(test),
+        validation=absolute(validation),
         options=options_table(config, given, assignments or ()),
     )
     request.check()
@@ -107,6 +112,7 @@ def plan(
             request.source,
             unlabeled=request.unlabeled,
             test=request.test,
+            validation=request.validation,
             cache=cache,
             config=request.options,
             watch=watch,
@@ -118,8 +124,9 @@ def plan(
     say(console, f"Saved in {out}. Next:")
     words = ["understudy", "train", photos]
     for option, value in (
-        ("--unlabeled", unlabeled),
+        *(("--unlabeled", pool) for pool in unlabeled or ()),
         ("--test", test),
+        ("--validation", validation),
         ("--labels", labels),
         ("--config", config),
         *(("--set", assignment) for assignment in assignments or ()),

@@ -24,8 +24,9 @@ class Request:
     """Sources, options as a table of `Job`, and the plan, as `train` takes them; relative paths were made absolute."""
 
     source: str
-    unlabeled: str | None = None
+    unlabeled: str | Sequence[str] | None = None
     test: str | None = None
+    validation: str | None = None
     cache: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     plan: str | bool = True
@@ -126,6 +127,25 @@ def absolute(source: str | None) -> str | None:
     if source is None or not Path(source).expanduser().exists():
         return source
     return str(Path(source).expanduser().resolve())
+
+
+def absolute_pools(sources: Sequence[str] | None) -> str | list[str] | None:
+    """The unlabeled sources of the command line, as `train` takes them.
+
+    Raises:
+        DataError: One of several is not there.
+    """
+    if not sources:
+        return None
+    if len(sources) == 1:
+        return absolute(sources[0])
+    from understudy.core.errors import DataError
+    from understudy.data.sources.named import is_named
+
+    for source in sources:
+        if not is_named(source) and not Path(source).expanduser().exists():
+            raise DataError(f"{source!r} is not there; give each --unlabeled a folder of images or a manifest")
+    return [absolute(source) or source for source in sources]
 
 
 def absolute_plan(plan: Path | None, without: bool) -> str | bool:

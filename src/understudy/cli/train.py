@@ -22,13 +22,25 @@ def train(
         ),
     ] = None,
     unlabeled: Annotated[
-        str | None,
-        typer.Option(metavar="PILE", help="More images, whose labels are unknown or not used.", rich_help_panel=_DATA),
+        list[str] | None,
+        typer.Option(
+            metavar="PILE",
+            help="More images, whose labels are unknown or not used; may be repeated.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     test: Annotated[
         str | None,
         typer.Option(
-            metavar="TEST", help="Labeled images that only judge; some of PHOTOS if not given.", rich_help_panel=_DATA
+            metavar="TEST", help="Labeled images that only test; some of PHOTOS if not given.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALIDATION",
+            help="Labeled images that select the best weights and settings; never trained on.",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     labels: Annotated[
@@ -226,7 +238,7 @@ def train(
       understudy train photos --unlabeled pile --folds 5 [dim](few labels: all of them train and judge)[/dim]
       understudy train --resume runs/photos-20260131-120000 [dim](after Ctrl-C)[/dim]
     """
-    from understudy.cli.request import Request, absolute, absolute_plan, open_folder, options_table
+    from understudy.cli.request import Request, absolute, absolute_plan, absolute_pools, open_folder, options_table
     from understudy.cli.training import run
 
     given: dict[str, Any] = {
@@ -254,6 +266,7 @@ def train(
             photos,
             unlabeled,
             test,
+            validation,
             plan,
             no_plan or None,
             config,
@@ -273,8 +286,9 @@ def train(
     chosen = absolute_plan(plan, no_plan)
     request = Request(
         source=absolute(photos) or photos,
-        unlabeled=absolute(unlabeled),
+        unlabeled=absolute_pools(unlabeled),
         test=absolute(test),
+        validation=absolute(validation),
         cache=None if cache is None else str(Path(cache).expanduser().absolute()),
         options=options_table(config, given, assignments or (), plan=plan),
         plan=chosen,

@@ -58,6 +58,7 @@ def run(request: Request, folder: Path, *, fresh: bool, tensorboard: Path | None
                 request.source,
                 unlabeled=request.unlabeled,
                 test=request.test,
+                validation=request.validation,
                 cache=request.cache,
                 folder=folder,
                 tensorboard=tensorboard,

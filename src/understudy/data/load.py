@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from understudy.core.arguments import check, path_problem, shown
@@ -18,6 +17,17 @@ from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Collection, Part
 from understudy.data.copies import exact_copies, hash_rows
 from understudy.data.formats import EXTENSIONS
+from understudy.data.roles import (
+    HELD_OUT,
+    MAIN,
+    POOL,
+    TEST,
+    VALIDATION,
+    Given,
+    in_role,
+    sources_of,
+    without_shared_files,
+)
 from understudy.data.sizing import Form, check_request, choose_for_files
 from understudy.data.sources.arrays import conform
 from understudy.data.sources.dataset import check_readable, is_dataset, read_dataset
@@ -27,11 +37,10 @@ from understudy.data.sources.manifest import read_manifest
 from understudy.data.sources.named import is_named, read_named, read_parts
 from understudy.data.sources.values import is_sparse
 from understudy.data.store import Observe, store
-from understudy.data.table import Table, concatenate, to_names, unknown_classes
+from understudy.data.table import Table, concatenate, unknown_classes
 from understudy.data.values import Range, Ranges
 
 Source = Any
-_MAIN, _UNLABELED, _TEST = "", "unlabeled", "test"
 
 
 def load(
@@ -39,6 +48,7 @@ def load(
     *,
     unlabeled: Source = None,
     test: Source = None,
+    validation: Source = None,
     size: int | None = None,
     channels: int | None = None,
     cache: str | Path | None = None,
@@ -54,8 +64,9 @@ def load(
 
     Args:
         unlabeled: More images, whose labels, if any, are not used; may also be a folder of images, an array
-            X, or one image.
-        test: Images that only judge.
+            X, one image, or a list of sources.
+        test: Labeled images that test the finished model and select nothing.
+        validation: Labeled images that select: the best weights, a temperature, a method.
         size: Side in px at which images are trained; chosen by the images when None.
         channels: 1 or 3; chosen by the images when None.
         cache: Folder for decoded images; see `store`.
@@ -69,17 +80,22 @@ def load(
     """
     check(cache=cache, observe=observe)
     check_request(size, channels)
-    given = [
-        (role, item) for role, item in ((_MAIN, source), (_TEST, test), (_UNLABELED, unlabeled)) if item is not None
+    labeled = [
+        (role, item) for role, item in ((MAIN, source), (TEST, test), (VALIDATION, validation)) if item is not None
     ]
-    if not given:
+    if not labeled and unlabeled is None:
         raise DataError("no images were given; name a folder, a manifest, arrays or a data set")
+    is_alone = len(labeled) + (unlabeled is not None) == 1
+    given = [Given(role, item, "" if is_alone or role == MAIN else f"{role}:") for role, item in labeled]
     tables: list[Table] = []
     form: Form | None = None
     scales = Ranges(ranges)
-    for role, item in given:
-        table = _read(item, role, form, size, channels, observe, scales)
-        table = _in_role(table, role, several=len(given) > 1)
+    while len(tables) < len(given) or unlabeled is not None:
+        if len(tables) == len(given):  # after the labeled images, which say whether a row is an image or a vector
+            given += sources_of(unlabeled, vectors=bool(tables) and form is None, is_alone=is_alone)
+            unlabeled = None
+        one = given[len(tables)]
+        table = in_role(_read(one.item, one.role, form, size, channels, observe, scales), one)
         if form is None:
             images = table.images
             form = table.form
@@ -88,7 +104,7 @@ def load(
                 if size is None and choose_size is not None and (wanted := choose_size(form)) != form.size:
                     form = choose_for_files(images, wanted, channels)
         tables.append(table)
-    tables = _without_shared_files(tables, [role for role, _ in given])
+    tables = without_shared_files(tables, [one.role for one in given])
     tables, contents = _decoded(tables, form, cache, observe, scales)
     return _collect(concatenate(tables), form, contents, scales)
 
@@ -108,7 +124,7 @@ def _read(
     if isinstance(item, (str, os.PathLike)):
         return _read_path(item, role)
     if is_image(item):
-        if role != _UNLABELED:
+        if role != POOL:
             raise DataError("one image came where labeled images are needed; give a list of images and their labels")
         return read_listed([item], form=form, size=size, channels=channels, ranges=ranges)
     check_readable(item)
@@ -119,8 +135,8 @@ def _read(
     pair = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
     if hasattr(pair[0], "__array__") or isinstance(pair[0], list) or is_sparse(pair[0]) or pair is item:
         table = read_listed(*pair, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
-        if role == _TEST and not table.values:
-            raise DataError("test images came without labels; give a pair of arrays (X, y)")
+        if role in HELD_OUT and not table.values:
+            raise DataError(f"{role} images came without labels; give a pair of arrays (X, y)")
         return table
     raise DataError(
         f"images cannot be read from {type(item).__name__}; give a path, (X, y) arrays or tensors, lists of paths and "
@@ -138,86 +154,15 @@ def _read_path(item: str | os.PathLike[str], role: str) -> Table:
     except RuntimeError as error:
         raise DataError(f"{text!r} cannot be found: {error}") from error
     if path.is_dir():
-        return read_folder(path, labeled=role != _UNLABELED)
+        return read_folder(path, labeled=role != POOL)
     if path.suffix.lower() in (".csv", ".parquet") and path.exists():
         return read_manifest(path)
-    if role == _UNLABELED and path.suffix.lower() in EXTENSIONS and path.exists():
+    if role == POOL and path.suffix.lower() in EXTENSIONS and path.exists():
         return read_paths([path])
     raise DataError(
         f"{text!r} is {'neither a folder nor a manifest' if path.exists() else 'not there'}; name a folder of "
         "images, a .csv or .parquet manifest, 'digits', 'torchvision:NAME' or 'hf:PATH'"
     )
-
-
-def _in_role(table: Table, role: str, *, several: bool) -> Table:
-    """The table with what its place among the arguments says about its rows."""
-    if role != _MAIN and several:
-        table = replace(
-            table,
-            names=np.strings.add(to_names([f"{role}:"]), table.names),
-            quarantine=tuple((f"{role}:{name}", reason) for name, reason in table.quarantine),
-        )
-    if role == _UNLABELED:
-        if labeled := int((table.labels >= 0).sum()):
-            table = table.noting(f"{labeled} labels in the unlabeled images are not used")
-        nothing = np.full(len(table), UNLABELED, np.int64)
-        table = replace(table, labels=nothing, values=(), classes=(), parts=np.full(len(table), Part.TRAIN, np.uint8))
-    if role == _TEST:
-        if (table.parts == Part.TEST).any():
-            table = table.take(table.parts == Part.TEST)
-        if count := int((table.parts == Part.PSEUDO).sum()):
-            check_judges(table.labels, table.parts)
-            note = f"{count:,} test images are not used, since their labels come from a model"
-            table = table.take(table.parts != Part.PSEUDO).noting(note)
-        table = replace(table, parts=np.full(len(table), Part.TEST, np.uint8))
-    return table
-
-
-def check_judges(labels: NDArray[np.int64], parts: NDArray[np.uint8]) -> None:
-    """Nothing, when some label was given by a person.
-
-    Raises:
-        DataError: All labels come from a model.
-    """
-    if (parts == Part.PSEUDO).any() and not ((labels >= 0) & (parts != Part.PSEUDO)).any():
-        raise DataError(
-            "all labels of the test images come from a model (column 'source'), so they would measure agreement with "
-            "that model; give images labeled by people, or remove the column to use them all the same"
-        )
-
-
-def _without_shared_files(tables: list[Table], roles: list[str]) -> list[Table]:
-    """The tables without unlabeled files that another source holds too.
-
-    Raises:
-        DataError: The test source holds files of the training source, or both name test images.
-    """
-    by_role = dict(zip(roles, tables, strict=True))
-    main, test = by_role.get(_MAIN), by_role.get(_TEST)
-    if main is not None and test is not None:
-        if (main.parts == Part.TEST).any():
-            raise DataError("the training source holds test images of its own; leave out test=, or take them out of it")
-        shared = main.names[_shared(main, [test])]
-        if len(shared):
-            raise DataError(
-                f"{len(shared)} files are both training and test images, such as {str(shared[0])!r}; "
-                "keep each in one of them"
-            )
-    if _UNLABELED in by_role:
-        pile = by_role[_UNLABELED]
-        shared_pile = _shared(pile, [table for table in (main, test) if table is not None])
-        if count := int(shared_pile.sum()):
-            note = f"{count} unlabeled files are also given as labeled or test images, and count only there"
-            by_role[_UNLABELED] = pile.take(~shared_pile).noting(note)
-    return [by_role[role] for role in roles]
-
-
-def _shared(table: Table, others: list[Table]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which of the table's rows are files that the others hold under the same path."""
-    held = {str(path) for other in others if isinstance(other.images, np.ndarray) for path in other.images}
-    if not held or not isinstance(table.images, np.ndarray):
-        return np.zeros(len(table), np.bool_)
-    return np.fromiter((str(path) in held for path in table.images), np.bool_, len(table))
 
 
 def _decoded(

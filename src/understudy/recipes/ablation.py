@@ -39,6 +39,7 @@ def ablate(
     budget: str | None = None,
     unlabeled: Any = None,
     test: Any = None,
+    validation: Any = None,
     folder: str | Path | None = None,
     cache: str | Path | None = None,
     jobs: int | None = None,
@@ -93,7 +94,7 @@ def ablate(
         raise ConfigError(f"an ablation has one number of labels, and {len(asked.num_labels)} were given; choose one")
     return carry_out(
         asked,
-        {"source": source, "unlabeled": unlabeled, "test": test},
+        {"source": source, "unlabeled": unlabeled, "test": test, "validation": validation},
         folder=folder,
         cache=cache,
         jobs=jobs,

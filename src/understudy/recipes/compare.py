@@ -50,6 +50,7 @@ def compare(
     upper_bound: bool = False,
     unlabeled: Any = None,
     test: Any = None,
+    validation: Any = None,
     folder: str | Path | None = None,
     cache: str | Path | None = None,
     jobs: int | None = None,
@@ -64,7 +65,7 @@ def compare(
     judge and select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
 
     Args:
-        source: As `understudy.train` takes it.
+        source: As `understudy.train` takes it, and so `unlabeled`, `test` and `validation`.
         methods: Names or method objects, each a variant of its own; "all" is every registered one.
         variants: Tables of settings by name, for whatever else is to be compared: any field of `Job` that not all runs
             share, as `{"weak labels": {"method": "softmatch", "labeled_view": "weak"}, "rounds": {"recipe":
@@ -91,7 +92,7 @@ def compare(
     check(variants=variants)
     table = {**(config or {}), **options}
     asked = sort_options(methods, num_labels, seeds, budget, table, variants=variants, upper_bound=upper_bound)
-    sources = {"source": source, "unlabeled": unlabeled, "test": test}
+    sources = {"source": source, "unlabeled": unlabeled, "test": test, "validation": validation}
     return carry_out(asked, sources, folder=folder, cache=cache, jobs=jobs, map_=map, watch=watch)
 
 

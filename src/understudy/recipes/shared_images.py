@@ -82,7 +82,7 @@ class SharedImages:
         _open[collection.content] = collection
         rows = root / _ROWS
         try:
-            given = [item for name, item in sources.items() if name in ("source", "unlabeled", "test")]
+            given = [item for name, item in sources.items() if name in ("source", "unlabeled", "test", "validation")]
             if in_process:
                 yield cls(collection.content)
             elif all(item is None or _is_files(item) for item in given):
@@ -122,5 +122,7 @@ class SharedImages:
 
 
 def _is_files(source: Any) -> bool:
-    """Whether a source is a folder or manifest, whose decoded images are in the store."""
+    """Whether a source is a folder or manifest, or a list of them, whose decoded images are in the store."""
+    if isinstance(source, (list, tuple)):
+        return bool(source) and all(map(_is_files, source))
     return isinstance(source, (str, os.PathLike)) and Path(source).expanduser().exists()
