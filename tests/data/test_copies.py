@@ -106,7 +106,9 @@ def test_split__copies_of_test_images_do_not_train() -> None:
     assert not len(splits.unlabeled)
     assert splits.note == (
         "The 2 test images judge and nothing else; 3 copies of them do not train (2 of them in the pool); "
-        "1 copy of labeled images is left out of the pool; of 3 unlabeled images none is left to train on."
+        "1 copy of labeled images is left out of the pool; of 3 unlabeled images none is left to train on. "
+        "There are no validation images, so nothing is selected and the last weights are used; a tenth of the labels "
+        "is held out to select from 2,000 labels on."
     )
 
 

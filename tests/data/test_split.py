@@ -133,6 +133,7 @@ def test_split__a_class_judges_before_it_chooses() -> None:
 def test_split__given_validation() -> None:
     splits = split(collection([0, 1] * 30, [Part.TRAIN] * 40 + [Part.VALIDATION] * 20))
     assert splits.judge.tolist() == list(range(40, 60))
+    assert splits.note.startswith("The 20 images given as validation judge and nothing else, since there are no test")
     with_test = split(collection([0, 1] * 30, [Part.TRAIN] * 40 + [Part.VALIDATION] * 10 + [Part.TEST] * 10))
     assert with_test.choose.tolist() == list(range(40, 50))
     assert with_test.judge.tolist() == list(range(50, 60))
@@ -140,10 +141,23 @@ def test_split__given_validation() -> None:
 
 
 def test_split__test_given_keeps_all_labels_unless_there_are_many() -> None:
-    few = split(collection([0, 1] * 3000, [Part.TRAIN] * 5000 + [Part.TEST] * 1000))
-    assert (len(few.labeled), len(few.choose), len(few.judge)) == (5000, 0, 1000)
+    few = split(collection([0, 1] * 1499, [Part.TRAIN] * 1998 + [Part.TEST] * 1000))
+    assert (len(few.labeled), len(few.choose), len(few.judge)) == (1998, 0, 1000)
+    assert ". There are no validation images, so nothing is selected and the last weights are used; a" in few.note
+    enough = split(collection([0, 1] * 1500, [Part.TRAIN] * 2000 + [Part.TEST] * 1000))
+    assert (len(enough.labeled), len(enough.choose), len(enough.judge)) == (1800, 200, 1000)
+    assert "; 200 other labeled images may choose" in enough.note
+    assert len(split(collection([0, 1] * 1500, [Part.TRAIN] * 2000 + [Part.TEST] * 1000), share=None).choose) == 0
     many = split(collection([0, 1] * 10_000, [Part.TRAIN] * 19_000 + [Part.TEST] * 1000))
     assert (len(many.labeled), len(many.choose), len(many.judge)) == (18_000, 1000, 1000)
+
+
+def test_split__classes_with_few_labels_keep_them_for_training() -> None:
+    labels = [*np.repeat([0, 1], 1_100), *[2] * 9, *[3] * 10]
+    data = collection([*labels, 0, 1], [Part.TRAIN] * len(labels) + [Part.TEST] * 2)
+    assert np.bincount(data.labels[split(data).choose], minlength=4).tolist() == [110, 110, 0, 1]
+    thousand = collection([*np.repeat(np.arange(1_000), 9), 0], [Part.TRAIN] * 9_000 + [Part.TEST])
+    assert len(split(thousand).labeled) == 9_000
 
 
 def test_split__unlabeled_test_images_are_in_no_role() -> None:

@@ -22,7 +22,10 @@ JudgedBy = Literal["test", "held out", "out of fold", "nothing"]
 VERSION = 1
 FEW_PER_CLASS = 5
 ALL_JUDGE = 400
-MANY_LABELS, MOST_CHOOSE = 10_000, 1_000
+# Beside a test set a tenth of the labels selects: training on 90 % of them costs about 4 % more errors where errors
+# fall as n**-0.35. Below 200 images, whose accuracy has a standard error of up to 3.5 points, a selection would be
+# mostly chance and not worth the labels; above 1,000 more of them select hardly better.
+CHOOSE_SHARE, LEAST_CHOOSE, MOST_CHOOSE = 0.1, 200, 1_000
 _ROLES = ("labeled", "unlabeled", "choose", "judge")
 
 
@@ -94,10 +97,11 @@ class Splits:
 def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -> Splits:
     """The role of every row; the same for the same labeled rows and seed, however many unlabeled ones there are.
 
-    A test set, when given, only judges. Otherwise, under 5 labels per class nothing is held out; up to 400 held-out
-    images all judge; beyond that one half chooses and the other judges. Rows that share a group with a held-out row, or
-    are copies of one, do not train; nor does a copy that judges choose, or one that is labeled train as unlabeled too.
-    A class with a single label keeps it for training.
+    A test set, when given, only judges. Without validation images a tenth of the labels, at most 1,000, then chooses,
+    taken from classes with at least ten labels; where that is under 200 images, none does. Without a test set, under 5
+    labels per class nothing is held out; up to 400 held-out images all judge; beyond that one half chooses and the
+    other judges. Rows that share a group with a held-out row, or are copies of one, do not train; nor does a copy that
+    judges choose, or one that is labeled train as unlabeled too. A class with a single label keeps it for training.
 
     Args:
         share: Part of the labeled rows that is held out; None holds out only what is given as test or validation.
@@ -140,6 +144,11 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
         note += "; there are no unlabeled images"
     elif not len(kept_pool):
         note += f"; of {len(pool):,} unlabeled images none is left to train on"
+    if judged_by == "test" and share is not None and not len(choose):
+        note += (
+            ". There are no validation images, so nothing is selected and the last weights are used; a tenth of the "
+            f"labels is held out to select from {round(LEAST_CHOOSE / CHOOSE_SHARE):,} labels on"
+        )
     return Splits(kept, kept_pool, np.sort(choose), np.sort(judge), judged_by, note + ".")
 
 
@@ -182,9 +191,9 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
     judged_by: JudgedBy
     if len(test):
         choose, judge, judged_by = given, test, "test"
-        if share is not None and not len(given) and len(labeled) >= MANY_LABELS:
-            choose = hold_out(collection, labeled, min(share, MOST_CHOOSE / len(labeled)), seed)
         note = f"The {len(judge):,} test images judge and nothing else"
+        if share is not None and not len(given):
+            choose = _spared(collection, labeled, min(share, CHOOSE_SHARE), seed)
     else:
         enough = len(labeled) >= FEW_PER_CLASS * len(collection.classes)
         held = given
@@ -195,6 +204,7 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
         judged_by = "held out" if len(judge) else "nothing"
         origin = "given as validation" if len(given) else f"held out of {len(labeled):,} labeled ones"
         note = f"The {len(judge):,} images {origin} judge and nothing else"
+        note += ", since there are no test images" if len(given) else ""
         if share is None and not len(judge):
             note = "Nothing is held out"
         elif not len(judge):
@@ -203,6 +213,15 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
     if len(choose):
         note += f"; {len(choose):,} other labeled images may choose"
     return choose, judge, judged_by, note
+
+
+def _spared(collection: Collection, labeled: Ids, share: float, seed: int) -> Ids:
+    """The labeled rows held out to choose: about that share, of classes that can spare it; none where too few are."""
+    counts = np.bincount(collection.labels[labeled], minlength=len(collection.classes))
+    ample = labeled[counts[collection.labels[labeled]] >= 1 / share]
+    if share * len(ample) < LEAST_CHOOSE:
+        return np.empty(0, np.int64)
+    return hold_out(collection, ample, min(share, MOST_CHOOSE / len(ample)), seed)
 
 
 def hold_out(collection: Collection, ids: Ids, share: float, seed: int) -> Ids:
