@@ -49,7 +49,7 @@ from understudy.recipes.repeats import Repetition, held_out_of, train_folds, tra
 from understudy.reports.model_figures import accuracies
 from understudy.reports.picture import percent
 from understudy.reports.probes import draw_probes
-from understudy.reports.record import RunRecord
+from understudy.reports.record import PICTURES, RunRecord, generated_grids
 from understudy.reports.rounds import draw_rounds
 from understudy.reports.style import framed, svg
 from understudy.reports.write import page_of, write_page
@@ -132,6 +132,7 @@ class Result(Brief):
             result={**self.to_json(), "environment": _environment()},
             pictures=self.findings.pictures,
             held_out=self.findings.held_out,
+            generated={} if self.folder is None else generated_grids(self.folder / PICTURES),
         )
         return write_page(page_of([record]), Path(path))
 
