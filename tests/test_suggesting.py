@@ -168,7 +168,7 @@ def test_suggest__refuses_a_run(pile: Path, run: Path) -> None:
 
 
 def test_suggest__refuses_names_of_files(pile: Path) -> None:
-    assert "not 's.parquet'; name one that ends in .csv" in _refusal(pile, "--out", pile.parent / "s.parquet")
+    assert "and 's.parquet' was given; name one that ends in .csv" in _refusal(pile, "--out", pile.parent / "s.parquet")
     assert "name one that ends in .html" in _refusal(pile, "--out", pile.parent / "s.csv", "--sheet", "s.png")
     (pile.parent / "so_far.csv").write_text("path,label\npile/01.png,x\n")
     so_far = pile.parent / "so_far.csv"

@@ -20,6 +20,7 @@ from understudy.audit.suggest import Picks, candidates, label_first, label_next,
 from understudy.core.arguments import check, is_whole
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, UserError
+from understudy.core.outputs import check_output
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.sources.manifest import written_paths
@@ -191,14 +192,10 @@ def check_table_name(path: Path) -> None:
     """Nothing, when a table of suggestions can have that name.
 
     Raises:
-        UserError: It is that of another kind of file, of a folder, or of a table that labels were filled in.
+        UserError: It is that of another kind of file, of a folder, or of a table that labels were filled in, or it
+            cannot be written.
     """
-    if path.suffix != ".csv":
-        raise UserError(
-            f"suggestions go to a .csv file, to be filled in, not {path.name!r}; name one that ends in .csv"
-        )
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, and suggestions go to a file; give another name")
+    check_output(path, "a table of suggestions", (".csv",), option="--out")
     if _holds_labels(path):
         raise UserError(f"{path} holds labels that were filled in and would be lost; give another file with --out")
 

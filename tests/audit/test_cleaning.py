@@ -163,7 +163,7 @@ def test_clean__the_commonest_label_and_the_sharpest_stay(tmp_path: Path, monkey
 
 def test_write_manifest__bad_names(folders: Path, tmp_path: Path) -> None:
     found = look(folders)
-    with pytest.raises(UserError, match=r"a manifest is a .csv or .parquet file, not 'list.txt'; name one of these"):
+    with pytest.raises(UserError, match=r"a manifest is a .csv or .parquet file, and 'list.txt' was given; name"):
         found.write_manifest(folders / "list.txt")
     (folders / "folder.csv").mkdir()
     with pytest.raises(UserError, match="is a folder, and a manifest is a file"):

@@ -126,10 +126,10 @@ def test_audit__bad_input(understudy: Run, planted: Path) -> None:
         return understudy("audit", *arguments, "--no-features").error()
 
     assert "'nowhere' is not there; name a folder of images" in error("nowhere")
-    assert "a report is an HTML file, and 'page.txt' was given" in error("photos", "--out", "page.txt")
+    assert "a report is a .html or .htm file, and 'page.txt' was given" in error("photos", "--out", "page.txt")
     Path("folder.html").mkdir()
     assert "folder.html is a folder, and a report is a file" in error("photos", "--out", "folder.html")
-    assert "folder.html is a folder, and --json names a file" in error("photos", "--json", "folder.html")
+    assert "folder.html is a folder, and JSON is a file" in error("photos", "--json", "folder.html")
     image = next(Path("photos").rglob("*.png"))
     before = image.read_bytes()
     assert "is there and no JSON file, and would be replaced" in error("photos", "--json", str(image))
@@ -139,7 +139,7 @@ def test_audit__bad_input(understudy: Run, planted: Path) -> None:
     assert "--drop names what --no-features does not look for" in (
         error("photos", "--drop", "dark, outliers", "--write-manifest", "a.csv")
     )
-    assert "not 'a.txt'; name one of these" in error("photos", "--write-manifest", "a.txt")
+    assert "'a.txt' was given; name one that ends in .csv" in error("photos", "--write-manifest", "a.txt")
     assert "is not above all images" in error("photos", "--write-manifest", "photos/cat/a.csv")
     assert "'digits' is neither a folder of images nor a manifest" in error("digits", "--write-manifest", "a.csv")
     assert "no-run is not there" in understudy("audit", "photos", "--run", "no-run", "--no-features").error()

@@ -96,7 +96,7 @@ def test_label__a_manifest_as_pile(understudy: Run, finished: Path, own_pile: Pa
 
 def test_label__bad_input(understudy: Run, finished: Path, own_pile: Path) -> None:
     assert (
-        "labels go to a .csv or .parquet file, not 'labels.txt'"
+        "a table of labels is a .csv or .parquet file, and 'labels.txt' was given"
         in understudy("label", finished, own_pile, "--out", "labels.txt").error()
     )
     assert "'digits' is neither a folder of images nor a manifest" in understudy("label", finished, "digits").error()
@@ -105,7 +105,7 @@ def test_label__bad_input(understudy: Run, finished: Path, own_pile: Path) -> No
         in understudy("label", finished, own_pile, "--threshold", "1").error()
     )
     Path("folder.csv").mkdir()
-    assert "folder.csv is a folder, and labels go to a file" in (
+    assert "folder.csv is a folder, and a table of labels is a file" in (
         understudy("label", finished, own_pile, "--out", "folder.csv").error()
     )
     assert "--threshold is 1.5; give the least confidence of a label, from 0 to 1" in (

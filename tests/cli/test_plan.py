@@ -58,7 +58,7 @@ def test_train__without_a_plan(understudy: Run, photos: Path, pile: Path) -> Non
     [
         (("plan", "nowhere"), "'nowhere' is not there"),
         (("plan", "nowhere.toml"), "configuration file nowhere.toml does not exist"),
-        (("plan", "PHOTOS", "--out", "plan.json"), "a plan is a TOML file, and 'plan.json' was given"),
+        (("plan", "PHOTOS", "--out", "plan.json"), "a plan is a .toml file, and 'plan.json' was given"),
         (("plan", "PHOTOS", "--out", "notes.toml"), "notes.toml is no plan"),
         (("plan", "PHOTOS", "--method", "fixmach"), "did you mean 'fixmatch'?"),
         (("plan", "PHOTOS", "--budget", "soon"), "budget 'soon' is not a length of time"),
@@ -101,7 +101,7 @@ def test_plan__refuses_folders_and_files_that_cannot_be_written(understudy: Run,
     Path("folder.toml").mkdir()
     Path("a_file").write_text("", encoding="utf-8")
     for given, sentence in (
-        (("--out", "folder.toml"), "folder.toml is a folder; name a plan.toml"),
+        (("--out", "folder.toml"), "folder.toml is a folder, and a plan is a file; give another name with --out"),
         (("--against", "folder.toml"), "folder.toml is a folder; name a plan.toml"),
         (("--out", "a_file/plan.toml"), "a_file/plan.toml cannot be written"),
         (("--out", "/proc/nowhere/plan.toml"), "/proc/nowhere/plan.toml cannot be written"),

@@ -52,5 +52,8 @@ def test_predict__unreadable_files_are_named(understudy: Run, finished: Path, pi
 
 @pytest.mark.parametrize("name", ["p.xlsx", "p"])
 def test_predict__other_file_types(understudy: Run, finished: Path, pile: Path, name: str) -> None:
-    assert f"a .csv or .parquet file, not {name!r}" in understudy("predict", finished, pile, "--out", name).error()
+    assert (
+        f"a .csv or .parquet file, and {name!r} was given"
+        in understudy("predict", finished, pile, "--out", name).error()
+    )
     assert not Path(name).exists()

@@ -16,6 +16,7 @@ from understudy.audit.kin import NOTHING, POOL, ROLES, VALIDATION, Kin
 from understudy.audit.quality import QUALITY_KINDS
 from understudy.audit.result import Audit
 from understudy.core.errors import UserError, nearest
+from understudy.core.outputs import check_output
 from understudy.data import roles
 from understudy.data.collection import Collection, Part
 from understudy.data.sources.manifest import written_paths
@@ -152,12 +153,9 @@ class Origin:
         Raises:
             UserError: Its name is not a manifest's, or it would replace a source.
         """
-        if path.suffix not in (".csv", ".parquet"):
-            raise UserError(f"a manifest is a .csv or .parquet file, not {path.name!r}; name one of these")
-        if path.is_dir():
-            raise UserError(f"{path} is a folder, and a manifest is a file; give another name")
         sources = [os.path.abspath(one) for one in self.given().values()]
         for written in (path, left_out_path(path)):
+            check_output(written, "a manifest", (".csv", ".parquet"), option="--write-manifest")
             if os.path.abspath(written) in sources:
                 raise UserError(f"{written} is read, and would be replaced by what is written; give another name")
         self.folders()
@@ -222,7 +220,7 @@ def _split(whole: Collection, audit: Audit, row: int) -> str:
 
 def _write(columns: dict[str, list[Any]], path: Path) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         import pyarrow
         import pyarrow.parquet
 

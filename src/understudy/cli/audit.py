@@ -114,6 +114,7 @@ def audit(
     from understudy.auditing import audit as look
     from understudy.cli.request import absolute_pools
     from understudy.core.errors import UserError
+    from understudy.core.outputs import check_json
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.reports.write import check_page_name
@@ -126,10 +127,8 @@ def audit(
         raise UserError("--drop says what a cleaned manifest leaves out; name that with --write-manifest FILE")
     if kinds and not features and {"outliers", "unrelated", "doubted_labels"} & {*kinds}:
         raise UserError("--drop names what --no-features does not look for; leave out one of the two")
-    if json is not None and json.is_dir():
-        raise UserError(f"{json} is a folder, and --json names a file; give another name")
-    if json is not None and json.suffix.lower() != ".json" and json.is_file():
-        raise UserError(f"{json} is there and no JSON file, and would be replaced; give another name with --json")
+    if json is not None:
+        check_json(json)
     if write_manifest is not None:
         Origin(photos, pools, test, validation).check(write_manifest)
     console = open_console()

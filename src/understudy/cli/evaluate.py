@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from understudy.core.errors import UserError
-
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
@@ -46,13 +44,14 @@ def evaluate(
       understudy evaluate runs/photos-20260131-120000 test --json figures.json
     """
     from understudy.api import evaluate as measure
+    from understudy.core.outputs import check_json
     from understudy.display import tables
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.engine.rundir import write_json
 
-    if json is not None and json.suffix.lower() != ".json" and json.exists():
-        raise UserError(f"{json} is there and no JSON file, and would be replaced; give another name with --json")
+    if json is not None:
+        check_json(json)
     console = open_console()
     with watching(console) as watch:
         metrics = measure(run, images, network=network, cache=cache, watch=watch)

@@ -62,10 +62,10 @@ def label(
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.display.tables import new_table
-    from understudy.serving.labels import check_choice, check_name, choose_labels, files_of
+    from understudy.serving.labels import check_choice, check_table_name, choose_labels, files_of
     from understudy.serving.predictor import Predictor
 
-    check_name(out)
+    check_table_name(out)
     check_choice(threshold, per_class)
     files_of(images, ())
     console = open_console()

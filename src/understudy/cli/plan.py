@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,7 +66,7 @@ def plan(
       understudy plan runs/a/plan.toml --against runs/b/plan.toml [dim](what differs)[/dim]
     """
     from understudy.cli.request import Request, absolute, absolute_pools, options_table
-    from understudy.core.errors import UserError
+    from understudy.core.outputs import check_output
     from understudy.display.console import open_console, say
     from understudy.display.plans import print_plan
     from understudy.planning.plan import Plan
@@ -79,16 +78,9 @@ def plan(
         print_plan(console, found)
         _print_differences(console, found, other, against)
         return
-    if out.suffix.lower() != ".toml":
-        raise UserError(f"a plan is a TOML file, and {out.name!r} was given; name one that ends in .toml")
+    check_output(out, "a plan", (".toml",), option="--out")
     if out.exists():
-        Plan.load(_file(out))  # no other file is replaced
-    try:  # before any time is spent
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}); name another file with --out") from None
-    if not os.access(out if out.exists() else out.parent, os.W_OK):
-        raise UserError(f"{out} cannot be written; name another file with --out")
+        Plan.load(out)  # no other file is replaced
     given: dict[str, Any] = {
         "budget": budget,
         "num_labels": labels,

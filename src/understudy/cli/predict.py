@@ -56,13 +56,12 @@ def predict(
     [bold]Example:[/bold]
       understudy predict runs/photos-20260131-120000 new-photos --out new.parquet
     """
-    from understudy.core.errors import UserError
+    from understudy.core.outputs import check_output
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.serving.predictor import Predictor
 
-    if out.suffix not in (".csv", ".parquet"):
-        raise UserError(f"predictions go to a .csv or .parquet file, not {out.name!r}; give --out such a name")
+    check_output(out, "a table of predictions", (".csv", ".parquet"), option="--out")
     console = open_console()
     predictor = Predictor.load(run, network)
     with watching(console) as watch:

@@ -170,17 +170,18 @@ def open_folder(out: Path | None, source: str) -> Path:
     Raises:
         UserError: The folder holds a run or other files already, or cannot be made.
     """
+    from understudy.core.outputs import check_folder, check_name
     from understudy.engine.rundir import explained
 
     if out is not None:
+        check_name(out, "give another folder with --out")
         if any((out / name).exists() for name in _MARKS):
             raise UserError(
                 f"{out} already holds a run; choose another folder, or go on with it: understudy train --resume {out}"
             )
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):
             raise UserError(f"{out} is not an empty folder; give --out a folder that is new or empty")
-        with explained(out):
-            out.mkdir(parents=True, exist_ok=True)
+        check_folder(out, option="--out")
         return out
     name = re.sub(r"[^\w.-]+", "-", Path(source).expanduser().stem).strip("-.") or "run"
     stamp = time.strftime("%Y%m%d-%H%M%S")

@@ -240,6 +240,7 @@ def train(
     """
     from understudy.cli.request import Request, absolute, absolute_plan, absolute_pools, open_folder, options_table
     from understudy.cli.training import run
+    from understudy.core.outputs import check_folder
 
     given: dict[str, Any] = {
         "preset": preset,
@@ -294,6 +295,8 @@ def train(
         plan=chosen,
     )
     request.check()
+    if tensorboard is not None:
+        check_folder(tensorboard, option="--tensorboard")
     folder = open_folder(out, request.source)
     request.save(folder)
     run(request, folder, fresh=True, tensorboard=tensorboard)

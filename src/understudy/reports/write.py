@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from understudy.core.errors import UserError
+from understudy.core.outputs import check_output
 from understudy.reports.comparison_page import comparison_page
 from understudy.reports.page import Page, render
 from understudy.reports.record import ComparisonRecord, PartialRecord, Record, RunRecord, read
@@ -32,16 +33,13 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     return write_page(page_of(records), out)
 
 
-def check_page_name(out: Path) -> None:
-    """Nothing, when a page can have that name.
+def check_page_name(out: Path, option: str = "--out") -> None:
+    """Nothing, when a page can be written there.
 
     Raises:
-        UserError: It is that of another kind of file, or of a folder.
+        UserError: It is the name of another kind of file or of a folder, or cannot be written.
     """
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"a report is an HTML file, and {out.name!r} was given; name one that ends in .html")
-    if out.is_dir():
-        raise UserError(f"{out} is a folder, and a report is a file; give another name")
+    check_output(out, "a report", (".html", ".htm"), option=option)
 
 
 def page_of(records: Sequence[Record]) -> Page:

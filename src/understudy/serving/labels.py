@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import UserError
+from understudy.core.outputs import check_output
 from understudy.data.sources.manifest import written_paths
 from understudy.engine.rundir import explained
 from understudy.recipes.pool_labels import below_text
@@ -48,14 +49,14 @@ class AutomaticLabels:
             UserError: The name ends in neither .csv nor .parquet, or the file cannot be written.
         """
         path = Path(path)
-        check_name(path)
+        check_table_name(path)
         files = written_paths(self.files, path.parent)
         train, source = ["train"] * len(files), ["model"] * len(files)
         columns = {"path": files, "label": list(self.label), "confidence": self.confidence, "weight": self.weight}
         with explained(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f"{path.name}.tmp")
-            if path.suffix == ".parquet":
+            if path.suffix.lower() == ".parquet":
                 import pyarrow
                 import pyarrow.parquet
 
@@ -70,16 +71,13 @@ class AutomaticLabels:
             os.replace(temporary, path)
 
 
-def check_name(path: Path) -> None:
-    """Refuse a file name of another kind, and one that a folder has.
+def check_table_name(path: Path) -> None:
+    """Nothing, when a table of labels can be written there.
 
     Raises:
-        UserError: It ends in neither .csv nor .parquet, or is a folder's.
+        UserError: It ends in neither .csv nor .parquet, is a folder, or cannot be written.
     """
-    if path.suffix not in (".csv", ".parquet"):
-        raise UserError(f"labels go to a .csv or .parquet file, not {path.name!r}; name one of these")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, and labels go to a file; give another name")
+    check_output(path, "a table of labels", (".csv", ".parquet"), option="--out")
 
 
 def check_choice(threshold: float, per_class: int) -> None:

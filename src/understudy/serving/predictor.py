@@ -18,6 +18,7 @@ from understudy.augment import DOMAINS, Augmentation
 from understudy.core.arguments import check
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, RunFolderError, UserError
+from understudy.core.outputs import check_output
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.training import TrainingData
@@ -69,17 +70,18 @@ class Predictions(Brief):
         """
         check(path=path)
         path = Path(path)
+        check_output(path, "a table of predictions", (".csv", ".parquet"))
         confidence = self.probabilities.max(-1) if len(self.names) else np.zeros(0, np.float32)
         columns: dict[str, Any] = {"file": self.names, "label": self.labels, "confidence": confidence}
         columns |= {f"p_{name}": self.probabilities[:, index] for index, name in enumerate(self.classes)}
         with explained(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == ".parquet":
+            if path.suffix.lower() == ".parquet":
                 import pyarrow
                 import pyarrow.parquet
 
                 pyarrow.parquet.write_table(pyarrow.table({name: list(value) for name, value in columns.items()}), path)
-            elif path.suffix == ".csv":
+            else:
                 texts = [
                     value if isinstance(value, tuple) else [f"{v:.6f}" for v in value] for value in columns.values()
                 ]
@@ -87,8 +89,6 @@ class Predictions(Brief):
                     writer = csv.writer(file)
                     writer.writerow(columns)
                     writer.writerows(zip(*texts, strict=True))
-            else:
-                raise UserError(f"predictions go to a .csv or .parquet file, not {path.name!r}; name one of these")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
