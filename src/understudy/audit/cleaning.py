@@ -174,14 +174,8 @@ def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -
     """
     origin.check(path)
     whole = audit.collection
-    columns = _columns(audit, cleaned.kept, origin, path)
-    if (whole.weights != 1).any():
-        columns["weight"] = [float(weight) for weight in whole.weights[cleaned.kept]]
-    if (pseudo := whole.parts[cleaned.kept] == Part.PSEUDO).any():
-        columns["source"] = ["model" if by_model else "" for by_model in pseudo]
-    if whole.groups is not None:
-        columns["group"] = ["" if group < 0 else str(group) for group in whole.groups[cleaned.kept]]
-    left = _columns(audit, cleaned.left, origin, path)
+    columns = manifest_columns(whole, cleaned.kept, _splits(audit, cleaned.kept), origin, path)
+    left = _columns(whole, cleaned.left, _splits(audit, cleaned.left), origin, path)
     left["reason"] = list(cleaned.reasons)
     partners = cleaned.instead
     kept_instead = written_paths(origin.paths(whole.names[partners]), path.parent) if len(partners) else []
@@ -195,20 +189,37 @@ def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -
             left[key].append(value)
     with explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(columns, path)
-        _write(left, left_out_path(path))
+        write_table(columns, path)
+        write_table(left, left_out_path(path))
     return path
 
 
-def _columns(audit: Audit, rows: Ids, origin: Origin, path: Path) -> dict[str, list[Any]]:
+def manifest_columns(
+    whole: Collection, rows: Ids, splits: Sequence[str], origin: Origin, path: Path
+) -> dict[str, list[Any]]:
+    """The columns of a manifest of the rows: path, label, split, and weight, source and group where there are any."""
+    columns = _columns(whole, rows, splits, origin, path)
+    if (whole.weights != 1).any():
+        columns["weight"] = [float(weight) for weight in whole.weights[rows]]
+    if (pseudo := whole.parts[rows] == Part.PSEUDO).any():
+        columns["source"] = ["model" if by_model else "" for by_model in pseudo]
+    if whole.groups is not None:
+        columns["group"] = ["" if group < 0 else str(group) for group in whole.groups[rows]]
+    return columns
+
+
+def _columns(whole: Collection, rows: Ids, splits: Sequence[str], origin: Origin, path: Path) -> dict[str, list[Any]]:
     """Path, label and split of the rows."""
-    whole = audit.collection
     names = [*whole.classes, ""]
     return {
         "path": written_paths(origin.paths(whole.names[rows]), path.parent),
         "label": [names[label] for label in whole.labels[rows]],
-        "split": [_split(whole, audit, int(row)) for row in rows],
+        "split": list(splits),
     }
+
+
+def _splits(audit: Audit, rows: Ids) -> list[str]:
+    return [_split(audit.collection, audit, int(row)) for row in rows]
 
 
 def _split(whole: Collection, audit: Audit, row: int) -> str:
@@ -218,7 +229,8 @@ def _split(whole: Collection, audit: Audit, row: int) -> str:
     return _SPLITS[Part(whole.parts[row])]
 
 
-def _write(columns: dict[str, list[Any]], path: Path) -> None:
+def write_table(columns: dict[str, list[Any]], path: Path) -> None:
+    """Write the columns as CSV or Parquet, whole or not at all."""
     temporary = path.with_name(f"{path.name}.tmp")
     if path.suffix.lower() == ".parquet":
         import pyarrow
@@ -241,4 +253,4 @@ def _root(source: str) -> str:
         return os.path.abspath(path)
     if path.suffix.lower() in (".csv", ".parquet") and path.exists():
         return os.path.abspath(path.parent)
-    raise UserError(f"{source!r} is neither a folder of images nor a manifest; a cleaned manifest lists files")
+    raise UserError(f"{source!r} is neither a folder of images nor a manifest; a manifest lists files")

@@ -24,6 +24,7 @@ from understudy.cli.methods import methods
 from understudy.cli.plan import plan
 from understudy.cli.predict import predict
 from understudy.cli.report import report
+from understudy.cli.split import split
 from understudy.cli.suggest import suggest
 from understudy.cli.train import train
 from understudy.core.errors import UnderstudyWarning, UserError
@@ -87,7 +88,7 @@ def _help(command: Callable[..., None]) -> str:
     return re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.getdoc(command) or "")
 
 
-for command in (demo, audit, suggest, plan, train, report, evaluate, predict, label, compare, ablate, methods):
+for command in (demo, audit, suggest, split, plan, train, report, evaluate, predict, label, compare, ablate, methods):
     app.command(help=_help(command))(command)
 
 

@@ -8,7 +8,7 @@ from understudy.core.errors import DataError
 from understudy.core.seeding import generator
 from understudy.data.collection import Collection
 from understudy.data.copies import joined
-from understudy.data.split import Ids, Splits, split
+from understudy.data.split import Ids, Splits, numbered_groups, split
 
 
 def cross_validation(collection: Collection, num_folds: int, seed: int = 0) -> tuple[Splits, tuple[Splits, ...]]:
@@ -23,7 +23,7 @@ def cross_validation(collection: Collection, num_folds: int, seed: int = 0) -> t
     """
     whole = split(collection, seed, share=None)
     labeled = whole.labeled
-    groups = _groups(collection, labeled)
+    groups = groups_with_copies(collection, labeled)
     _check(collection, labeled, groups, num_folds)
     fold_of = assign(collection.labels[labeled], groups, num_folds, seed)
     folds = []
@@ -66,13 +66,9 @@ def assign(labels: Ids, groups: Ids, num_folds: int, seed: int) -> Ids:
     return found
 
 
-def _groups(collection: Collection, ids: Ids) -> Ids:
+def groups_with_copies(collection: Collection, ids: Ids) -> Ids:
     """A number for the group of each row; a row without one is alone, and copies are of one group."""
-    groups = np.arange(len(ids))
-    if collection.groups is not None:
-        groups = collection.groups[ids].copy()
-        alone = groups < 0
-        groups[alone] = collection.groups.max() + 1 + np.arange(alone.sum())
+    groups = np.arange(len(ids)) if collection.groups is None else numbered_groups(collection.groups[ids])
     if collection.copies is None or (collection.copies[ids] < 0).all():
         return groups
     return joined(groups, collection.copies[ids])

@@ -235,13 +235,27 @@ def hold_out(collection: Collection, ids: Ids, share: float, seed: int) -> Ids:
     quota = np.maximum(np.round(share * counts), 1).astype(np.int64)
     quota = np.clip(quota, 0, np.maximum(counts - 1, 0))
     random = generator("hold out", seed)
-    if collection.groups is None:
-        return np.sort(ids[_rank_in_class(labels, random) < quota[labels]])
-    groups = collection.groups[ids].copy()
+    groups = None if collection.groups is None else numbered_groups(collection.groups[ids])
+    return np.sort(ids[drawn(labels, groups, quota, counts - 1, random)])
+
+
+def numbered_groups(groups: Ids) -> Ids:
+    """The number of each row's group, where -1 stands for a group of its own."""
+    groups = groups.copy()
     alone = groups < 0
-    groups[alone] = collection.groups.max() + 1 + np.arange(alone.sum())
-    groups = np.unique(groups, return_inverse=True)[1]
-    return np.sort(ids[np.isin(groups, _choose_groups(groups, labels, quota, counts - 1, random))])
+    groups[alone] = groups.max(initial=-1) + 1 + np.arange(alone.sum())
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
+def drawn(labels: Ids, groups: Ids | None, quota: Ids, most: Ids, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Which rows are drawn at random: of each class about the quota, and in whole groups at most so many.
+
+    Args:
+        groups: As `numbered_groups` gives them; None where every row is alone.
+    """
+    if groups is None:
+        return np.asarray(_rank_in_class(labels, random) < quota[labels])
+    return np.isin(groups, _choose_groups(groups, labels, quota, most, random))
 
 
 def _rank_in_class(labels: Ids, random: np.random.Generator) -> Ids:
