@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -21,8 +20,10 @@ from understudy.audit.first_look import first_look
 from understudy.audit.unrelated import PoolFilter
 from understudy.core.arguments import check
 from understudy.core.brief import Brief
+from understudy.core.budget import Budget, Cost
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
+from understudy.core.spending import EVALUATION, READING, REPORT, Spending, spent_line
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.data.roles import check_judges
@@ -49,10 +50,10 @@ from understudy.recipes.repeats import Repetition, held_out_of, train_folds, tra
 from understudy.reports.model_figures import accuracies
 from understudy.reports.picture import percent
 from understudy.reports.probes import draw_probes
-from understudy.reports.record import PICTURES, RunRecord, generated_grids
+from understudy.reports.record import RunRecord
 from understudy.reports.rounds import draw_rounds
 from understudy.reports.style import framed, svg
-from understudy.reports.write import page_of, write_page
+from understudy.reports.write import expected_seconds, page_of, write_page
 from understudy.serving.predictor import Predictions, Predictor
 
 
@@ -70,6 +71,7 @@ class Result(Brief):
         pseudo_labels: Accuracy and coverage of the pseudo-labels over training, when labels were hidden.
         findings: What a report tells beyond that: calibration, mistakes, suspected label errors, the pool, pictures.
         training: What was trained and how, in a few words each.
+        spent: Seconds on both clocks by part, up to the evaluation: start, reading, planning, training, evaluation.
         folder: Where everything was saved, if anywhere.
         plan: What was chosen and why; None where fixed defaults were asked for.
         repeats: What all seeds or folds say together, where several were asked for. The rest is then of the first seed,
@@ -89,6 +91,7 @@ class Result(Brief):
     pseudo_labels: tuple[Mapping[str, Any], ...]
     findings: Findings
     training: Mapping[str, Any]
+    spent: Mapping[str, Mapping[str, float]]
     folder: Path | None
     plan: Plan | None = None
     repeats: Repeats | None = None
@@ -132,7 +135,6 @@ class Result(Brief):
             result={**self.to_json(), "environment": _environment()},
             pictures=self.findings.pictures,
             held_out=self.findings.held_out,
-            generated={} if self.folder is None else generated_grids(self.folder / PICTURES),
         )
         return write_page(page_of([record]), Path(path))
 
@@ -141,6 +143,7 @@ class Result(Brief):
         return {
             "format": FORMAT,
             "training": dict(self.training),
+            "spent": {name: dict(clocks) for name, clocks in self.spent.items()},
             "plan": None if self.plan is None else self.plan.to_json(),
             **self.findings.figures,
             "verdict": self.verdict.to_json() if isinstance(self.verdict, Verdict) else None,
@@ -169,6 +172,7 @@ def train(
     repeats: int | None = None,
     folds: int | None = None,
     plan: bool | str | Path | Plan = True,
+    verbose: int = 0,
     **options: Any,
 ) -> Result:
     """Train with and without the unlabeled images at equal cost, and say which model to use.
@@ -193,6 +197,7 @@ def train(
         folds: Let every labeled image judge once, by models trained on the other folds; then train on all labels.
         plan: Whether whatever is not given is learned from the images and the machine, within a fifth of a timed
             budget; False takes fixed defaults, and a plan, or the file of one, is used as it is.
+        verbose: 1 also shows every choice of the plan with its reason; 0 shows what will be trained, and why.
         options: Any field of `Job`, by name: `budget="10m"`, `method="fixmatch"`, `seed=1`; `preset="fast"` for the
             settings of a preset, which all others overrule. A method or optimizer is
             given by name or as an object.
@@ -201,12 +206,53 @@ def train(
         UserError: Something given cannot be used; the sentence says what to do.
         Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
     """
+    return train_since(
+        Cost.now(),
+        source,
+        unlabeled=unlabeled,
+        test=test,
+        validation=validation,
+        network=network,
+        folder=folder,
+        cache=cache,
+        tensorboard=tensorboard,
+        watch=watch,
+        config=config,
+        repeats=repeats,
+        folds=folds,
+        plan=plan,
+        verbose=verbose,
+        **options,
+    )
+
+
+def train_since(
+    begun: Cost,
+    source: Any = None,
+    *,
+    unlabeled: Any = None,
+    test: Any = None,
+    validation: Any = None,
+    network: str | nn.Module | Callable[[], nn.Module] = "auto",
+    folder: str | Path | None = None,
+    cache: str | Path | None = None,
+    tensorboard: str | Path | None = None,
+    watch: Watcher | None = None,
+    config: Mapping[str, Any] | None = None,
+    repeats: int | None = None,
+    folds: int | None = None,
+    plan: bool | str | Path | Plan = True,
+    verbose: int = 0,
+    **options: Any,
+) -> Result:
+    """As `train`, without a display of its own, by a budget that began at `begun`."""
     check(folder=folder, cache=cache, tensorboard=tensorboard, watch=watch, config=config, repeats=repeats, folds=folds)
+    check(verbose=verbose)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(
             "train runs in one process and was started in several; call it without torchrun, or use understudy.fit"
         )
-    begun = time.perf_counter()
+    spending = Spending(begun)
     own = None if isinstance(network, str) else as_module(network)
     table = _table(config, options, network)
     table |= {name: given for name, given in (("repeats", repeats), ("folds", folds)) if given is not None}
@@ -217,7 +263,8 @@ def train(
         raise UserError(f"plan is {plan!r}; give True, False, a plan or the file of one")
     if plan is not False:
         given = Plan.load(plan) if isinstance(plan, str | Path) else plan if isinstance(plan, Plan) else None
-        planner = Planner(table, module=own, folder=where, given=given)
+        planner = Planner(table, module=own, folder=where, given=given, spending=spending)
+    spending.enter(READING)
     collection = _read(source, unlabeled, test, validation, table, cache, watch, planner)
     module, collection = _prepared(own, collection)
     if planner is not None:
@@ -229,16 +276,19 @@ def train(
         module=module,
         folder=where,
         watch=watch or Silent(),
-        begun=begun,
+        begun=begun.wall_s,
+        spending=spending,
+        report_s=None if where is None else expected_seconds,
         tensorboard=None if tensorboard is None else Path(tensorboard),
         pool_filter=PoolFilter(),
     )
     command.claim(repeats=str(repetition))
     command.announce()
+    resumed = bool(command.recorded_budgets())
     planned: Plan | None = None
     if planner is not None:
         parts = repetition.repeats or (repetition.folds + 1 if repetition.folds else 1)
-        command, planned = planner.planned(command, trials=parts == 1, parts=parts)
+        command, planned = planner.planned(command, trials=parts == 1, parts=parts, verbose=bool(verbose))
 
     def keep(judged: Judged) -> None:
         if judged.command.folder is not None:
@@ -251,10 +301,13 @@ def train(
         judged, found = train_seeds(command, repetition.repeats, keep)
     else:
         judged = command.run()
+    spending.enter(EVALUATION)
     result = _in_place(_result(judged, planned, found), own)
     _save(result, command, repetition)
     if where is not None:
+        spending.enter(REPORT)
         result.report(where / "report.html")
+    command.watch.message(spent_line(spending.parts, Budget.parse(command.job.budget), resumed=resumed))
     return result
 
 
@@ -298,7 +351,8 @@ def plan(
         module=module,
         folder=None,
         watch=watch or Silent(),
-        begun=time.perf_counter(),
+        begun=planner.spending.begun.wall_s,
+        spending=planner.spending,
         pool_filter=PoolFilter(),
     )
     command.announce()
@@ -389,6 +443,7 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
         corrupted=job.corrupted,
         out_of_fold=judged.out_of_fold,
     )
+    findings = look(finished)
     return Result(
         verdict=judged.verdict or NoVerdict(),
         model=trained.model,
@@ -400,7 +455,7 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
         splits=judged.splits,
         notes=tuple(command.log),
         pseudo_labels=judged.pseudo_labels,
-        findings=look(finished),
+        findings=findings,
         training={
             "method": job.method.name,
             "recipe": job.recipe.name,
@@ -410,6 +465,7 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
             "budget": job.budget,
             "seed": job.seed,
         },
+        spent=command.spending.to_json(),
         folder=command.folder,
         plan=plan,
         repeats=repeats,

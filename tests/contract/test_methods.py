@@ -9,7 +9,9 @@ import pytest
 from torch import Tensor
 
 from tests.contract import battery, planted, processes
+from tests.contract.tiny import run, stage
 from understudy.methods.base import METHODS, Method
+from understudy.methods.metric_names import MEANS, SHARES
 
 Kind = type[Method[Any]]
 KINDS: list[Kind] = [METHODS.get(name) for name in METHODS.names()]
@@ -68,6 +70,14 @@ def test_declared(kind: Kind) -> None:
     assert kind.name == kind.__module__.rpartition(".")[2]
     for attribute in ("paper", "summary", "use_when"):
         assert getattr(kind, attribute)
+
+
+@every_method
+def test_metrics_have_words(kind: Kind) -> None:
+    reports: list[Any] = []
+    run(stage(kind(), steps=4, warmup=0.0), observe=[reports.append])
+    metrics = {name for report in reports for loss in report.losses for name in loss.metrics}
+    assert metrics <= {*SHARES, *MEANS}, "a log or report would show an internal name"
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,8 @@ def test_plan__prints_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     found = us.plan(IMAGES, budget="20steps", network="cnn")
     out = capsys.readouterr().out
     assert found.summary in out
+    decision = "Labels alone will be trained, because there are no unlabeled images to learn from."
+    assert out.index(decision) < out.index("setting")
     assert re.search(r"network\s+cnn\s+you", out)
 
 

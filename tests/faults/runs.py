@@ -24,7 +24,7 @@ from understudy.recipes import one_run
 from understudy.recipes.compare import compare
 from understudy.reports import record
 
-_CLOCKED = {"cpu_s", "wall_s", "cost", "environment", "checksum", "seconds", "log", "granted"}
+_CLOCKED = {"cpu_s", "wall_s", "cost", "spent", "environment", "checksum", "seconds", "log", "granted"}
 _OPTIONS: dict[str, Any] = {
     "network": "cnn",
     "batch_size": 6,

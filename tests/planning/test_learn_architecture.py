@@ -36,8 +36,11 @@ def test_learn_architecture__the_largest_that_gets_enough_views(rates: dict[Any,
     rates |= {"resnet_small": 1e6, "resnet_medium": needed["resnet_medium"] / 100, "wrn_28_2": 1.0}
     learned = learn_architecture((3, 32, 32), 10, run=RUN, device=CPU, allowance=plenty())
     assert (learned.network.value, learned.network.how) == ("resnet_medium", "measured")
-    assert "the larger wrn_28_2 only 100, less than the" in learned.network.reason
-    assert [speed["network"] for speed in learned.figures["speeds"]] == ["resnet_small", "resnet_medium", "wrn_28_2"]
+    assert learned.network.reason == (
+        "in one run it can be shown 1.0 million views, less than the 20.0 million from which the larger wrn_28_2 is "
+        "expected to be better"
+    )
+    assert [speed["network"] for speed in learned.figures["speeds"]] == ["resnet_small", "resnet_medium"]
 
 
 def test_learn_architecture__just_short_of_enough(rates: dict[Any, float]) -> None:
@@ -125,10 +128,28 @@ def sized(default: int, **options: Any) -> Any:
 
 def test_learn_size__the_largest_that_gets_enough_views(rates: dict[Any, float]) -> None:
     enough = module._VIEWS_FOR_SIZE / 100
-    rates |= {("resnet_small", size): rate for size, rate in ((224, 1.0), (160, enough / 2), (128, enough))}
+    rates |= {("resnet_small", size): rate for size, rate in ((224, enough / 4), (160, enough / 2), (128, enough))}
     choice = sized(224)
     assert (choice.value, choice.how) == (128, "measured")
     assert "the images themselves would allow 224 px" in choice.reason
+
+
+def test_learn_size__does_not_time_sizes_that_cannot_be_fast_enough(rates: dict[Any, float]) -> None:
+    """At 224 px 1,000 views: 64 px have a twelfth of the pixels, so even the smallest shows too few."""
+    timed: list[int] = []
+    rates |= {("resnet_small", 224): 10.0, ("resnet_small", 64): 100.0}
+    speed = module.training_speed
+
+    def noted(_: nn.Module, name: str, shape: tuple[int, ...], *more: Any, **others: Any) -> Speed:
+        timed.append(shape[-1])
+        return speed(_, name, shape, *more, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "training_speed", noted)
+        choice = sized(224)
+    assert timed == [224, 64]
+    assert choice.value == 64
+    assert "a run can show resnet_small 10,000 views of 64 px" in choice.reason
 
 
 def test_learn_size__never_beyond_the_images(rates: dict[Any, float]) -> None:

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.planning.small import even, sided, training, with_known
 from understudy.augment import Augmentation
+from understudy.core.budget import Budget
 from understudy.engine.stage import Settings
 from understudy.planning import learn_regularization as module
+from understudy.planning.choice import Allowance
 from understudy.planning.learn_regularization import learn_regularization
 from understudy.planning.trials import Trial, Trials
 
@@ -38,6 +41,32 @@ def test_learn_regularization__turns_want_many_pictures() -> None:
     assert learned.turns is not None
     assert (learned.turns.value, learned.turns.how) == (False, "rule")
     assert "upside" not in learned.turns.reason
+
+
+@pytest.mark.parametrize(("budget_s", "expected"), [(100, 2000), (6, 1000), (4, 500), (0.1, 500)])
+def test_symmetries__look_at_as_many_images_as_the_allowance_pays_for(
+    budget_s: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 images take 0.02 s to render and 0.02 s to classify here, of a fifth of 30 % of the budget."""
+    allowance = Allowance(Budget(cpu_s=budget_s))
+    now = [0.0]
+    sizes: list[int] = []
+
+    def area(images: Any, *_: Any) -> float:
+        sizes.append(len(images))
+        now[0] += 0.02
+        return 0.5
+
+    def thumbnails(_: Any, ids: Any) -> Any:
+        now[0] += 1e-4 * len(ids)
+        return torch.zeros(len(ids), 1, 8, 8)
+
+    monkeypatch.setattr(allowance, "read", lambda: now[0])
+    monkeypatch.setattr(module, "_area", area)
+    monkeypatch.setattr(module, "_all_thumbnails", thumbnails)
+    found = module._symmetries(training(with_known(even(2100, side=8), 20)), 0, allowance)
+    assert sizes[-3:] == [expected] * 3
+    assert found == {"mirrored": 0.5, "upside down": 0.5, "turned": 0.5}
 
 
 @pytest.mark.parametrize(

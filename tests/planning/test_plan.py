@@ -35,7 +35,9 @@ def short_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def planned() -> Plan:
     """A plan by measurement; nothing is left to ask for but the images."""
-    return us.plan(IMAGES, test=TEST, budget="25cpu-s")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Planner, "_speed", lambda *_: 2500.0)  # on a busy machine labels alone would be chosen
+        return us.plan(IMAGES, test=TEST, budget="25cpu-s")
 
 
 def test_plan__every_choice_has_a_reason(planned: Plan) -> None:
@@ -46,6 +48,48 @@ def test_plan__every_choice_has_a_reason(planned: Plan) -> None:
     assert all(len(choice.reason) > 10 for choice in planned.choices)
     assert not any(choice.how == "asked" for choice in planned.choices)
     assert planned.sentences()[-1].startswith("Planned in ")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "options", "sentence"),
+    [
+        ("supervised", {}, "Labels alone will be trained, because it rains."),
+        ("fixmatch", {}, "fixmatch will be trained on 9 images, because it rains."),
+        ("fixmatch", {"is_given": True}, "fixmatch will be trained on 9 images, as the plan says."),
+        ("fixmatch", {"method": "supervised"}, "Labels alone will be trained, as you asked."),
+        ("fixmatch", {"recipe": "self_training"}, "self_training with fixmatch will be trained on 9 images, because "
+         "it rains."),
+    ],
+)  # fmt: skip
+def test_decision__says_what_is_trained_and_why(
+    chosen: str, options: dict[str, Any], sentence: str, planned: Plan
+) -> None:
+    ssl = dataclasses.replace(planned.ssl, method=Choice("method.name", chosen, "measured", "it rains"))
+    found = dataclasses.replace(planned, ssl=ssl).decision("9 images", **{"method": chosen, **options})
+    assert found == sentence
+
+
+class Said(Silent):
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def message(self, text: str) -> None:
+        """Keep it."""
+        self.sentences.append(text)
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_train__says_the_decision_first_and_every_choice_only_if_asked(verbose: int) -> None:
+    watch = Said()
+    result = us.train(IMAGES, test=TEST, budget="4steps", network="cnn", watch=watch, verbose=verbose)
+    assert result.plan is not None
+    reasons = set(result.plan.sentences()[:-1])
+    decision = watch.sentences[0]
+    assert decision.startswith("softmatch will be trained on 40 labeled and 260 unlabeled images, because ")
+    assert reasons & set(watch.sentences) == (reasons if verbose else set())
+    assert reasons <= set(result.notes), "the log holds every choice in any case"
 
 
 def test_plan__costs_at_most_a_fifth(planned: Plan) -> None:
@@ -187,15 +231,10 @@ def test_planner__a_budget_too_short_to_plan_in_says_so() -> None:
 
 
 def test_planner__no_trial_where_every_label_judges_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    class Watch(Silent):
-        def message(self, text: str) -> None:
-            said.append(text)
-
     monkeypatch.setattr("understudy.planning.trials.LEAST_JUDGES", 2)
-    us.train(with_known(sided(120), 60), folds=2, watch=Watch(), **TIMED)
-    assert any("every label judges in some fold or seed" in line for line in said)
+    result = us.train(with_known(sided(120), 60), folds=2, quiet=True, **TIMED)
+    assert result.plan is not None
+    assert any("every label judges in some fold or seed" in sentence for sentence in result.plan.sentences())
 
 
 def trials_soon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,11 +341,14 @@ def test_train__a_plan_changed_by_hand_is_used(planned: Plan, tmp_path: Path) ->
     assert result.plan is not None
     assert (result.plan.ssl.method.how, result.plan.ssl.method.reason) == ("asked", "you changed it in the plan")
     assert result.plan.data.domain == planned.data.domain
-    (said,) = (note for note in result.notes if "plan" in note)
-    assert said.startswith("A plan that was made before, for a budget of 25cpu-s, is used as it is:")
-    assert "method.name fixmatch" in said
+    first, chosen = (note for note in result.notes if "plan" in note)
+    assert first == "A plan that was made before, for a budget of 25cpu-s, is used as it is."
+    assert "fixmatch will be trained on 40 labeled and 260 unlabeled images, as you asked." in result.notes
+    assert chosen.startswith("The plan chooses: ")
+    assert "method.name fixmatch" in chosen
     overruled = us.train(IMAGES, test=TEST, budget="12steps", plan=tmp_path / "plan.toml", method="pseudo_label")
     assert set(overruled.runs) == {"supervised", "pseudo_label"}
+    assert "pseudo_label will be trained on 40 labeled and 260 unlabeled images, as you asked." in overruled.notes
 
 
 def test_planner__a_run_keeps_the_plan_it_began_with_whatever_its_file_says_now(planned: Plan, tmp_path: Path) -> None:

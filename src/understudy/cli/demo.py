@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from understudy.core.spending import process_begun
+
 BUDGET = "45s"
 NUM_LABELS = 40
 
 
 def demo(
     budget: Annotated[
-        str, typer.Option(metavar="LENGTH", help="Length of the whole training: 45s, 2m or 300steps.")
+        str, typer.Option(metavar="LENGTH", help="Length of the whole command: 45s, 2m or 300steps.")
     ] = BUDGET,
     seed: Annotated[int, typer.Option(min=0, help="Number that all randomness derives from.")] = 0,
 ) -> None:
@@ -23,6 +25,7 @@ def demo(
     [bold]Example:[/bold]
       understudy demo --budget 2m --seed 1
     """
+    begun = process_begun()
     from understudy.cli.request import Request, open_folder
     from understudy.cli.training import run
     from understudy.display.console import open_console, say
@@ -39,4 +42,4 @@ def demo(
     say(console, "Two classifiers are trained at equal cost, one on the labels alone and one on all images,")
     say(console, f"in {budget} together; then the 500 images say whether the unlabeled ones helped.")
     say(console)
-    run(request, folder, fresh=True)
+    run(request, folder, begun=begun, fresh=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
 import os
@@ -137,6 +138,8 @@ def main() -> None:
         except Exception as error:  # the last line of defense: a fault of ours, told in a sentence
             print_error(f"error: {_reported(error)}")
             sys.exit(EXIT_FAULT)
+        finally:
+            gc.freeze()  # or the end of the process looks through every object of torch, for more than a second
 
 
 _format_for_programmers = warnings.formatwarning

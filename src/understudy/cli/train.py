@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from understudy.core.errors import UserError
+from understudy.core.spending import process_begun
 
 _DATA, _BUDGET, _PROOF, _METHOD, _MACHINE, _OUTPUT = "Data", "Budget", "Proof", "Method", "Machine", "Output"
 
@@ -98,7 +99,8 @@ def train(
         str | None,
         typer.Option(
             metavar="LENGTH",
-            help="Length of the whole command: 90s, 10m, 2h, 1200cpu-s, 5000steps (default: 10m).",
+            help="Length of the whole command, as 90s, 10m or 2h (default: 10m); of planning and training, as "
+            "1200cpu-s; of each training, as 5000steps or 10epochs.",
             rich_help_panel=_BUDGET,
         ),
     ] = None,
@@ -219,6 +221,10 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Also log every evaluation for TensorBoard.", rich_help_panel=_OUTPUT),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Print every choice of the plan with its reason.", rich_help_panel=_OUTPUT),
+    ] = False,
     resume: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Go on with an interrupted run; needs nothing else.", rich_help_panel=_OUTPUT),
@@ -238,6 +244,7 @@ def train(
       understudy train photos --unlabeled pile --folds 5 [dim](few labels: all of them train and judge)[/dim]
       understudy train --resume runs/photos-20260131-120000 [dim](after Ctrl-C)[/dim]
     """
+    begun = process_begun()
     from understudy.cli.request import Request, absolute, absolute_plan, absolute_pools, open_folder, options_table
     from understudy.cli.training import run
     from understudy.core.outputs import check_folder
@@ -278,9 +285,10 @@ def train(
         )
         if any(value is not None for value in others):
             raise UserError(
-                f"--resume takes everything from {resume}; leave out all but --tensorboard, or train into a new folder"
+                f"--resume takes everything from {resume}; leave out all but --tensorboard and --verbose, or train "
+                "into a new folder"
             )
-        run(Request.load(resume), resume, fresh=False, tensorboard=tensorboard)
+        run(Request.load(resume), resume, begun=begun, fresh=False, tensorboard=tensorboard, verbose=verbose)
         return
     if photos is None:
         raise UserError("no images were given; name a folder or manifest: understudy train PHOTOS --unlabeled PILE")
@@ -299,4 +307,4 @@ def train(
         check_folder(tensorboard, option="--tensorboard")
     folder = open_folder(out, request.source)
     request.save(folder)
-    run(request, folder, fresh=True, tensorboard=tensorboard)
+    run(request, folder, begun=begun, fresh=True, tensorboard=tensorboard, verbose=verbose)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from understudy.api import Result
+    from understudy.core.budget import Cost
 
 _FILES = {
     "model.safetensors": "the delivered classifier, with model.json",
@@ -31,14 +32,24 @@ _FILES = {
     "config.toml": "all settings, for use with --config",
     "splits.json": "which image was used for what",
     "quarantine.json": "files that were skipped, with reasons; empty if none",
-    "log.txt": "the sentences printed here",
+    "log.txt": "the sentences printed here, and every choice of the plan",
 }
 
 
-def run(request: Request, folder: Path, *, fresh: bool, tensorboard: Path | None = None) -> None:
+def run(
+    request: Request,
+    folder: Path,
+    *,
+    begun: Cost,
+    fresh: bool,
+    tensorboard: Path | None = None,
+    verbose: bool = False,
+) -> None:
     """Train in the folder and print the result.
 
     Args:
+        begun: When the command began, from which its budget counts.
+        verbose: Whether every choice of the plan is printed.
         tensorboard: Folder of a log for TensorBoard.
         fresh: Whether the folder was opened for this command, which may then remove it if training never began.
 
@@ -46,7 +57,7 @@ def run(request: Request, folder: Path, *, fresh: bool, tensorboard: Path | None
         UserError: Something given cannot be used.
         KeyboardInterrupt: Training was stopped; the text says how to go on.
     """
-    from understudy.api import train
+    from understudy.api import train_since
     from understudy.core.errors import Interrupted, UserError
     from understudy.display.progress import watching
 
@@ -54,7 +65,8 @@ def run(request: Request, folder: Path, *, fresh: bool, tensorboard: Path | None
     resume = f"understudy train --resume {shlex.quote(str(folder))}"
     try:
         with watching(console) as watch:
-            result = train(
+            result = train_since(
+                begun,
                 request.source,
                 unlabeled=request.unlabeled,
                 test=request.test,
@@ -64,6 +76,7 @@ def run(request: Request, folder: Path, *, fresh: bool, tensorboard: Path | None
                 tensorboard=tensorboard,
                 config=request.options,
                 plan=request.plan,
+                verbose=int(verbose),
                 watch=watch,
             )
     except UserError as error:

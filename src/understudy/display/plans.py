@@ -17,7 +17,10 @@ _HOW = {"asked": "you", "measured": "measured", "tried": "trials", "rule": "rule
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """A table of the choices for each part of the plan, and what it cost."""
+    """What will be trained, a table of the choices for each part of the plan, and what it cost."""
+    recipe = "plain" if plan.ssl.recipe is None else plan.ssl.recipe.value
+    say(console, plan.decision("labeled and unlabeled images", method=plan.ssl.method.value, recipe=recipe))
+    say(console)
     table = new_table()
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")

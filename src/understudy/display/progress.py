@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.text import Text
 
 from understudy.display.console import say
+from understudy.methods.metric_names import metric_words
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -24,12 +25,6 @@ _LINE_S = 10.0
 _STEP_LINE_S = 30.0
 """An evaluation says more; this tells a log's reader that a long stretch between two of them goes on."""
 _HIDDEN = ("step", "progress", "cpu_s", "wall_s")
-_SHARES = {
-    "mask_ratio": "of the unlabeled images used",
-    "balanced_mask_ratio": "of them used by the balanced head",
-    "real_as_real": "of real images taken for real",
-    "generated_as_real": "of generated images taken for real",
-}
 _ACCURACIES = {"validation_accuracy": "validation", "knn_accuracy": "kNN", "linear_accuracy": "linear"}
 
 
@@ -241,13 +236,6 @@ def progress_line(report: Report) -> str:
     done = share_done(report)
     left = f"{_clock(seconds_left(report, done))} left"
     return f"{report.run:<12}{100 * done:4.0f} %  step {report.step.index + 1:<6,}  {left}"
-
-
-def metric_words(name: str, value: float) -> str:
-    """A method's own figure as people say it."""
-    if name in _SHARES:
-        return f"{100 * value:.0f} % {_SHARES[name]}"
-    return f"{name.replace('_', ' ')} {value:.2f}"
 
 
 def evaluation_line(report: Report) -> str:

@@ -29,6 +29,7 @@ _NETWORKS: dict[str, tuple[tuple[str, float], ...]] = {
 _USUAL = "resnet_small"
 _SIZES = (224, 160, 128, 112, 96, 80, 64)
 _VIEWS_FOR_SIZE = 1e5  # views a run must be able to show of images over 64 px
+_FASTER = 1.5  # how much faster than by its pixels a smaller size was at most, where its rows fit a faster cache
 _BATCH = 32
 _SHARE = 0.15  # of the allowance, at most
 
@@ -65,13 +66,17 @@ def learn_size(
         reason = f"as large as the images are, up to 224 px, since {allowance.refusal}"
         return Choice("size", default, "rule", reason)
     sizes = [default, *(size for size in _SIZES if size < default)]
-    views = 0.0
+    views, timed = 0.0, default
     for size in sizes:
+        # Half as many pixels cost at least half: a size that cannot be fast enough even by its pixels is not timed,
+        # unless it is the last.
+        if views and size != sizes[-1] and views * _FASTER * (timed / size) ** 2 < _VIEWS_FOR_SIZE:
+            continue
         limit = _SHARE / 2 * allowance.whole_s / len(sizes)
         speed = _speed(
             _USUAL, (channels, size, size), num_classes, device, allowance, limit, canvas=round(size * 8 / 7)
         )
-        views = speed.rows_per_s * _seconds(run)
+        views, timed = speed.rows_per_s * _seconds(run), size
         if views >= _VIEWS_FOR_SIZE:
             break
     reason = (
@@ -134,6 +139,9 @@ def _by_speed(
         return Choice("network", _USUAL, "rule", reason), {}
     reason = ""
     for name, needed in networks:
+        if speeds and views < needed:  # a larger network shows even fewer, so that it need not be timed
+            reason = f", less than the {_count(needed)} from which the larger {name} is expected to be better"
+            break
         limit = _SHARE * allowance.whole_s / 2 / len(networks)
         speed = _speed(name, shape, num_classes, device, allowance, limit)
         speeds.append(speed)

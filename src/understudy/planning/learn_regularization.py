@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from understudy.augment import Augmentation
@@ -21,11 +22,15 @@ from understudy.data.training import TrainingData
 from understudy.engine.execution import free_cores
 from understudy.engine.predict import predict
 from understudy.methods.supervised import Supervised
-from understudy.planning.choice import Choice, Learned, asked
+from understudy.planning.choice import Allowance, Choice, Learned, asked
 from understudy.planning.trials import Trial, Trials, described, is_better
 
 _THUMBNAIL_PX, _MOST_THUMBNAILS, _FEWEST = 8, 2000, 200
 _MOST_COMPONENTS = 60
+SYMMETRIES_SHARE = 0.3  # of the allowance at most; the networks' speeds take as much, and trials the rest
+# Numbers of images, and how many times as long as 200 images a classifier takes for them, on the processor's clock.
+_COSTS = ((2000, 12.0), (1000, 3.0))
+_LEAST_SEEN = 500  # which take a quarter of a second in all
 _MANY = 1000  # images that turning them must rest on
 # Mirrored digits are told from digits with an area of 0.97, mirrored photographs with 0.51; photographs
 # turned upside down with 0.63 to 0.72, and those that were turned any way before with 0.48.
@@ -54,6 +59,7 @@ def learn_regularization(
     *,
     trials: Trials | None = None,
     no_trials: str = "",
+    allowance: Allowance | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> LearnedRegularization:
@@ -66,6 +72,7 @@ def learn_regularization(
     Args:
         trials: For choices that take trainings; without them the strength is the domain's own.
         no_trials: Why there are none.
+        allowance: Of a time, of which symmetries take a share by looking at fewer images; without one, at all.
     """
     begun = Cost.now()
     options = options or {}
@@ -73,7 +80,7 @@ def learn_regularization(
         return LearnedRegularization(cost=Cost.now() - begun)
     wanted = {name: asked(options, f"augmentation.{name}") for name in ("mirror", "turns", "reach", "operations")}
     figures: dict[str, Any] = {}
-    symmetries = _symmetries(data, seed)
+    symmetries = _symmetries(data, seed, allowance)
     if symmetries:
         figures["told_apart"] = {name: round(area, 3) for name, area in symmetries.items()}
     mirror = wanted["mirror"] or _mirror(data, symmetries)
@@ -90,25 +97,46 @@ def learn_regularization(
     )
 
 
-def _symmetries(data: TrainingData, seed: int) -> dict[str, float]:
+def _symmetries(data: TrainingData, seed: int, allowance: Allowance | None = None) -> dict[str, float]:
     """For each symmetry the area under the curve of a classifier that tells changed training images from others."""
     ids = data.pool
     if len(ids) < _FEWEST or data.row_shape[1] != data.row_shape[2]:
         return {}
     torch.set_num_threads(free_cores())  # a thread too many makes the decomposition below many times slower
-    chosen = np.sort(generator("symmetries", seed).permutation(len(ids))[:_MOST_THUMBNAILS])
-    images = torch.cat(
-        [
-            _thumbnails(data.render(ids[part], "plain", device=torch.device("cpu")))
-            for part in np.array_split(chosen, max(1, len(chosen) // 250))
-        ]
-    )
-    changed = {
-        "mirrored": images.flip(-1),
-        "upside down": images.flip(-2),
-        "turned": images.rot90(1, (-2, -1)),
-    }
-    return {name: _area(images, other, seed) for name, other in changed.items()}
+    order = generator("symmetries", seed).permutation(len(ids))[:_MOST_THUMBNAILS]
+    count = len(order) if allowance is None else _affordable(data, ids[order], seed, allowance)
+    images = _all_thumbnails(data, ids[np.sort(order[:count])])
+    return {name: _area(images, change(images), seed) for name, change in _CHANGES.items()}
+
+
+_CHANGES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "mirrored": lambda images: images.flip(-1),
+    "upside down": lambda images: images.flip(-2),
+    "turned": lambda images: images.rot90(1, (-2, -1)),
+}
+
+
+def _affordable(data: TrainingData, ids: NDArray[np.int64], seed: int, allowance: Allowance) -> int:
+    """How many of the images the symmetries may look at, by what a few of them take on the allowance's clock."""
+    if not allowance.whole_s or len(ids) <= _LEAST_SEEN:
+        return len(ids)
+    begun = allowance.read()
+    few = _all_thumbnails(data, ids[:_FEWEST])
+    rendered = allowance.read()
+    for _ in range(2):  # the first of a process loads what scikit-learn needs
+        started = allowance.read()
+        _area(few, few.flip(-1), seed)
+    per_image, once = (rendered - begun) / len(few), allowance.read() - started
+    left = SYMMETRIES_SHARE * allowance.whole_s - (allowance.read() - begun)
+    for count, factor in _COSTS:
+        if count * per_image + len(_CHANGES) * factor * once <= left:
+            return count
+    return _LEAST_SEEN
+
+
+def _all_thumbnails(data: TrainingData, ids: NDArray[np.int64]) -> Float[Tensor, "n c s s"]:
+    parts = np.array_split(ids, max(1, len(ids) // 250))
+    return torch.cat([_thumbnails(data.render(part, "plain", device=torch.device("cpu"))) for part in parts])
 
 
 def _thumbnails(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c s s"]:

@@ -69,7 +69,7 @@ def learn_ssl(
         reason = "there are no unlabeled images to learn from"
         return LearnedSSL(method=Choice("method.name", "supervised", "rule", reason), cost=Cost.now() - begun)
     if recipe is not None:
-        reason = f"the default for the recipe {recipe.value}"
+        reason = f"it is the default for the recipe {recipe.value}"
         return LearnedSSL(method=Choice("method.name", DEFAULT, "rule", reason), recipe=recipe, cost=Cost.now() - begun)
     figures: dict[str, Any] = {}
     passes = _passes(data, mu, batch_size, rows_per_s, run)
@@ -111,19 +111,21 @@ def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials:
         return Choice(key, "supervised", "rule", reason)
     if passes is not None and passes < needed:
         reason = (
-            f"a run that also learns from unlabeled images would see each label {passes:.0f} times only, and these "
-            "paid in benchmarks where that was about as often as there are labels per class "
-            f"({len(data.labeled) / len(data.classes):.0f} here; {_LEAST_PASSES:.0f} are asked for at least); about "
+            f"a run that also learns from unlabeled images would see each label only {passes:.0f} times, and in "
+            "benchmarks they paid off where that was about as often as there are labels per class "
+            f"({len(data.labeled) / len(data.classes):.0f} here, and at least {_LEAST_PASSES:.0f}); about "
             f"{max(2, round(needed / passes))} times the budget would change that"
         )
         return Choice(key, "supervised", "measured", reason)
     seen = ""
     if passes is not None:
         seen = (
-            f"a run sees each label about {passes:.0f} times, and from about {needed:.0f} on a pool gained in the "
-            "benchmarks, though not always proven; "
+            f"a run sees each label about {passes:.0f} times, and in benchmarks unlabeled images paid off from about "
+            f"{needed:.0f} times on, though not always proven; "
         )
-    reason = f"{seen}the best of a grid on CIFAR-10 with 250 labels, and 2.4 points behind the best on digits"
+    reason = (
+        f"{seen}{DEFAULT} was the best of a grid on CIFAR-10 with 250 labels, and 2.4 points behind the best on digits"
+    )
     reason += f"; {no_trials}" if no_trials else ""
     return Choice(key, DEFAULT, "rule" if passes is None else "measured", reason)
 
@@ -142,14 +144,16 @@ def _by_trials(trials: Trials, method: Method[Any] | None, *, ample: bool) -> Ch
         shared = {one.name: getattr(default, one.name) for one in dataclasses.fields(kind) if one.name in _SHARED}
         shown[name] = trials.run(name, method=kind(**shared))
     n = len(shown["supervised"].right)
-    told = f"trials judged by {n:,} images: {described(shown)}"
+    told = f"in short trainings, each tested on {n:,} images, {described(shown)}"
     best = max((name for name in shown if name != "supervised"), key=lambda name: shown[name].accuracy)
     chosen = best if is_better(shown[best], shown[DEFAULT]) else DEFAULT
     labels_won = is_better(shown["supervised"], shown[chosen])
     if labels_won and not ample:
-        reason = f"{told}; the labels alone beat every method by more than chance explains"
+        reason = f"the labels alone beat every method by more than chance explains {told}"
         return Choice("method.name", "supervised", "tried", reason)
-    why = "the best by more than chance explains" if chosen != DEFAULT else "no other beat it by more than chance"
+    why = "it was better than the default by more than chance explains"
+    why = "no other beat it by more than chance explains" if chosen == DEFAULT else why
+    why = f"{why} {told}"
     if labels_won:
         why += "; the labels alone did better in so short a time, which the run itself is long enough to make up for"
-    return Choice("method.name", chosen, "tried", f"{told}: {why}")
+    return Choice("method.name", chosen, "tried", why)

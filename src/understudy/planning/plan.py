@@ -78,6 +78,24 @@ class Plan(Brief):
         ]
         return (*lines, self.summary)
 
+    def decision(self, images: str, *, method: str, recipe: str = "plain", is_given: bool = False) -> str:
+        """Whether the unlabeled images are trained on, and why, as one sentence.
+
+        Args:
+            images: What the method is trained on, in words.
+            method: What is trained after all; the user may have overruled the plan.
+            is_given: Whether the plan was made before, for other images or another budget, so its reasons may not hold.
+        """
+        choice = self.ssl.method
+        why = f"because {choice.reason}"
+        if method != choice.value or choice.how == "asked":
+            why = "as you asked"
+        elif is_given:
+            why = "as the plan says"
+        if method == "supervised" and recipe == "plain":
+            return f"Labels alone will be trained, {why}."
+        return f"{method if recipe == 'plain' else f'{recipe} with {method}'} will be trained on {images}, {why}."
+
     @property
     def summary(self) -> str:
         """What planning cost, and how much it could look at."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import Config, to_table
+from understudy.core.spending import PLANNING, READING, START, Spending
 from understudy.data.collection import Collection
 from understudy.data.sizing import Form
 from understudy.data.split import Splits, split
@@ -23,7 +24,7 @@ from understudy.planning.choice import SHARE, Allowance, Choice, nested
 from understudy.planning.learn_architecture import learn_architecture, learn_size
 from understudy.planning.learn_data import learn_data
 from understudy.planning.learn_optimization import learn_optimization
-from understudy.planning.learn_regularization import learn_regularization
+from understudy.planning.learn_regularization import SYMMETRIES_SHARE, learn_regularization
 from understudy.planning.learn_ssl import DEFAULT, learn_ssl
 from understudy.planning.plan import Plan, shown
 from understudy.planning.speeds import training_speed
@@ -48,6 +49,7 @@ class Planner:
         module: nn.Module | None = None,
         folder: Path | None = None,
         given: Plan | None = None,
+        spending: Spending | None = None,
     ) -> None:
         """Begin to spend the allowance.
 
@@ -56,7 +58,9 @@ class Planner:
             module: The user's own network.
             folder: The run's folder, where the plan is kept; one found there is used again.
             given: A plan to use as it is, unless the folder holds one.
+            spending: Of the command that is planned.
         """
+        self.spending = Spending() if spending is None else spending
         self.options = {
             key: {"name": value}
             if key in ("method", "optimizer", "recipe") and isinstance(value, str)
@@ -85,24 +89,30 @@ class Planner:
             chosen = self.found.architecture.size
             return form.size if chosen is None else int(chosen.value)
         begun = Cost.now()
-        self.size = learn_size(
-            form.size,
-            channels=form.channels,
-            num_classes=_UNKNOWN_CLASSES,
-            run=self._one_run(2),
-            device=self.device,
-            allowance=self.allowance,
-            options=self.options,
-        )
+        with self.spending.part(PLANNING):
+            self.size = learn_size(
+                form.size,
+                channels=form.channels,
+                num_classes=_UNKNOWN_CLASSES,
+                run=self._one_run(2),
+                device=self.device,
+                allowance=self.allowance,
+                options=self.options,
+            )
         self.spent += Cost.now() - begun
         return form.size if self.size is None else self.size.value
 
-    def planned(self, command: Command, *, trials: bool = True, parts: int = 1) -> tuple[Command, Plan]:
+    def planned(
+        self, command: Command, *, trials: bool = True, parts: int = 1, verbose: bool = False
+    ) -> tuple[Command, Plan]:
         """The command with everything chosen, and the plan, which is saved in the run folder.
+
+        What will be trained is said first, and why; every other choice is only logged.
 
         Args:
             trials: Whether training labels may judge short trainings; where each of them judges a fold, none may.
             parts: Among how many seeds or folds the budget is divided.
+            verbose: Whether every choice is also said, with its reason.
 
         Raises:
             UserError: What was asked for does not suit the images.
@@ -113,15 +123,21 @@ class Planner:
         if self.folder is not None and not (self.folder / FILE).exists():
             plan.save(self.folder / FILE)
         job = make_job(self._with(plan.options()), command.collection, self.module)
+        say = command.say if verbose else command.log.append
+        if self.is_given:
+            command.say(f"A plan that was made before, for a budget of {plan.budget}, is used as it is.")
+        images = _images_in_words(command, parts)
+        command.say(plan.decision(images, method=job.method.name, recipe=job.recipe.name, is_given=self.is_given))
+        *reasons, summary = plan.sentences()
         if self.is_given:
             chosen = ", ".join(f"{choice.key} {shown(choice.value)}" for choice in plan.choices)
-            command.say(f"A plan that was made before, for a budget of {plan.budget}, is used as it is: {chosen}.")
+            say(f"The plan chooses: {chosen}.")
         else:
-            for sentence in plan.sentences():
-                command.say(sentence)
-        return dataclasses.replace(
-            command, job=job, planning=Cost() if self.is_given else plan.cost + self.filtering
-        ), plan
+            for sentence in reasons:
+                say(sentence)
+            command.say(summary)
+        planning = Cost() if self.is_given else plan.cost + self.filtering
+        return dataclasses.replace(command, job=job, planning=planning), plan
 
     def plan(self, command: Command, *, trials: bool = True, parts: int = 1) -> Plan:
         """Every choice that was left open; see `planned`.
@@ -130,17 +146,20 @@ class Planner:
             UserError: What was asked for does not suit the images.
         """
         begun = Cost.now()
+        self.spending.enter(READING)
         collection, splits = self._images(command)
         self.filtering = Cost.now() - begun
         if not self.budget.is_timed:
             self.budget = Budget.parse(command.job.budget)  # where epochs have become steps
         # Imported before the clock of planning starts: scikit-learn and what torch's optimizers need take about two
         # seconds each, once, and are the program's start-up.
+        self.spending.enter(START)
         import torch._dynamo  # noqa: F401
 
         self.allowance = Allowance(self.budget)  # what decoding and the pool's filter took is no part of it
         self.allowance.pay(self.spent)
         begun = Cost.now()
+        self.spending.enter(PLANNING)
         found = self._plan(command, collection, splits, trials, parts)
         return dataclasses.replace(found, cost=self.spent + (Cost.now() - begun))
 
@@ -186,7 +205,7 @@ class Planner:
         rows_per_s = self._speed(data, network, name, architecture.figures)
         tried, why_not = self._trials(command, collection, job, data, network, name, rows_per_s, use_trials)
         regularization = learn_regularization(
-            data, trials=tried, no_trials=why_not, seed=job.seed, options=self.options
+            data, trials=tried, no_trials=why_not, allowance=self.allowance, seed=job.seed, options=self.options
         )
         if tried is not None:
             domain = regularization.augmentation().of(tried.data.domain)
@@ -302,12 +321,22 @@ class Planner:
             return float(read_json(path)["seconds"])
         if path is not None:
             read_decisions(path)  # refuses when trials were begun and it is lost
-        seconds = _SPARE * max(0.0, self.allowance.left_s - _FIRST_TRAINING_S) / _MOST_TRIALS
+        others = _FIRST_TRAINING_S + SYMMETRIES_SHARE * self.allowance.whole_s
+        seconds = _SPARE * max(0.0, self.allowance.left_s - others) / _MOST_TRIALS
         if path is not None:
             with explained(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, {"seconds": seconds})
         return seconds
+
+
+def _images_in_words(command: Command, parts: int) -> str:
+    """What a run is trained on; with several seeds or folds the numbers differ."""
+    if parts > 1:
+        return "labeled and unlabeled images"
+    splits = split(command.simulated()[0], command.job.seed)
+    what = "images" if command.collection.is_images else "rows"
+    return f"{len(splits.labeled):,} labeled and {len(splits.unlabeled):,} unlabeled {what}"
 
 
 def _configured(job: Job) -> Method[Any]:

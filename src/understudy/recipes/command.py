@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from understudy.core.budget import Budget, Cost
+from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.config import to_table
 from understudy.core.errors import RunFolderError, UserError
+from understudy.core.spending import EVALUATION, PLANNING, READING, REPORT, START, TOLERANCE, TRAINING, Spending
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels, simulate
 from understudy.data.split import Splits, split
@@ -29,6 +30,7 @@ from understudy.engine.rundir import RunFolder, read_decisions, write_json
 from understudy.engine.stage import Stage
 from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
+from understudy.evaluation.robustness import CORRUPTIONS, STRENGTHS
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
 from understudy.functional.generated import collapse_note
 from understudy.methods.base import Method
@@ -37,9 +39,11 @@ from understudy.models import check_network
 from understudy.recipes.job import Job, as_training_data, initial_network
 from understudy.recipes.one_run import coverage, mask_ratio
 from understudy.recipes.plain import Plain
+from understudy.recipes.reserve import ReportSeconds, evaluation_seconds
 
 BASELINE = "supervised"
-_RESERVE = 0.03
+# Even where reading, planning and the report need more than the budget has, the models are trained for a fifth of it:
+# a shorter training shows nothing, and the command says that it takes longer.
 _LEAST_SHARE_TO_TRAIN = 0.2
 
 Probabilities = NDArray[np.float32]
@@ -85,6 +89,8 @@ class Command:
         tensorboard: Folder of a log for TensorBoard.
         planning: What choosing the settings took of the budget.
         log: The sentences said so far.
+        spending: What the time went into so far.
+        report_s: Predicts what the report takes; None where none is written.
         pool_filter: Gives the splits without unrelated images of the pool, and a sentence, for a job that asks for it;
             called with the collection, the splits, the seed and the folder.
     """
@@ -99,6 +105,8 @@ class Command:
     tensorboard: Path | None = None
     planning: Cost = field(default_factory=Cost)
     log: list[str] = field(default_factory=list)
+    spending: Spending = field(default_factory=Spending)
+    report_s: ReportSeconds | None = None
     pool_filter: PoolFilter | None = None
 
     def claim(self, **more: str) -> None:
@@ -134,6 +142,7 @@ class Command:
             splits: The roles of the images; drawn by the job's seed if not given.
             only: The name of the one run of the two that is trained, with the whole budget.
         """
+        self.spending.enter(READING)
         job = self.job
         collection, hidden = self.simulated()
         if splits is None:
@@ -152,7 +161,8 @@ class Command:
         observers = self.observers(quality)
 
         budget = Budget.parse(job.budget)
-        granted = self.first_budget(budget, len(names))
+        reserve_s = self.reserve_s(budget, data, network, splits, len(names))
+        granted = self.first_budget(budget, len(names), reserve_s)
         settings = job.settings()
         plain = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
         stage = Stage(
@@ -167,13 +177,14 @@ class Command:
         self.say(_opening(data, job, network_name, granted, outline))
         if name != BASELINE and name in names:  # before half of the budget went into the baseline
             job.recipe.check(dataclasses.replace(stage, settings=dataclasses.replace(settings, method=method)))
+        self.spending.enter(TRAINING)
         runs: dict[str, Trained] = {}
         if BASELINE in names:
             runs[BASELINE] = fit(stage, self.subfolder(BASELINE), observe=observers)
         if name != BASELINE and name in names:
             execution = None
             if runs:
-                granted = self.second_budget(budget, runs[BASELINE])
+                granted = self.second_budget(budget, runs[BASELINE], reserve_s)
                 execution = dataclasses.replace(runs[BASELINE].execution, chunks=1)
             stage = dataclasses.replace(
                 stage, settings=dataclasses.replace(settings, method=method), budget=granted, name=name
@@ -182,6 +193,7 @@ class Command:
             runs[name] = _with_quality(trained, quality)
             if note := collapse_note(trained.history):
                 self.say(note)
+        self.spending.enter(EVALUATION)
         return self.judged(splits, data, hidden, runs, names[-1], network_name, quality)
 
     def judged(
@@ -270,16 +282,41 @@ class Command:
         check_network(self.module, data.row_shape, len(data.classes))
         return self.module, f"module:{type(self.module).__qualname__}"
 
-    def first_budget(self, budget: Budget, num_runs: int) -> Budget:
+    def reserve_s(
+        self, budget: Budget, data: TrainingData, network: nn.Module, splits: Splits, num_models: int
+    ) -> float:
+        """Seconds of a wall-clock budget that are kept for evaluation and report; 0 where a part was granted before."""
+        if budget.wall_s is None or self.recorded_budgets():
+            return 0.0
+        with self.spending.part(EVALUATION):
+            seconds = evaluation_seconds(
+                network,
+                data,
+                splits,
+                num_models,
+                device=pick_device(self.job.device),
+                num_corrupted=min(self.job.corrupted, len(splits.judge)) * len(CORRUPTIONS) * len(STRENGTHS),
+                averaging=self.job.test_time_averaging,
+            )
+        return seconds + self.predicted_report_s(num_models)
+
+    def predicted_report_s(self, num_models: int) -> float:
+        """Seconds that the report is expected to take; 0 where none is written."""
+        if self.report_s is None:
+            return 0.0
+        with self.spending.part(REPORT):
+            return self.report_s(num_models)
+
+    def first_budget(self, budget: Budget, num_runs: int, reserve_s: float) -> Budget:
         """What the first of so many runs may spend: its part of what is left of a timed budget, or all the steps."""
         recorded = self.recorded_budgets().get(BASELINE)
         if recorded:
             return Budget(**recorded)
-        result = self.part_of(budget, num_runs, reserve=_RESERVE)
+        result = self.part_of(budget, num_runs, reserve_s=reserve_s)
         self.record_budget(BASELINE, result)
         return result
 
-    def second_budget(self, budget: Budget, baseline: Trained) -> Budget:
+    def second_budget(self, budget: Budget, baseline: Trained, reserve_s: float) -> Budget:
         """What the method may spend: as much processor or device time as the baseline spent."""
         recorded = self.recorded_budgets().get("method")
         if recorded:
@@ -289,8 +326,10 @@ class Command:
         elif pick_device(self.job.device).type == "cpu":
             left = None
             if budget.wall_s is not None:
-                # A little more than the baseline's, so that a busier machine does not cut the comparison short.
-                left = max(baseline.cost.wall_s, budget.wall_s - (time.perf_counter() - self.begun)) * 1.05
+                left = budget.wall_s - reserve_s - (time.perf_counter() - self.begun)
+                # More than the baseline's, so that a busier machine does not cut the comparison short: half of what
+                # may be overrun without a word.
+                left = max(baseline.cost.wall_s, left) + 0.5 * TOLERANCE * budget.wall_s
             result = Budget(cpu_s=baseline.cost.cpu_s, wall_s=left)
         else:
             result = Budget(wall_s=baseline.cost.wall_s)
@@ -298,16 +337,21 @@ class Command:
         return result
 
     def share(self, num_parts: int) -> Budget:
-        """The budget of each of so many parts of the command."""
+        """The budget of each of so many parts of the command, each with its own evaluation, before one report."""
         recorded = self.recorded_budgets().get("part")
         if recorded:
             return Budget(**recorded)
-        found = self.part_of(Budget.parse(self.job.budget), num_parts)
+        budget = Budget.parse(self.job.budget)
+        reserve_s = self.predicted_report_s(2) if budget.wall_s is not None else 0.0
+        found = self.part_of(budget, num_parts, reserve_s=reserve_s)
         self.record_budget("part", found)
         return found
 
-    def part_of(self, budget: Budget, num_parts: int, *, reserve: float = 0.0) -> Budget:
+    def part_of(self, budget: Budget, num_parts: int, *, reserve_s: float) -> Budget:
         """An equal part of what is left; a number of steps is that of each run and is not divided.
+
+        Args:
+            reserve_s: Seconds of a wall-clock budget that no part gets, as far as these leave enough to train.
 
         Raises:
             UserError: Too little time is left.
@@ -317,11 +361,20 @@ class Command:
         if budget.wall_s is None:
             assert budget.cpu_s is not None
             return Budget(cpu_s=(budget.cpu_s - self.planning.cpu_s) / num_parts)
-        left = budget.wall_s * (1 - reserve) - (time.perf_counter() - self.begun)
-        if left < _LEAST_SHARE_TO_TRAIN * budget.wall_s:
+        spent = time.perf_counter() - self.begun
+        least = _LEAST_SHARE_TO_TRAIN * budget.wall_s
+        if budget.wall_s - (spent - self.spending.wall_s(START, PLANNING, EVALUATION, REPORT)) < least:
             raise UserError(
                 f"reading the images took most of the budget of {budget}; repeat the command, which finds them "
                 "decoded, or give a longer budget"
+            )
+        left = max(least, budget.wall_s - spent - reserve_s)
+        whole = spent + left + reserve_s
+        if whole > (1 + TOLERANCE) * budget.wall_s:
+            self.say(
+                f"{format_seconds(spent)} of the budget of {budget} are spent, and evaluation and report will take "
+                f"about {format_seconds(reserve_s)}: training gets {format_seconds(left)} all the same, so the command "
+                f"will take about {format_seconds(whole)}."
             )
         return Budget(wall_s=left / num_parts)
 
@@ -344,7 +397,7 @@ class Command:
     def within(self, budget: Budget, **changes: Any) -> Command:
         """This command with another budget, which begins now."""
         job = dataclasses.replace(self.job, budget=_as_option(budget), **changes)
-        return dataclasses.replace(self, job=job, begun=time.perf_counter(), planning=Cost())
+        return dataclasses.replace(self, job=job, begun=time.perf_counter(), planning=Cost(), report_s=None)
 
     def recorded_budgets(self) -> dict[str, dict[str, Any]]:
         """How an earlier process of the same run divided the budget."""

@@ -29,6 +29,7 @@ from understudy.engine.rundir import explained
 from understudy.evaluation.calibration import calibrate
 from understudy.evaluation.label_errors import suspects
 from understudy.recipes.command import OutOfFold
+from understudy.recipes.reserve import MOST_COMPARED, POOL_SAMPLE
 
 PICTURES, HELD_OUT = "pictures.npz", "held_out.npz"
 _LARGEST_PICTURE_PX = 96
@@ -36,8 +37,6 @@ _MOST_MISTAKES = 24
 _MOST_SUSPECTS = 200
 _MOST_SHOWN = 24
 _NUM_NEIGHBORS = 3
-_MOST_COMPARED = 5_000
-_POOL_SAMPLE = 2_000
 _CONFIDENCE_BINS = 20
 _SAMPLES_PER_CLASS, _MOST_SAMPLED_CLASSES = 4, 10
 _NO_PICTURES: NDArray[np.uint8] = np.zeros((0, 1, 1, 3), np.uint8)
@@ -243,8 +242,8 @@ def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, A
     known = done.splits.labeled
     if not len(ids) or not len(known):
         return [[] for _ in ids]
-    if len(known) > _MOST_COMPARED:
-        known = np.sort(generator("neighbors", done.seed).choice(known, _MOST_COMPARED, replace=False))
+    if len(known) > MOST_COMPARED:
+        known = np.sort(generator("neighbors", done.seed).choice(known, MOST_COMPARED, replace=False))
     model, device = done.runs[done.delivered].model, pick_device(done.device)
 
     def directions(rows: Ids) -> NDArray[np.float32]:
@@ -299,9 +298,9 @@ def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
 
 def _pool_sample(done: Finished) -> Ids:
     pool = done.splits.unlabeled
-    if len(pool) <= _POOL_SAMPLE:
+    if len(pool) <= POOL_SAMPLE:
         return pool
-    return np.sort(generator("pool sample", done.seed).choice(pool, _POOL_SAMPLE, replace=False))
+    return np.sort(generator("pool sample", done.seed).choice(pool, POOL_SAMPLE, replace=False))
 
 
 def _pool(done: Finished, sample: Ids, probabilities: Probabilities) -> dict[str, Any]:

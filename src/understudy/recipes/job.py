@@ -41,7 +41,11 @@ class Job(Settings):
     """All that a training command can be told, beside its images; one TOML file."""
 
     budget: Annotated[
-        str, Knob("length of the whole command, as 90s, 10m, 2h, 1200cpu-s, or of each run, as 5000steps or 10epochs")
+        str,
+        Knob(
+            "length of the whole command, as 90s, 10m or 2h; of planning and training, as 1200cpu-s; of each training, "
+            "as 5000steps or 10epochs"
+        ),
     ] = "10m"
     recipe: Recipe = field(default_factory=Plain)
     network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto chooses")] = "auto"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tomllib
 import zipfile
 import zlib
@@ -19,7 +18,6 @@ from understudy.core.files import DamagedError, JsonLines, unsealed
 
 FORMAT = 1
 RESULT, COMPARISON, HISTORY = "result.json", "comparison.json", "history.jsonl"
-PICTURES = "pictures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,6 @@ class RunRecord:
         pictures: Small images (n, height, width, 3), by the numbers in `result`.
         held_out: Names, labels and class probabilities by run of the images that judged.
         settings: All options it was trained with, as in its `config.toml`.
-        generated: Grids of the images that a generator made, by step.
     """
 
     name: str
@@ -40,7 +37,6 @@ class RunRecord:
     pictures: NDArray[np.uint8]
     held_out: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    generated: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -87,8 +83,7 @@ def read(folder: Path) -> Record:
         held_out = _arrays(folder / "held_out.npz")
         if not held_out:
             raise RunFolderError(f"{folder / 'held_out.npz'} is missing or damaged; train again")
-        settings = _settings(folder / "config.toml")
-        return RunRecord(name, result, pictures, held_out, settings, generated_grids(folder / PICTURES))
+        return RunRecord(name, result, pictures, held_out, _settings(folder / "config.toml"))
     if (folder / COMPARISON).exists():
         return ComparisonRecord(name, _json(folder / COMPARISON))
     if histories := _all_histories(folder):
@@ -119,18 +114,6 @@ def _settings(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def generated_grids(folder: Path) -> dict[int, NDArray[np.uint8]]:
-    """The grids of generated images in a folder of pictures, by step; without those that are damaged."""
-    from PIL import Image
-
-    found = {}
-    for path in sorted(folder.glob("*-generated-*.png")):
-        step = path.stem.rpartition("-")[2]
-        with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            found[int(step)] = np.asarray(Image.open(path).convert("RGB"))
-    return found
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

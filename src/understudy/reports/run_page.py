@@ -209,7 +209,6 @@ def _pool(record: RunRecord) -> Section:
         draw.pseudo_labels_by_class(result),
         draw.label_distribution(result),
         draw.confidence(result),
-        draw.generated(result, record.generated),
     ]
     return Section("What became of the unlabeled images", (), known(pictures), grids=_grids(record))
 

@@ -17,6 +17,7 @@ from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
@@ -250,6 +251,16 @@ def _any_glyph() -> Iterator[None]:
 
 def _written(figure: Figure) -> str:
     """The figure as a file of SVG with its own colors and no date."""
+    if figure not in _DRAWN:
+        _DRAWN[figure] = _draw(figure)
+    return _DRAWN[figure]
+
+
+# A page and the file beside it hold the same drawing, and drawing is most of what a report costs.
+_DRAWN: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
+
+
+def _draw(figure: Figure) -> str:
     mpl = _matplotlib()
     target = StringIO()
     mpl.rcParams["svg.hashsalt"] = figure.get_gid() or "figure"
