@@ -18,6 +18,16 @@ def own() -> nn.Module:
     return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(48, 16), nn.ReLU(), nn.Linear(16, 2))
 
 
+class Scaled(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.inner, self.scale = own(), scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.inner(x * self.scale)
+        return logits
+
+
 def learned(network: nn.Module, name: str = "module:Sequential", **options: Any) -> LearnedOptimization:
     allowance = options.pop("allowance", plenty())
     return learn_optimization(
@@ -47,17 +57,29 @@ def test_learn_optimization__range_test_of_an_own_module() -> None:
     assert network.training
 
 
+def test_learn_optimization__range_test_that_ends_while_the_loss_falls() -> None:
+    """A test cut short by the clock has not seen the rate of the lowest loss, so its last rate is no guide."""
+
+    class Clock(Allowance):
+        reads = 0
+
+        def read(self) -> float:
+            self.reads += 1
+            return float(self.reads)
+
+    allowance = Clock(Budget(wall_s=1000))
+    allowance.whole_s = 350  # of which a tenth goes into the range test: 36 steps, up to a rate of 0.004
+    found = learned(Scaled(30.0), allowance=allowance)  # inputs so large that the loss falls at small rates already
+    assert found.lr is not None
+    assert (found.lr.value, found.lr.how) == (1e-3, "measured")
+    assert found.lr.reason == (
+        "the default of adamw; the loss was still falling when the time of the range test was over, after 36 steps "
+        "from 1e-05 to 0.004"
+    )
+
+
 def test_learn_optimization__a_larger_scale_wants_a_smaller_rate() -> None:
     """What the range test is for: inputs a hundred times as large blow up at rates that suited before."""
-
-    class Scaled(nn.Module):
-        def __init__(self, scale: float) -> None:
-            super().__init__()
-            self.inner, self.scale = own(), scale
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.inner(x * self.scale)
-            return logits
 
     small, large = (learned(Scaled(scale), optimizer={"name": "sgd"}).lr for scale in (1.0, 300.0))
     assert small is not None

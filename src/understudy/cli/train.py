@@ -148,7 +148,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A network of `understudy methods`, timm:NAME, torchvision:NAME, or your own as file.py:factory.",
+            help="A network of `understudy methods`, timm:NAME, torchvision:NAME, file.py:factory or file.pt2.",
             rich_help_panel=_METHOD,
         ),
     ] = None,

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from understudy.core.errors import UserError, nearest
+from understudy.models.exported import SUFFIX, load_exported
 from understudy.models.heads import check_network
 
 LIBRARIES = ("timm", "torchvision")
@@ -25,7 +26,9 @@ _PROBED_ROWS = 4  # batch norm on vectors needs two rows, and GoogLeNet's auxili
 
 
 def is_code(name: str) -> bool:
-    """Whether a network's name is that of the user's code: `package.module:factory` or `file.py:factory`."""
+    """Whether a network's name is that of the user's own: `package.module:factory`, `file.py:factory` or `file.pt2`."""
+    if name.endswith(SUFFIX):
+        return True
     before, colon, after = name.rpartition(":")
     return bool(colon and before and after.isidentifier() and before not in (*LIBRARIES, "module"))
 
@@ -117,7 +120,9 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _imported(name: str) -> object:
-    """What the named code is; this runs the file or imports the module."""
+    """What the named code is; this runs the file or imports the module, or loads an exported program."""
+    if name.endswith(SUFFIX):
+        return load_exported(name)
     place, _, attribute = name.rpartition(":")
     if not is_code(name):
         raise UserError(f"network is {name!r}; name code as package.module:factory or file.py:factory")

@@ -25,6 +25,7 @@ _SHARE = 0.1
 _RATES = np.geomspace(1e-5, 0.3, 61)
 _SMOOTHING, _DIVERGED = 0.8, 3.0
 _FARTHEST = 10
+_STILL = 0.05  # a smoothed loss this near its lowest has not turned: it varies by as much from batch to batch
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,12 @@ def _range_test(
         return Choice("optimizer.lr", default, "measured", reason), curve
     # A tenth of the rate at the lowest loss: the loss was still falling there, and the peak rate is held for long.
     lowest = float(_RATES[int(np.argmin(losses))])
+    if len(losses) < len(_RATES) and losses[-1] <= (1 + _STILL) * min(losses) and lowest / 10 < default:
+        reason = (
+            f"the default of {optimizer}; the loss was still falling when the time of the range test was over, after "
+            f"{len(losses)} steps from 1e-05 to {_RATES[len(losses) - 1]:.1g}"
+        )
+        return Choice("optimizer.lr", default, "measured", reason), curve
     rate = float(f"{np.clip(lowest / 10, default / _FARTHEST, default * _FARTHEST):.1g}")
     reason = (
         f"in a range test of {len(losses)} steps from 1e-05 the loss was lowest at {lowest:.1g}, and the rate is a "
