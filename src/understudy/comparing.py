@@ -72,8 +72,8 @@ def compare(
         watch: Whoever shows how it goes in place of the display; see `understudy.recipes.watchers.Watcher`.
         quiet: Show and print nothing.
         config: A table of options, as read from a TOML file; `options` overrule it.
-        options: Any field of `Job`; a method's knob, for every method that has it; or a table of knobs by the name of a
-            method, as `fixmatch={"threshold": 0.9}`.
+        options: Any field of `Job`, of which `network` may be an own module; a method's knob, for every method that
+            has it; or a table of knobs by the name of a method, as `fixmatch={"threshold": 0.9}`.
 
     Raises:
         UserError: Something given cannot be used, or every run failed.

@@ -281,5 +281,8 @@ def test_collapse_note__says_how_far_and_whether_it_recovered() -> None:
     assert collapse_note([{"supervised": 1.0}, sound]) == ""
     recovered = collapse_note([sound, collapsed, sound])
     assert "only 4 % as much as real ones" in recovered
-    assert "1 of 3 intervals, and it had recovered at the end" in recovered
+    assert "1 of 3 intervals, and it had recovered at the end, where its images differed 80 % as much." in recovered
+    fading = collapse_note([collapsed, {"adversarial": 1.0, "generated_spread": 0.02}])
+    assert "only 4 % as much as real ones" in fading, "where the terms were off, not at the end"
+    assert fading.endswith("at the end, where its images differed 2 % as much.")
     assert "had not recovered at the end" in collapse_note([sound, collapsed])

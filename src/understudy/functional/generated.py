@@ -44,11 +44,11 @@ def collapse_note(history: Sequence[Mapping[str, float]]) -> str:
     if not paused:
         return ""
     had = "had" if lines[-1]["adversarial"] == 1 else "had not"
-    least = min(line["generated_spread"] for line in lines)
+    least, last = min(line["generated_spread"] for line in paused), lines[-1]["generated_spread"]
     return (
         f"The generator collapsed: its images differed from one another only {100 * least:.0f} % as much as real ones. "
         f"The adversarial terms were off meanwhile, in part of {len(paused)} of {len(lines)} intervals, "
-        f"and it {had} recovered at the end."
+        f"and it {had} recovered at the end, where its images differed {100 * last:.0f} % as much."
     )
 
 

@@ -72,7 +72,8 @@ def ablate(
     table = {**(config or {}), **options}
     given = {"method": table.pop("method", None), "recipe": table.pop("recipe", None)}
     given |= {name: value for name, value in (("method", method), ("recipe", recipe)) if value is not None}
-    rungs = ladder(given["method"], given["recipe"], table)
+    named = {name: value for name, value in table.items() if name != "network"}  # which may be an own module
+    rungs = ladder(given["method"], given["recipe"], named)
     kept = [one for at, one in enumerate(rungs) if not at or one.variant.settings != rungs[at - 1].variant.settings]
     off = [one.adds for one in rungs if one not in kept]
     if len(kept) == 1:

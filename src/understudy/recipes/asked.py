@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from understudy.core.config import knobs
 from understudy.core.errors import ConfigError, nearest
 from understudy.methods.base import METHODS, Method
+from understudy.models import as_module
 from understudy.recipes.comparison import BASELINE
 from understudy.recipes.job import Job, spelled
 from understudy.recipes.variants import Variant, named_variants
@@ -28,6 +31,7 @@ class Asked:
         num_labels: Ascending; 0 is all that are given.
         shared: Settings of every run.
         upper_bound: Whether supervised learning is also to be trained on all labels that are hidden.
+        module: The user's own network, of which `shared` has the name.
     """
 
     variants: tuple[Variant, ...]
@@ -37,6 +41,7 @@ class Asked:
     shared: Mapping[str, Any]
     notes: tuple[str, ...]
     upper_bound: bool = False
+    module: nn.Module | None = None
 
 
 def sort_options(
@@ -80,6 +85,10 @@ def asked_for(
         ConfigError: As `sort_options` does.
     """
     options = spelled({**options, **({} if budget is None else {"budget": budget})})
+    module = None
+    if not isinstance(options.get("network", ""), str):
+        module = as_module(options["network"])
+        options["network"] = f"module:{type(module).__qualname__}"
     first_seed, kept = options.pop("seed", 0), options.pop("num_labels", 0)
     in_table = options.pop("budget", DEFAULT_BUDGET)
     budget = in_table
@@ -94,6 +103,7 @@ def asked_for(
         shared=sorting.shared,
         upper_bound=upper_bound,
         notes=(*notes, *sorting.notes),
+        module=module,
     )
 
 

@@ -13,6 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from understudy.core.arguments import check
 from understudy.core.budget import Budget
 from understudy.core.config import to_table
@@ -23,6 +25,7 @@ from understudy.data.load import load
 from understudy.engine.execution import free_cores, pick_device
 from understudy.engine.rundir import RunFolder, read_decisions, write_json
 from understudy.methods.base import Method
+from understudy.models import prepared
 from understudy.models.nets import Execution
 from understudy.recipes.asked import Asked, sort_options
 from understudy.recipes.comparison import ALL_LABELS, BASELINE, Clock, Comparison, Run
@@ -81,8 +84,8 @@ def compare(
         map: What carries the runs out, such as a cluster's: called with a function and the tasks, gives results in any
             order. It must reach `folder`.
         config: A table of options, as read from a TOML file; `options` overrule it.
-        options: Any field of `Job`; a method's knob, for every method that has it; or a table of knobs by the name of a
-            method, as `fixmatch={"threshold": 0.9}`.
+        options: Any field of `Job`, of which `network` may be an own module; a method's knob, for every method that
+            has it; or a table of knobs by the name of a method, as `fixmatch={"threshold": 0.9}`.
 
     Raises:
         UserError: Something given cannot be used, or every run failed.
@@ -150,6 +153,9 @@ class _Command:
         self.own: dict[str, dict[str, Any]] = {}
         self.on_processor = pick_device(str(asked.shared.get("device", "auto"))).type == "cpu"
         self.jobs = jobs or (free_cores() if self.on_processor else 1)
+        self.module = asked.module
+        if self.module is not None:
+            self.keep_in_process(jobs)
         self.notes: list[str] = []
         self.runs: dict[str, Run] = {}
         self.judged_by = ""
@@ -168,12 +174,30 @@ class _Command:
             self.say(f"{len(collection.quarantine):,} files could not be used and were skipped.")
         collection, self.judged_by = held_out_test(collection)
         self.resolve(collection)
+        if self.module is not None:
+            self.module, notes = prepared(self.module, collection.shape, len(collection.classes), collection.ranges)
+            for note in notes:
+                self.say(note)
         folder = RunFolder(self.root)
         with folder.claim():
             folder.recognize(self.identity(collection))
             with SharedImages.of(collection, loading, self.root, in_process=self.in_process) as images:
                 self.train(self.plan(collection, images))
             return self.conclude()
+
+    def keep_in_process(self, jobs: int | None) -> None:
+        """Train here, one run after another, since the code of an own network may exist in this process alone.
+
+        Raises:
+            ConfigError: Runs were to be trained elsewhere.
+        """
+        for name, value in (("map", self.map), ("jobs", jobs if jobs and jobs > 1 else None)):
+            if value is not None:
+                raise ConfigError(
+                    f"{name} was given, and an own network that is given as an object is trained in this process, one "
+                    f"run at a time; leave {name} out, or name the network as 'file.py:factory'"
+                )
+        self.jobs = 1
 
     @property
     def in_process(self) -> bool:
@@ -218,6 +242,7 @@ class _Command:
             "test images": tests,
             "budget": self.asked.budget,
             "settings": json.dumps(settings, sort_keys=True, default=repr),
+            **({} if self.module is None else {"network": _digest(self.module)}),
         }
 
     def plan(self, collection: Collection, images: SharedImages) -> list[Task]:
@@ -230,7 +255,7 @@ class _Command:
             for count, label in product(asked.num_labels, self.slugs):
                 job = dataclasses.replace(self.jobs_asked[label, count], seed=seed)
                 place = run_folder(count, seed, self.slugs[label])
-                tasks.append(Task(images, self.root, place, label, job, execution, self.own[label]))
+                tasks.append(Task(images, self.root, place, label, job, execution, self.own[label], module=self.module))
             if asked.upper_bound:
                 tasks.append(self.bound(images, seed, execution))
         left = []
@@ -260,7 +285,7 @@ class _Command:
         count = self.asked.num_labels[-1]
         job = dataclasses.replace(self.jobs_asked[BASELINE, count], seed=seed)
         place = run_folder(count, seed, ALL_LABELS.replace(" ", "-"))
-        return Task(images, self.root, place, ALL_LABELS, job, execution, reveal=True)
+        return Task(images, self.root, place, ALL_LABELS, job, execution, reveal=True, module=self.module)
 
     def check_setups(self, collection: Collection) -> None:
         """Nothing, when every number of labels and every named variant can begin.
@@ -277,9 +302,9 @@ class _Command:
         for count in asked.num_labels:
             self.first_setup(collection, count)
         for variant, label in zip(asked.variants, self.labels, strict=True):
-            if variant.name:
+            if variant.name or self.module is not None:  # methods may not suit an own network
                 with said_of(variant.name):
-                    set_up(collection, self.first_job(label, asked.num_labels[0]))
+                    set_up(collection, self.first_job(label, asked.num_labels[0]), module=self.module)
 
     def first_job(self, label: str, count: int) -> Job:
         """The job with so many labels and the first seed."""
@@ -291,7 +316,7 @@ class _Command:
         Raises:
             DataError: There are too few or too many labels, or no image is left without one.
         """
-        setup = set_up(collection, self.first_job(BASELINE, count))
+        setup = set_up(collection, self.first_job(BASELINE, count), module=self.module)
         jobs = [self.jobs_asked[label, count] for label in self.labels]
         uses_pool = any(job.method.unlabeled_batch_size(1) or not isinstance(job.recipe, Plain) for job in jobs)
         if uses_pool and not len(setup.splits.unlabeled):
@@ -372,3 +397,11 @@ class _Command:
         """Show a sentence and keep it for the report."""
         self.notes.append(text)
         self.watch.message(text)
+
+
+def _digest(module: nn.Module) -> str:
+    """What tells the initial weights of an own network from others."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from understudy.core.budget import Budget, format_seconds
 from understudy.core.config import to_table
 from understudy.core.errors import Interrupted, RunFolderError, UserError
@@ -36,6 +38,7 @@ class Task:
         method: What the variant is called.
         own: Settings of the variant beside its method, as plain values.
         reveal: Whether it trains on all labels that were hidden.
+        module: The user's own network, for a run in this process.
     """
 
     images: SharedImages
@@ -46,6 +49,7 @@ class Task:
     execution: Execution
     own: Mapping[str, Any] = field(default_factory=dict)
     reveal: bool = False
+    module: nn.Module | None = None
 
     @property
     def num_labels(self) -> int:
@@ -117,7 +121,14 @@ def run_task(task: Task) -> Run:
     """
     place = task.root / task.folder
     try:
-        figures, _ = run_one(task.images.open(), task.job, folder=place, execution=task.execution, reveal=task.reveal)
+        figures, _ = run_one(
+            task.images.open(),
+            task.job,
+            folder=place,
+            execution=task.execution,
+            reveal=task.reveal,
+            module=task.module,
+        )
     except Interrupted:
         raise
     except UserError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from understudy.core.budget import Budget, Cost
 from understudy.data.collection import Collection
@@ -115,6 +116,7 @@ def run_one(
     execution: Execution | None = None,
     observe: Sequence[Observer] = (),
     reveal: bool = False,
+    module: nn.Module | None = None,
 ) -> tuple[Figures, Predicted]:
     """The figures of one run of its own budget, and its predictions of the test images, looked at once, after it.
 
@@ -124,12 +126,13 @@ def run_one(
         folder: Where the run is kept: finished it is loaded, interrupted it goes on.
         execution: How a run to compare with was executed.
         reveal: Whether to train on all labels that the job would hide, to see what they are worth.
+        module: The user's own network, as `prepared` gives it, in place of the one that the job names.
 
     Raises:
         UserError: The options, the images or the folder cannot be used.
         Interrupted: Ctrl-C or SIGTERM came while a folder was given; everything is saved.
     """
-    setup = set_up(collection, job, reveal=reveal)
+    setup = set_up(collection, job, reveal=reveal, module=module)
     stage, splits = setup.stage, setup.splits
     watchers = list(observe)
     quality = None
@@ -154,7 +157,7 @@ def run_one(
     return figures, predicted
 
 
-def set_up(collection: Collection, job: Job, *, reveal: bool = False) -> Setup:
+def set_up(collection: Collection, job: Job, *, reveal: bool = False, module: nn.Module | None = None) -> Setup:
     """The run up to its first step.
 
     Args:
@@ -173,7 +176,7 @@ def set_up(collection: Collection, job: Job, *, reveal: bool = False) -> Setup:
     stage = Stage(
         settings=job.settings(),
         data=data,
-        network=initial_network(job, data),
+        network=initial_network(job, data) if module is None else module,
         budget=Budget.parse(job.budget),
         name=job.method.name,
         network_name=job.network,
