@@ -65,7 +65,7 @@ def _refusal(*words: object) -> str:
 
 
 def _table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -175,10 +175,13 @@ def test_suggest__refuses_names_of_files(pile: Path) -> None:
     assert "holds the labels so far and would be replaced" in _refusal(
         pile, "--classes-so-far", so_far, "--out", so_far
     )
-    (pile.parent / "below").mkdir()
-    text = _refusal(pile, "--count", 5, "--out", pile.parent / "below" / "s.csv")
-    assert "and a manifest lists only files below its own folder" in text
-    assert not list((pile.parent / "below").iterdir())
+
+
+def test_suggest__table_elsewhere_has_absolute_paths(pile: Path) -> None:
+    _cli(pile, "--count", 5, "--out", pile.parent / "below" / "s.csv")
+    paths = [Path(line["path"]) for line in _table(pile.parent / "below" / "s.csv")]
+    assert [path.parent for path in paths] == [pile] * 5
+    assert all(path.exists() for path in paths)
 
 
 def test_suggest__keeps_a_table_that_was_filled_in(pile: Path) -> None:

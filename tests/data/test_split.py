@@ -146,7 +146,7 @@ def test_split__test_given_keeps_all_labels_unless_there_are_many() -> None:
     assert ". There are no validation images, so nothing is selected and the last weights are used; a" in few.note
     enough = split(collection([0, 1] * 1500, [Part.TRAIN] * 2000 + [Part.TEST] * 1000))
     assert (len(enough.labeled), len(enough.choose), len(enough.judge)) == (1800, 200, 1000)
-    assert "; 200 other labeled images may choose" in enough.note
+    assert "; 200 others select" in enough.note
     assert len(split(collection([0, 1] * 1500, [Part.TRAIN] * 2000 + [Part.TEST] * 1000), share=None).choose) == 0
     many = split(collection([0, 1] * 10_000, [Part.TRAIN] * 19_000 + [Part.TEST] * 1000))
     assert (len(many.labeled), len(many.choose), len(many.judge)) == (18_000, 1000, 1000)

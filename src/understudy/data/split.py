@@ -211,7 +211,7 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
             why = "cannot be parted by group" if enough else f"are under {FEW_PER_CLASS} per class"
             note = f"Nothing is held out, since the {len(labeled)} labels{who} {why}: whether it helped stays unproven"
     if len(choose):
-        note += f"; {len(choose):,} other labeled images may choose"
+        note += f"; {len(choose):,} others select"
     return choose, judge, judged_by, note
 
 

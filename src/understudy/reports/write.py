@@ -30,10 +30,12 @@ def write_report(folders: Sequence[Path], out: Path | None = None) -> Path:
     Raises:
         UserError: A folder holds nothing to report on, runs cannot be compared, or the file cannot be written.
     """
+    if out is not None:
+        check_page_name(out)
     records = [read(folder) for folder in folders]
     if out is None:
         out = folders[0] / "report.html" if len(folders) == 1 else folders[0].parent / "report.html"
-    check_page_name(out)
+        check_page_name(out)
     return write_page(page_of(records), out)
 
 
