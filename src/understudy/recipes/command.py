@@ -16,8 +16,8 @@ from torch import nn
 
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.config import to_table
-from understudy.core.errors import RunFolderError, UserError
-from understudy.core.spending import EVALUATION, PLANNING, READING, REPORT, START, TOLERANCE, TRAINING, Spending
+from understudy.core.errors import RunFolderError
+from understudy.core.spending import EVALUATION, READING, REPORT, TOLERANCE, TRAINING, Spending
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels, simulate
 from understudy.data.split import Splits, split
@@ -352,9 +352,6 @@ class Command:
 
         Args:
             reserve_s: Seconds of a wall-clock budget that no part gets, as far as these leave enough to train.
-
-        Raises:
-            UserError: Too little time is left.
         """
         if not budget.is_timed:
             return budget
@@ -362,19 +359,15 @@ class Command:
             assert budget.cpu_s is not None
             return Budget(cpu_s=(budget.cpu_s - self.planning.cpu_s) / num_parts)
         spent = time.perf_counter() - self.begun
-        least = _LEAST_SHARE_TO_TRAIN * budget.wall_s
-        if budget.wall_s - (spent - self.spending.wall_s(START, PLANNING, EVALUATION, REPORT)) < least:
-            raise UserError(
-                f"reading the images took most of the budget of {budget}; repeat the command, which finds them "
-                "decoded, or give a longer budget"
-            )
-        left = max(least, budget.wall_s - spent - reserve_s)
+        left = max(_LEAST_SHARE_TO_TRAIN * budget.wall_s, budget.wall_s - spent - reserve_s)
         whole = spent + left + reserve_s
         if whole > (1 + TOLERANCE) * budget.wall_s:
+            reading = self.spending.wall_s(READING)
+            read = f", {format_seconds(reading)} on reading images" if reading > 0.5 * spent else ""
             self.say(
-                f"{format_seconds(spent)} of the budget of {budget} are spent, and evaluation and report will take "
-                f"about {format_seconds(reserve_s)}: training gets {format_seconds(left)} all the same, so the command "
-                f"will take about {format_seconds(whole)}."
+                f"{format_seconds(spent)} of the budget of {budget} are spent{read}, and evaluation and report will "
+                f"take about {format_seconds(reserve_s)}: training gets {format_seconds(left)} all the same, so the "
+                f"command will take about {format_seconds(whole)}."
             )
         return Budget(wall_s=left / num_parts)
 
