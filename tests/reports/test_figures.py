@@ -497,6 +497,19 @@ def test_learning_curves__all_rounds_one_after_another() -> None:
     assert picture.caption.endswith("At a dotted line the training of the next round begins.")
 
 
+@pytest.mark.parametrize("rounds", [1, 0])
+def test_learning_curves__begin_where_pretraining_ended(rounds: int) -> None:
+    lines = [{"step": at, "progress": at / 2, "cpu_s": 2.0 * at, "supervised": one} for at, one in enumerate((3, 2, 1))]
+    run = {
+        "history": lines,
+        "steps": 12,
+        "cost": {"cpu_s": 10.0, "wall_s": 11.0},
+        "rounds": [{"kept": True, "knn_accuracy": 0.5}, *[{"history": lines}] * rounds],
+    }
+    x, y = _line_of(_axes(run_figures.learning_curves({"runs": {"pretrain": run}})), "pretrain")
+    assert (x, y) == ([6, 8, 10], [3, 2, 1])
+
+
 @pytest.mark.parametrize("draw", [run_figures.learning_curves, run_figures.confidence, run_figures.label_distribution])
 def test_legend__lies_outside_of_what_is_drawn(draw: Callable[[Any], Picture | None]) -> None:
     result = made.result(made.names(40))

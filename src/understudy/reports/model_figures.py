@@ -277,12 +277,22 @@ def _whole_history(run: Plain) -> list[Plain]:
     """The lines of all trainings of a run one after another, each beginning where the one before ended.
 
     A run's own history is that of the returned model alone; where a recipe trained several, each of its rounds has one.
+    After pretraining, which has other losses, the first begins late enough for the last to end at the cost of the run.
     """
-    parts = [part for line in run.get("rounds") or () if (part := line.get("history"))]
+    lines = run.get("rounds") or ()
+    is_pretrained = any("kept" in line for line in lines)
+    parts = [part for line in lines if (part := line.get("history"))]
+    if not parts and is_pretrained and run.get("history"):
+        parts = [run["history"]]
     if not parts:
         return list(run.get("history") or [])
     whole: list[Plain] = []
     before = dict.fromkeys(_CLOCKS, 0.0)
+    if is_pretrained:
+        for clock in _CLOCKS:
+            ends = sum(number(part[-1].get(clock)) or 0.0 for part in parts)
+            total = number(run.get("steps") if clock == "step" else inside(run, "cost", clock))
+            before[clock] = max(0.0, (total or 0.0) - ends)
     for at, part in enumerate(parts):
         for line in part:
             moved = {
