@@ -113,3 +113,11 @@ def test_learn_ssl__no_trial_where_the_rule_is_sure() -> None:
     trials = played(supervised=0.1, softmatch=0.9, freematch=0.9)
     assert learned(rows_per_s=10.0, trials=trials).method.value == "supervised"
     assert not trials.asked
+
+
+def test_longer__names_no_number_that_nobody_can_use() -> None:
+    assert [module._longer(times) for times in (1.2, 7.4, 19007.0)] == [
+        "about 2 times the budget",
+        "about 7 times the budget",
+        "only a far longer budget",
+    ]

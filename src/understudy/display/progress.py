@@ -256,9 +256,9 @@ def round_line(ended: Round) -> str:
     """The line of a round: how many labels the pool was given, how many of them are new, and what came of it."""
     line, parts = ended.line, list[str]()
     if line.get("num_pseudo_labels") is not None:
-        parts.append(
-            f"{line['num_pseudo_labels']:,} image{'s' * (line['num_pseudo_labels'] != 1)} labeled ({100 * line['coverage']:.1f} % of the pool)"
-        )
+        count = line["num_pseudo_labels"]
+        images = "1 image" if count == 1 else f"{count:,} images"
+        parts.append(f"{images} labeled ({100 * line['coverage']:.1f} % of the pool)")
     if line.get("labels_changed") is not None:
         parts.append(f"{100 * line['labels_changed']:.1f} % of labels changed")
     if line.get("validation_accuracy") is not None:

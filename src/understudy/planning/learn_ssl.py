@@ -22,6 +22,7 @@ _PLAIN = (
     "one run: on cats and dogs pretraining first, or rounds of self-training, gave less than a method alone, and so "
     "did pretraining on CIFAR-10"
 )
+_FAR = 50.0  # nobody who gave minutes will give days
 _LEAST_POOL = 1.0  # unlabeled images per labeled one
 _SHARED = ("mu", "criterion", "ema_decay")  # settings that a trial of another method takes over
 _PREDICTED, _COUNTED = 1 / 3, 0.7  # cost of a row without gradient, share of unlabeled rows that come to count
@@ -113,8 +114,8 @@ def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials:
         reason = (
             f"a run that also learns from unlabeled images would see each label only {passes:.0f} times, and in "
             "benchmarks they paid off where that was about as often as there are labels per class "
-            f"({len(data.labeled) / len(data.classes):.0f} here, and at least {_LEAST_PASSES:.0f}); about "
-            f"{max(2, round(needed / passes))} times the budget would change that"
+            f"({len(data.labeled) / len(data.classes):.0f} here, and at least {_LEAST_PASSES:.0f}); "
+            f"{_longer(needed / passes)} would change that"
         )
         return Choice(key, "supervised", "measured", reason)
     seen = ""
@@ -157,3 +158,8 @@ def _by_trials(trials: Trials, method: Method[Any] | None, *, ample: bool) -> Ch
     if labels_won:
         why += "; the labels alone did better in so short a time, which the run itself is long enough to make up for"
     return Choice("method.name", chosen, "tried", why)
+
+
+def _longer(times: float) -> str:
+    """A budget that many times as long, in words; the number is no guide where one or two steps were timed."""
+    return f"about {max(2, round(times))} times the budget" if times < _FAR else "only a far longer budget"
