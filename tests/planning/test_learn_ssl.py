@@ -42,7 +42,7 @@ def test_learn_ssl__few_passes_leave_the_labels_alone() -> None:
     found = learned(rows_per_s=10.0)
     assert found.method.value == "supervised"
     assert "would see each label only 8 times" in found.method.reason
-    assert "(16 here; 20 are asked for at least); about 3 times the budget" in found.method.reason
+    assert "(16 here, and at least 20); about 3 times the budget" in found.method.reason
     assert found.mu is None
 
 
