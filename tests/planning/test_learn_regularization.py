@@ -11,7 +11,7 @@ import torch
 
 from tests.planning.small import even, sided, training, with_known
 from understudy.augment import Augmentation
-from understudy.core.budget import Budget
+from understudy.core.budget import Budget, Cost
 from understudy.engine.stage import Settings
 from understudy.planning import learn_regularization as module
 from understudy.planning.choice import Allowance
@@ -102,6 +102,16 @@ def test_learn_regularization__too_few_images_settle_nothing() -> None:
     assert learned.reach is not None
     assert (learned.reach.how, learned.reach.value) == ("rule", 1.0)
     assert learned.reach.reason.endswith("nothing was tried")
+
+
+def test_learn_regularization__looks_at_nothing_once_the_allowance_is_used_up() -> None:
+    allowance = Allowance(Budget(wall_s=100))
+    assert not allowance.is_used_up
+    allowance.pay(Cost(wall_s=20))
+    learned = learn_regularization(training(with_known(sided(300), 20)), allowance=allowance)
+    assert allowance.is_used_up
+    assert "told_apart" not in learned.figures
+    assert (learned.mirror, learned.turns) == (None, None)
 
 
 def test_learn_regularization__vectors_have_no_symmetries() -> None:

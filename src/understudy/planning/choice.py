@@ -84,6 +84,12 @@ class Allowance:
         spent: float = getattr(self.spent, self.clock)
         return 0.0 if self.refusal else max(0.0, self.whole_s - spent)
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether a budget of time gave an allowance, and all of it is spent."""
+        spent: float = getattr(self.spent, self.clock)
+        return 0 < self.whole_s <= spent
+
     def pay(self, earlier: Cost) -> None:
         """Count what was spent before this allowance began."""
         self._earlier += earlier

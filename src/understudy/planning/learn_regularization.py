@@ -80,7 +80,8 @@ def learn_regularization(
         return LearnedRegularization(cost=Cost.now() - begun)
     wanted = {name: asked(options, f"augmentation.{name}") for name in ("mirror", "turns", "reach", "operations")}
     figures: dict[str, Any] = {}
-    symmetries = _symmetries(data, seed, allowance)
+    used_up = allowance is not None and allowance.is_used_up  # on a busy machine; the domain's own symmetries stay
+    symmetries = {} if used_up else _symmetries(data, seed, allowance)
     if symmetries:
         figures["told_apart"] = {name: round(area, 3) for name, area in symmetries.items()}
     mirror = wanted["mirror"] or _mirror(data, symmetries)

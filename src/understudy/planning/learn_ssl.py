@@ -111,8 +111,9 @@ def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials:
         )
         return Choice(key, "supervised", "rule", reason)
     if passes is not None and passes < needed:
+        times = "once" if round(passes) <= 1 else f"{passes:.0f} times"
         reason = (
-            f"a run that also learns from unlabeled images would see each label only {passes:.0f} times, and in "
+            f"a run that also learns from unlabeled images would see each label only {times}, and in "
             "benchmarks they paid off where that was about as often as there are labels per class "
             f"({len(data.labeled) / len(data.classes):.0f} here, and at least {_LEAST_PASSES:.0f}); "
             f"{_longer(needed / passes)} would change that"
