@@ -141,9 +141,7 @@ def test_suggest__of_vectors() -> None:
 
 def test_suggest__refuses_a_count(pile: Path) -> None:
     out = pile.parent / "s.csv"
-    assert _refusal(pile, "--count", 0, "--out", out) == (
-        "error: count is 0; give the number of images to label, at least 1"
-    )
+    assert _refusal(pile, "--count", 0, "--out", out) == ("error: count is 0; give a whole number of at least 1")
     assert _refusal(pile, "--count", 100, "--out", out) == (
         "error: 100 images were asked for and the pile holds 60 to choose from (1 blank and 1 copies left out); ask "
         "for fewer, or add images"

@@ -19,6 +19,7 @@ from torch import nn
 from understudy.audit.first_look import first_look
 from understudy.audit.unrelated import PoolFilter
 from understudy.core.arguments import check
+from understudy.core.arguments import shown as quoted
 from understudy.core.brief import Brief
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import to_table
@@ -260,7 +261,7 @@ def train_since(
     where = None if folder is None else Path(folder)
     planner = None
     if not isinstance(plan, bool | str | Path | Plan):
-        raise UserError(f"plan is {plan!r}; give True, False, a plan or the file of one")
+        raise UserError(f"plan is {quoted(plan)}; give True, False, a plan or the file of one")
     if plan is not False:
         given = Plan.load(plan) if isinstance(plan, str | Path) else plan if isinstance(plan, Plan) else None
         planner = Planner(table, module=own, folder=where, given=given, spending=spending)

@@ -69,6 +69,7 @@ class Audited(Brief):
         Raises:
             UserError: The file cannot be written.
         """
+        check(path=path)
         check_page_name(Path(path))
         return write_page(audit_page(AuditRecord(self.name, *with_examples(self.found))), Path(path), figures=False)
 
@@ -78,6 +79,7 @@ class Audited(Brief):
         Raises:
             UserError: The file cannot be written.
         """
+        check(path=path)
         path = Path(path)
         temporary = path.with_name(f"{path.name}.tmp")
         with explained(path.parent):
@@ -99,6 +101,7 @@ class Audited(Brief):
         """
         if self.origin is None:
             raise UserError("a manifest lists files, and these images were given in memory; audit a folder or manifest")
+        check(path=path, drop=drop)
         cleaned = clean(self.found, drop)
         write_manifest(self.found, cleaned, self.origin, Path(path))
         return cleaned

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
-from torch import nn
+from torch import Tensor, nn
 
 from understudy.core.arguments import check
 from understudy.core.budget import Budget
@@ -21,6 +21,7 @@ from understudy.core.errors import DataError
 from understudy.data.load import load
 from understudy.data.sources.labels import is_missing
 from understudy.data.sources.listed import is_list_of_images
+from understudy.data.sources.values import is_sparse, refuse_endless, to_numpy
 from understudy.data.split import Splits, split
 from understudy.data.table import unknown_classes
 from understudy.display.console import open_console
@@ -91,6 +92,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             UserError: A setting or the arrays cannot be used, or fewer than two classes are labeled.
         """
+        for given in (X, y):
+            if not is_sparse(given):
+                refuse_endless(given)
         check(num_steps=self.num_steps, batch_size=self.batch_size, options=self.options, verbose=self.verbose)
         rows, labels = self._checked(X, _without_gaps(y))
         labeled = _is_labeled(labels)
@@ -177,6 +181,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         """Class probabilities (n, k), in the order of `classes_`."""
         check_is_fitted(self)
+        if not is_sparse(X):
+            refuse_endless(X)
         if is_list_of_images(X):
             found = self.predictor_.predict(X)
             if found.quarantine:
@@ -198,6 +204,8 @@ def _numbers(X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
 
 def _without_gaps(y: Any) -> Any:
     """The labels with -1 or None in place of NaN and NA, which scikit-learn's checks refuse."""
+    if isinstance(y, Tensor):
+        y = to_numpy(y)
     given = np.asarray(y) if hasattr(y, "dtype") or isinstance(y, (list, tuple)) else y
     if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind == "f" and np.isnan(given).any():
         return np.where(np.isnan(given), -1, given)

@@ -17,7 +17,7 @@ from torch import nn
 from understudy.audit.contact_sheet import pictures
 from understudy.audit.embedding import embed
 from understudy.audit.suggest import Picks, candidates, label_first, label_next, some_labeled
-from understudy.core.arguments import check, is_whole
+from understudy.core.arguments import check
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, UserError
 from understudy.core.outputs import check_output
@@ -71,6 +71,7 @@ class Suggestions(Brief):
         Raises:
             UserError: The name does not end in .csv, the images are no files, or it cannot be written.
         """
+        check(path=path)
         path = Path(path)
         check_table_name(path)
         if not isinstance(self.source, str | os.PathLike):
@@ -96,6 +97,7 @@ class Suggestions(Brief):
         Raises:
             UserError: The name is no page's, or it cannot be written.
         """
+        check(path=path)
         path = Path(path)
         check_page_name(path)
         title = Path(self.source).name if isinstance(self.source, str | os.PathLike) else "images given in memory"
@@ -132,8 +134,7 @@ def suggest(
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
     """
-    check(run=run, seed=seed, cache=cache, decoding=decoding, observe=observe)
-    check_count(count)
+    check(count=count, run=run, seed=seed, cache=cache, decoding=decoding, observe=observe)
     if network is not None and run is None:
         raise UserError("network is given without run; it says how to load the network of a finished run")
     predictor = None if run is None else Predictor.load(run, network)
@@ -176,16 +177,6 @@ def suggest(
         notes=notes,
         pictures=pictures(collection, ids) if collection.is_images else np.zeros((0, 1, 1, 3), np.uint8),
     )
-
-
-def check_count(count: int) -> None:
-    """Nothing, when so many images can be asked for.
-
-    Raises:
-        UserError: It is less than one.
-    """
-    if not is_whole(count, 1):
-        raise UserError(f"count is {count!r}; give the number of images to label, at least 1")
 
 
 def check_table_name(path: Path) -> None:

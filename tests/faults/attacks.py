@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import random
 import shutil
+import signal
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.faults import runs
+from tests.faults import hostile_arguments, hostile_files, runs
 from tests.faults.hostile_commands import call_command
 from tests.faults.hostile_toml import call_toml
 from tests.faults.isolated import isolated
+from understudy.api import train
 from understudy.core.errors import UserError
 
+_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_BY_CLOCK = 0.25  # share of the signals that come after a time
 _MOST_KILLS = 3  # in one run, after which it is left in peace
 _NOT_READ = {"lock", "log.txt", "config.toml", "quarantine.json", "splits.json", "error.txt", "progress.json"}
 
@@ -32,8 +39,37 @@ class Scene:
     def finished(self, kind: str) -> tuple[Path, int, dict[str, Any], dict[str, Any]]:
         """An undisturbed run, its moments, its outcome, and what later commands say of it."""
         path = self.folder / kind
-        found = _succeeded(lambda: [runs.run_until(kind, path), runs.outcome(path), runs.uses(path)])
-        return path, *found
+        found = _succeeded(lambda: [runs.run_until(kind, path), runs.outcome(path), runs.uses(path), list(sys.modules)])
+        if len(self.kinds) > 1:  # one attack is not worth it
+            self._import(found[3])
+        return path, *found[:3]
+
+    def _import(self, names: list[str]) -> None:
+        """Import what a child had to, so that its successors need not."""
+        for name in names:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+    @functools.cached_property
+    def duration_s(self) -> float:
+        """The seconds that an undisturbed plain run takes."""
+        self.finished(self.kinds[0])
+        begun = time.perf_counter()
+        with _workplace() as place:
+            _succeeded(lambda: runs.run_until(self.kinds[0], place / "run"))
+        return time.perf_counter() - begun
+
+    @functools.cached_property
+    def vectors(self) -> Path:
+        """A finished run on rows of numbers."""
+        path = self.folder / "vectors"
+
+        def make() -> list[str]:
+            train(hostile_arguments.DATA, folder=path, budget="1steps", plan=False, quiet=True)
+            return list(sys.modules)
+
+        self._import(_succeeded(make))
+        return path
 
     @functools.cache  # noqa: B019
     def interrupted(self, kind: str, part: int) -> Path:
@@ -51,18 +87,24 @@ def kill(scene: Scene, seed: int) -> str:
     kind = draw.choice(scene.kinds)
     _, moments, wanted, _ = scene.finished(kind)
     with _workplace() as place:
-        fatal = [draw.randrange(moments) for _ in range(draw.randint(1, _MOST_KILLS))]
-        for moment in fatal:
-            ended = isolated(lambda moment=moment: runs.run_until(kind, place / "run", moment))  # type: ignore[misc]
+        told = []
+        for _ in range(draw.randint(1, _MOST_KILLS)):
+            number = draw.choice(_SIGNALS)
+            # Most come at a moment of which there is something to lose, and which the seed repeats.
+            by_clock = draw.random() < _BY_CLOCK
+            after_s = draw.uniform(0, scene.duration_s) if by_clock else None
+            moment = None if by_clock else draw.randrange(moments)
+            told.append(f"{signal.Signals(number).name} {f'after {after_s:.2f} s' if by_clock else f'at {moment}'}")
+            ended = isolated(functools.partial(runs.run_until, kind, place / "run", moment, number, after_s))
             if ended.error:
-                return f"{kind} killed at {fatal}: {ended.error}"
-            if not ended.killed:
+                return f"{kind}, {told}: {ended.error}"
+            if not ended.killed and ended.value != runs.INTERRUPTED:
                 break  # a resumed run has fewer moments left
         ended = isolated(lambda: [runs.run_until(kind, place / "run"), runs.outcome(place / "run")])
         if ended.error or ended.killed:
-            return f"{kind} killed at {fatal}, resumed: {ended.error or 'killed'}"
+            return f"{kind}, {told}, resumed: {ended.error or 'killed'}"
         found = runs.difference(wanted, ended.value[1])
-        return f"{kind} killed at {fatal}: {found}" if found else ""
+        return f"{kind}, {told}: {found}" if found else ""
 
 
 def damage(scene: Scene, seed: int) -> str:
@@ -87,8 +129,12 @@ def damage(scene: Scene, seed: int) -> str:
             return f"{name}: {ended.error or 'killed'}"
         if "sentence" in ended.value:
             return "" if str(folder) in ended.value["sentence"] else f"{name}: names no file: {ended.value['sentence']}"
-        found = runs.difference(wanted_uses if uses else wanted, ended.value["found"])
-        return f"{name}: silently other: {found}" if found else ""
+        compared, found = (wanted_uses if uses else wanted), ended.value["found"]
+        if kind == "compare" and not uses:  # a finished run is not read again; whoever reads its file is told
+            own = victim.relative_to(folder).as_posix()
+            compared, found = ({key: part for key, part in all_.items() if key != own} for all_ in (compared, found))
+        told = runs.difference(compared, found)
+        return f"{name}: silently other: {told}" if told else ""
 
 
 def command(scene: Scene, seed: int) -> str:
@@ -103,7 +149,27 @@ def toml(scene: Scene, seed: int) -> str:
         return _called(lambda: call_toml(place, seed))
 
 
-ATTACKS: dict[str, Callable[[Scene, int], str]] = {"kill": kill, "damage": damage, "command": command, "toml": toml}
+def call(scene: Scene, seed: int) -> str:
+    """A public function given a hostile argument works, or refuses it in a sentence."""
+    run = scene.vectors
+    with _workplace() as place:
+        return _called(lambda: hostile_arguments.call_function(place, run, seed))
+
+
+def generated(scene: Scene, seed: int) -> str:
+    """Generated configurations, plans and manifests are read or refused in a sentence."""
+    with _workplace() as place:
+        return _called(lambda: hostile_files.call_generated(place, seed))
+
+
+ATTACKS: dict[str, Callable[[Scene, int], str]] = {
+    "kill": kill,
+    "damage": damage,
+    "command": command,
+    "call": call,
+    "toml": toml,
+    "generated": generated,
+}
 
 
 def _called(function: Callable[[], str]) -> str:

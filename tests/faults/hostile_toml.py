@@ -59,6 +59,11 @@ def call_toml(place: Path, seed: int) -> str:
     path = place / "hostile.toml"
     content = _table(draw) if draw.random() < 0.5 else _mutated(draw)
     path.write_bytes(content)
+    return read_both(path)
+
+
+def read_both(path: Path) -> str:
+    """Read a file as a configuration and as a plan; the text says what went wrong."""
     for read in (_as_config, _as_plan):
         try:
             read(path)

@@ -17,7 +17,7 @@ import torch
 from tests.faults.attacks import ATTACKS, Scene
 
 RECORD = Path(__file__).parents[2] / "benchmarks" / "faults.json"
-COUNTS = {"kill": 1000, "damage": 2000, "command": 1000, "call": 1000, "toml": 2000}
+COUNTS = {"kill": 1000, "damage": 2000, "command": 1000, "call": 6000, "toml": 2000, "generated": 500}
 _SAVE_S = 20.0  # between two writes of the record, which is also written at the end
 _LONGEST_FAILURE = 4000
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from tests.contract.tiny import unchecked_shapes
-from tests.faults import runs
+from tests.faults import hostile_arguments, hostile_files, runs
 from tests.faults.attacks import ATTACKS, Scene
 from tests.faults.isolated import isolated
+
+_QUICK = ("load", "compare", "ablate", "budget", "job", "settings", "plan load")  # these hardly ever train
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +30,46 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield Scene(tmp_path_factory.mktemp("scene"), ("plain",))
 
 
-@pytest.mark.parametrize(("kind", "count"), [("kill", 2), ("damage", 3), ("command", 6), ("toml", 12)])
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images and odd files that generated manifests name."""
+    found = tmp_path_factory.mktemp("generated")
+    hostile_files.prepare(found)
+    return found
+
+
+@pytest.mark.parametrize(("kind", "count"), [("kill", 1), ("damage", 3), ("command", 6), ("toml", 12)])
 def test_attack__is_withstood(scene: Scene, kind: str, count: int) -> None:
-    for seed in range(count):
+    for seed in range(1, count + 1):  # kill 1 is of three signals at moments that the seed repeats
         assert ATTACKS[kind](scene, seed) == ""
+
+
+def test_public_function__hostile_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    quick = [call for call in hostile_arguments.calls() if call[0] in _QUICK]
+    for function, argument, number in random.Random(0).sample(quick, 80):
+        assert hostile_arguments.carry_out(function, {argument: number}) == ""
+
+
+def test_carry_out__tells_of_an_error_that_is_no_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setitem(hostile_arguments.FUNCTIONS, "load", (fail, {}, ("source",)))
+    assert "ZeroDivisionError: of ours" in hostile_arguments.carry_out("load", {"source": 0})
+
+
+@settings(max_examples=15)
+@given(hostile_files.tables())
+def test_config_and_plan__generated(folder: Path, table: dict[str, Any]) -> None:
+    hostile_files.check_table(folder, table)
+
+
+@settings(max_examples=20)
+@given(hostile_files.manifests())
+def test_load__generated_manifest(folder: Path, content: bytes) -> None:
+    hostile_files.check_manifest(folder, content)
 
 
 def test_kill__an_outcome_that_differs_is_seen(scene: Scene) -> None:

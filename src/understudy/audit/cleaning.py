@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from understudy.audit.kin import NOTHING, POOL, ROLES, VALIDATION, Kin
 from understudy.audit.quality import QUALITY_KINDS
 from understudy.audit.result import Audit
+from understudy.core.arguments import shown
 from understudy.core.errors import UserError, nearest
 from understudy.core.outputs import check_output
 from understudy.data import roles
@@ -68,8 +69,9 @@ def check_kinds(kinds: Iterable[str]) -> None:
         UserError: One cannot.
     """
     for kind in kinds:
-        if kind not in ON_REQUEST:
-            raise UserError(f"--drop names {kind!r}; {nearest(kind, ON_REQUEST)} (copies and blank images always are)")
+        if not isinstance(kind, str) or kind not in ON_REQUEST:
+            allowed = nearest(shown(kind), ON_REQUEST)
+            raise UserError(f"--drop names {shown(kind)}; {allowed} (copies and blank images always are)")
 
 
 def clean(audit: Audit, drop: Sequence[str] = ()) -> Cleaned:

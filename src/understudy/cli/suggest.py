@@ -74,16 +74,17 @@ def suggest(
       understudy suggest pile --count 100
       understudy suggest pile --count 100 --run runs/photos-20260131-120000 --classes-so-far suggested.csv
     """
+    from understudy.core.arguments import check
     from understudy.core.errors import UserError
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.reports.write import check_page_name
     from understudy.serving.labels import files_of
-    from understudy.suggesting import check_count, check_table_name
+    from understudy.suggesting import check_table_name
     from understudy.suggesting import suggest as choose
 
     page = out.with_suffix(".html") if sheet is None else sheet
-    check_count(count)
+    check(count=count)
     if labeled is not None and out.exists() and Path(labeled).exists() and out.samefile(labeled):
         raise UserError(f"{out} holds the labels so far and would be replaced; give another file with --out")
     check_table_name(out)

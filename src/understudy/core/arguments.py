@@ -14,6 +14,9 @@ from understudy.core.errors import ConfigError
 
 # A file system's limits in bytes: Linux and macOS allow 255 a name; 4096 a path on Linux is the most of all.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
+_LONGEST_SHOWN = 100  # characters of a value in a sentence: about a line of a terminal
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _LONGEST_SHOWN
 _MOST_COUNTED = 10**9  # of anything; a larger number is a mistake, and would end in an overflow or out of memory
 
 
@@ -43,10 +46,18 @@ def check(**arguments: Any) -> None:
 def shown(value: Any) -> str:
     """The value as short text, whatever its own `__repr__` does."""
     try:
-        text = reprlib.repr(value)
+        text = _SHORT.repr(value)
     except Exception:  # an object's own __repr__ can raise anything
         text = f"of type {type(value).__name__}"
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def has(value: Any, name: str) -> bool:
+    """Whether the value has the attribute; asking can raise anything, which counts as no."""
+    try:
+        return hasattr(value, name)
+    except Exception:
+        return False
 
 
 def path_problem(path: Any) -> str | None:
@@ -85,7 +96,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _is_watcher(value: Any) -> bool:
-    return not isinstance(value, (type, bool)) and callable(getattr(value, "decoding", None))
+    return not isinstance(value, (type, bool)) and has(value, "decoding") and callable(value.decoding)
 
 
 def _is_names(value: Any) -> bool:
@@ -116,6 +127,12 @@ RULES: Mapping[str, Rule] = {
         lambda value: is_whole(value) or isinstance(value, (bool, np.bool_)), "0 for no output or 1 for progress"
     ),
     "watch": Rule(_is_watcher, "an object with the methods of understudy's progress displays, or leave it out"),
+    "budget": Rule(lambda value: isinstance(value, str), "text, such as '10m', '5000steps' or '10epochs'"),
+    "drop": Rule(lambda value: isinstance(value, (list, tuple)), "a list of kinds of findings, such as ['outliers']"),
+    "recipe": Rule(
+        lambda value: isinstance(value, (str, Mapping)) or type(value).__module__.startswith("understudy."),
+        "a name, or a table with a name and settings",
+    ),
     "methods": Rule(_is_names, "a name, or a list of names and method objects"),
     "variants": Rule(lambda value: isinstance(value, Mapping), "a table of settings under the name of each variant"),
 }

@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 
+from understudy.core.arguments import check, shown
 from understudy.core.errors import ConfigError
 
 _MOST_EPOCHS = 1e6  # more is a mistake; the number of steps stays a whole number
@@ -41,12 +42,15 @@ class Budget:
         """
         if isinstance(text, Budget):
             return text
+        check(budget=text)
         if epochs_of(text) is not None:
-            raise ConfigError(f"budget {text!r} counts epochs, which needs the images; give steps, such as 5000steps")
+            raise ConfigError(
+                f"budget {shown(text)} counts epochs, which needs the images; give steps, such as 5000steps"
+            )
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|cpu-s|steps)", text.strip().lower())
         if match is None or float(match[1]) == 0 or (match[2] == "steps" and "." in match[1]):
             raise ConfigError(
-                f"budget {text!r} is not a length of time or a number of steps above zero; "
+                f"budget {shown(text)} is not a length of time or a number of steps above zero; "
                 "give for example 90s, 10m, 2h, 1200cpu-s, 5000steps or 10epochs"
             )
         if match[2] == "steps":
@@ -90,7 +94,7 @@ def epochs_of(text: str) -> float | None:
     if match is None:
         return None
     if not 0 < float(match[1]) <= _MOST_EPOCHS:
-        raise ConfigError(f"budget {text!r} is not a number of epochs above zero; give for example 10epochs")
+        raise ConfigError(f"budget {shown(text)} is not a number of epochs above zero; give for example 10epochs")
     return float(match[1])
 
 

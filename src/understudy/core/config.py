@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
+from understudy.core.arguments import shown
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.registry import Registry
 
@@ -42,14 +43,14 @@ class Knob:
     def problem(self, value: Any) -> str | None:
         """What is wrong with the value, as the end of a sentence, or None."""
         if self.choices and value not in self.choices:
-            return f"is {value!r}; {nearest(str(value), self.choices)}"
+            return f"is {shown(value)}; {nearest(str(value), self.choices)}"
         if isinstance(value, int | float) and not isinstance(value, bool):
             if isinstance(value, float) and abs(value) > _LARGEST:
-                return f"is {value}; it must be finite in single precision, at most {_LARGEST:g}"
+                return f"is {shown(value)}; it must be finite in single precision, at most {_LARGEST:g}"
             if value != value or (self.low is not None and value < self.low):
-                return f"is {value}; it must be at least {self.low}"
+                return f"is {shown(value)}; it must be at least {self.low}"
             if self.high is not None and value > self.high:
-                return f"is {value}; it must be at most {self.high}"
+                return f"is {shown(value)}; it must be at most {self.high}"
         return None
 
     @property
@@ -304,12 +305,12 @@ def _problems(kind: type[Config], values: Mapping[str, Any]) -> list[str]:
         nested = _config_class(hint)
         if nested is not None:
             if not isinstance(value, nested) and not (value is None and type(None) in getattr(hint, "__args__", ())):
-                problems.append(f"{key} is {value!r}; it must be a table of {nested.__name__} settings")
+                problems.append(f"{key} is {shown(value)}; it must be a table of {nested.__name__} settings")
             continue
         try:
             _adapter(hint).validate_python(value)
         except ValidationError as error:
-            problems.append(f"{key} is {value!r}: {error.errors()[0]['msg'].lower()}")
+            problems.append(f"{key} is {shown(value)}: {error.errors()[0]['msg'].lower()}")
             continue
         problem = declared[key].problem(value) if key in declared else None
         if problem:

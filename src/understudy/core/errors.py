@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MOST_NAMED = 60  # names in a sentence; the fields of `Job` and the methods are fewer
+
 
 class UserError(ValueError):
     """Something the user gave cannot be used; the command line prints the sentence and exits with code 2."""
@@ -35,4 +37,5 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     allowed = sorted(allowed)
     close = get_close_matches(name, allowed, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(allowed)}"
+    more = f" and {len(allowed) - _MOST_NAMED} more" if len(allowed) > _MOST_NAMED else ""
+    return f"{hint}allowed: {', '.join(allowed[:_MOST_NAMED])}{more}"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from understudy.core.arguments import check, path_problem, shown
+from understudy.core.arguments import check, has, path_problem, shown
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Collection, Part
 from understudy.data.copies import exact_copies, hash_rows
@@ -130,10 +130,10 @@ def _read(
     check_readable(item)
     if isinstance(item, Mapping):
         return read_parts(item, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
-    if is_dataset(item) and not hasattr(item, "__array__") and not is_sparse(item):
+    if is_dataset(item) and not has(item, "__array__") and not is_sparse(item):
         return read_dataset(item, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
     pair = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-    if hasattr(pair[0], "__array__") or isinstance(pair[0], list) or is_sparse(pair[0]) or pair is item:
+    if has(pair[0], "__array__") or isinstance(pair[0], list) or is_sparse(pair[0]) or pair is item:
         table = read_listed(*pair, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
         if role in HELD_OUT and not table.values:
             raise DataError(f"{role} images came without labels; give a pair of arrays (X, y)")

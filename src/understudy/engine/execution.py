@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from understudy.core.arguments import shown
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError
 from understudy.models.nets import Execution, running
@@ -42,8 +43,15 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda":
         name = f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}"
     if name.split(":")[0] not in available:
-        raise ConfigError(f"device {name!r} is not here; available: {', '.join(available)}")
-    return torch.device(name)
+        raise ConfigError(f"device {shown(name)} is not here; available: {', '.join(available)}")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        allowed = ", ".join(available)
+        raise ConfigError(f"device {shown(name)} cannot be used ({reason}); available: {allowed}") from None
+    return device
 
 
 def free_cores(sample_s: float = 0.2) -> int:

@@ -169,6 +169,11 @@ def _probe_batch(network: nn.Module, shape: tuple[int, ...]) -> Tensor:
 def _check_output(name: str, output: object, num_classes: int) -> None:
     if not isinstance(output, Tensor):
         raise UserError(f"{name} returns a {type(output).__name__}; it must return one tensor of logits")
+    if output.is_meta or output.layout != torch.strided:
+        raise UserError(
+            f"{name} returns a tensor of layout {output.layout} on device {output.device}; it must return a plain "
+            "tensor of logits"
+        )
     if output.ndim != 2 or len(output) != 2:
         raise UserError(
             f"{name} returns a tensor of shape {tuple(output.shape)} for 2 rows; it must be (2, {num_classes}), "

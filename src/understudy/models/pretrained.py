@@ -12,6 +12,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from understudy.core.arguments import shown
 from understudy.core.errors import UserError, nearest
 from understudy.models.heads import find_head
 from understudy.models.normalize import Normalize
@@ -43,12 +44,12 @@ def build_timm(
     timm = _import("timm")
     architecture = name.split(".", 1)[0]
     if not timm.is_model(architecture):
-        raise UserError(f"timm has no network {name!r}; {_similar(architecture, timm.list_models())}")
+        raise UserError(f"timm has no network {shown(name)}; {_similar(architecture, timm.list_models())}")
     try:
         config = timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         tagged = timm.list_pretrained(f"{architecture}.*")
-        raise UserError(f"timm has no network {name!r}; {nearest(name, [architecture, *tagged])}") from error
+        raise UserError(f"timm has no network {shown(name)}; {nearest(name, [architecture, *tagged])}") from error
     loads = pretrained or weights_file is not None
     settings: dict[str, Any] = {"num_classes": num_classes, "in_chans": shape[0], "pretrained": loads}
     if loads:  # timm loads strictly only when the class counts agree, so the head is replaced afterwards
@@ -82,7 +83,7 @@ def build_torchvision(
     models = _import("torchvision.models")
     known = models.list_models(module=models)
     if name not in known:
-        raise UserError(f"torchvision has no classifier {name!r}; {_similar(name, known)}")
+        raise UserError(f"torchvision has no classifier {shown(name)}; {_similar(name, known)}")
     settings = {"init_weights": True} if name in ("googlenet", "inception_v3") and not pretrained else {}
     try:
         network = models.get_model(name, weights="DEFAULT" if pretrained else None, **settings)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from understudy.core.arguments import shown
 from understudy.core.errors import UserError, nearest
 from understudy.models.heads import MLP_HEAD, check_network, feature_width, with_head
 from understudy.models.mobilenet import MobileNetV1
@@ -69,7 +70,9 @@ def build(
         return prepared(as_module(name), shape, num_classes)[0]
     library, colon, inner = name.partition(":")
     if name not in names() and not (colon and library in LIBRARIES):
-        raise UserError(f"there is no network {name!r}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}")
+        raise UserError(
+            f"there is no network {shown(name)}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}"
+        )
     _check_sizes(name, shape, num_classes)
     if pretrained and weights_file is not None:
         raise UserError("pretrained and weights_file were both given; choose one")

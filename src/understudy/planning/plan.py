@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from understudy.core.arguments import check
 from understudy.core.brief import Brief
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.config import read_toml
@@ -136,6 +137,7 @@ class Plan(Brief):
 
         from understudy.engine.rundir import explained
 
+        check(path=path)
         path = Path(path)
         with explained(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +156,7 @@ class Plan(Brief):
         Raises:
             ConfigError: The file is not there, is no plan, or was written by a newer version.
         """
+        check(path=path)
         path = Path(path)
         if unchanged and not _is_unchanged(path):
             raise RunFolderError(

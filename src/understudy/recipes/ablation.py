@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.core.arguments import check
+from understudy.core.arguments import check, shown
 from understudy.core.config import from_table, knobs, to_table
 from understudy.core.errors import ConfigError, nearest
 from understudy.functional.criteria import CrossEntropy
@@ -18,7 +18,7 @@ from understudy.recipes.asked import asked_for
 from understudy.recipes.base import Recipe
 from understudy.recipes.compare import carry_out
 from understudy.recipes.comparison import BASELINE, Comparison
-from understudy.recipes.job import Job
+from understudy.recipes.job import Job, spelled
 from understudy.recipes.ladder import Ingredient
 from understudy.recipes.plain import Plain
 from understudy.recipes.pretrain import Pretrain
@@ -147,8 +147,7 @@ def _method(given: Any) -> tuple[Any, Method[Any]]:
     """The method as a table or object, and with all its settings."""
     if isinstance(given, Method):
         return given, given
-    given = {"name": given} if isinstance(given, str) else dict(given or {})
-    table = {"name": Job().method.name} | given
+    table = {"name": Job().method.name} | spelled({"method": given}).get("method", {})
     resolved: Method[Any] = from_table(Method, table, where="method")
     return table, resolved
 
@@ -170,7 +169,7 @@ def _recipe(given: Any) -> Any:
         return None
     if name != Pretrain.name:
         raise ConfigError(
-            f"recipe {name!r} is no ingredient of a run; {nearest(str(name), (Plain.name, Pretrain.name))}"
+            f"recipe {shown(name)} is no ingredient of a run; {nearest(str(name), (Plain.name, Pretrain.name))}"
         )
     return {"name": name} if isinstance(given, str) else given
 

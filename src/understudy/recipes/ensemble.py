@@ -184,8 +184,8 @@ class _Run:
     def label(self, members: Sequence[Trained]) -> PoolLabels:
         """The members' averaged probabilities of the pool; once they are on disk, they are what is learned from."""
         path = None if self.folder is None else self.folder / "pseudo_labels.npz"
-        if path is not None and path.exists():
-            return PoolLabels.load(path)
+        if (saved := PoolLabels.load(path)) is not None:
+            return saved
         ids, num_classes = self.stage.data.unlabeled, len(self.stage.data.classes)
         averaged = np.zeros((len(ids), num_classes), np.float16)
         label, confidence = np.zeros(len(ids), np.int64), np.zeros(len(ids), np.float32)

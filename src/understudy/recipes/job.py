@@ -122,13 +122,10 @@ def spelled(table: Mapping[str, Any]) -> dict[str, Any]:
     epochs = table.pop("epochs", None)
     if epochs is not None:
         if "budget" in table:
-            raise ConfigError(f"budget is {table['budget']!r} and epochs is {shown(epochs)}; give one of them")
+            raise ConfigError(f"budget is {shown(table['budget'])} and epochs is {shown(epochs)}; give one of them")
         table["budget"] = f"{epochs:f}epochs" if isinstance(epochs, float) else f"{epochs}epochs"
     if "budget" in table:
-        if not isinstance(table["budget"], str):
-            raise ConfigError(
-                f"budget is {shown(table['budget'])}; give text, such as '10m', '5000steps' or '10epochs'"
-            )
+        check(budget=table["budget"])
         Budget.kind(table["budget"])
     check(**{name: table[name] for name in ("seed", "size", "channels") if name in table})
     return table

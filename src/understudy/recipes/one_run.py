@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.core.budget import Budget, Cost
+from understudy.core.errors import RunFolderError
+from understudy.core.files import load_arrays
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels, revealed, simulate
 from understudy.data.split import Splits, split
@@ -236,9 +238,15 @@ def read_progress(folder: Path) -> dict[str, Any]:
 
 
 def read_predictions(folder: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The true and the predicted class of each test image of a finished run."""
-    with np.load(folder / _PREDICTIONS) as saved:
-        return saved["labels"], saved["predicted"]
+    """The true and the predicted class of each test image of a finished run.
+
+    Raises:
+        RunFolderError: The file is missing or damaged.
+    """
+    saved = load_arrays(folder / _PREDICTIONS)
+    if saved is None or not {"labels", "predicted"} <= set(saved):
+        raise RunFolderError(f"{folder / _PREDICTIONS} is missing or damaged; remove {folder} and run it again")
+    return saved["labels"], saved["predicted"]
 
 
 def _figures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from understudy.core.files import load_arrays
 from understudy.data.training import TrainingData
 from understudy.engine.predict import predict
 from understudy.engine.rundir import explained
@@ -78,10 +79,14 @@ class PoolLabels:
             os.replace(temporary, path)
 
     @classmethod
-    def load(cls, path: Path) -> PoolLabels:
-        """Those that `save` wrote."""
-        with np.load(path) as columns:
-            return cls(**columns)
+    def load(cls, path: Path | None) -> PoolLabels | None:
+        """Those that `save` wrote, or None if the file is missing or damaged: they are computed again to the bit."""
+        columns = None if path is None else load_arrays(path)
+        if columns is None or not {"ids", "label", "confidence", "weight"} <= set(columns) <= {
+            field.name for field in fields(cls)
+        }:
+            return None
+        return cls(**columns)
 
 
 def below_text(confidence: float, threshold: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from understudy.core.arguments import shown
 from understudy.core.errors import ConfigError, DataError
 from understudy.data.folds import cross_validation
 from understudy.data.split import Splits, split
@@ -48,7 +49,7 @@ class Repetition:
         repeats, folds = table.pop("repeats", 0), table.pop("folds", 0)
         for name, given in (("repeats", repeats), ("folds", folds)):
             if not isinstance(given, int) or isinstance(given, bool):
-                raise ConfigError(f"{name} is {given!r}; give a whole number")
+                raise ConfigError(f"{name} is {shown(given)}; give a whole number")
         if repeats < 0:
             raise ConfigError(f"repeats is {repeats}; give the number of seeds to train with, such as 3")
         if folds < 0 or folds == 1:

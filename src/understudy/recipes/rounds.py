@@ -284,8 +284,8 @@ class _Run:
     def label(self, teacher: Classifier, number: int, pool_share: float) -> PoolLabels:
         """The teacher's labels for this round; once they are on disk, they are what is trained on."""
         path = None if self.folder is None else self.folder / f"round-{number}" / "pseudo_labels.npz"
-        if path is not None and path.exists():
-            return PoolLabels.load(path)
+        if (saved := PoolLabels.load(path)) is not None:
+            return saved
         recipe, data = self.recipe, self.stage.data
         if pool_share < 1:
             count = max(1, int(pool_share * len(data.unlabeled)))

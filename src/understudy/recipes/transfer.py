@@ -371,7 +371,8 @@ class _Run:
         )  # fmt: skip
         self.execution = self.execution or trained.execution
         path = self.folder / "pseudo_labels.npz"
-        return _Part(trained, line, PoolLabels.load(path) if path.exists() else None)
+        labels = PoolLabels.load(path)
+        return None if labels is None and path.exists() else _Part(trained, line, labels)
 
     def tell(self, part: _Part) -> None:
         """Give the line of a finished part to whoever watches."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from understudy.core.arguments import shown
 from understudy.core.config import Config, knobs, to_table
 from understudy.core.errors import ConfigError, UserError, nearest
 from understudy.data.collection import Collection
@@ -95,15 +96,18 @@ def named_variants(tables: Any, taken: Iterable[str]) -> list[Variant]:
         ConfigError: A name is taken or cannot be shown, or a setting is unknown or belongs to all variants.
     """
     if not isinstance(tables, Mapping):
-        raise ConfigError(f"variants is {tables!r}; give a table of settings under the name of each variant")
+        raise ConfigError(f"variants is {shown(tables)}; give a table of settings under the name of each variant")
     names = {name.casefold(): name for name in (BASELINE, ALL_LABELS, *taken)}
     found = []
     for name, settings in tables.items():
         if not isinstance(name, str) or not name.isprintable() or name != name.strip() or not name:
-            raise ConfigError(f"variant name {name!r} cannot be shown; give printable text without spaces around it")
+            raise ConfigError(
+                f"variant name {shown(name)} cannot be shown; give printable text without spaces around it"
+            )
         if len(name) > _LONGEST_NAME:
             raise ConfigError(
-                f"variant name {name!r} has {len(name)} characters, too many for a table; give at most {_LONGEST_NAME}"
+                f"variant name {shown(name)} has {len(name)} characters, too many for a table; give at most "
+                f"{_LONGEST_NAME}"
             )
         if name.casefold() in names:
             raise ConfigError(
@@ -134,7 +138,7 @@ def plain(value: Any) -> Any:
 def _checked(settings: Any) -> dict[str, Any]:
     """A variant's table with its method, optimizer and recipe as tables or objects."""
     if not isinstance(settings, Mapping):
-        raise ConfigError(f"{settings!r} is no table of settings; write for example method = 'fixmatch'")
+        raise ConfigError(f"{shown(settings)} is no table of settings; write for example method = 'fixmatch'")
     table: dict[str, Any] = {"method": Job().method.name, **settings}
     table = spelled(table)
     method = table["method"]
@@ -144,7 +148,9 @@ def _checked(settings: Any) -> dict[str, Any]:
     elif isinstance(method, Method):
         kind = type(method)
     else:
-        raise ConfigError(f"method is {method!r}; give the name of a method, or a table with its name and settings")
+        raise ConfigError(
+            f"method is {shown(method)}; give the name of a method, or a table with its name and settings"
+        )
     known = {field.name for field in dataclasses.fields(Job)} - set(SHARED)
     for key in table:
         if key in SHARED:

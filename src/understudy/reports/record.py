@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import RunFolderError
-from understudy.core.files import DamagedError, JsonLines, unsealed
+from understudy.core.files import DamagedError, JsonLines, load_arrays, unsealed
 
 FORMAT = 1
 RESULT, COMPARISON, HISTORY = "result.json", "comparison.json", "history.jsonl"
@@ -118,11 +116,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file; none if it is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return {}
+    return load_arrays(path) or {}
 
 
 def _all_histories(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.augment import DOMAINS, Augmentation
-from understudy.core.arguments import check
+from understudy.core.arguments import check, shown
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, RunFolderError, UserError
 from understudy.core.outputs import check_output
@@ -152,7 +152,7 @@ class Predictor(Brief):
                 )
             network = build(about["network"], shape=shape, num_classes=len(classes))
         elif isinstance(network, str) and not is_code(network):
-            raise UserError(f"network is {network!r}; name your own as file.py:factory or package.module:factory")
+            raise UserError(f"network is {shown(network)}; name your own as file.py:factory or package.module:factory")
         else:
             is_module = about["network"].startswith("module:")  # else it was built by name, for pixels in [0, 1]
             ranges = _ranges(about.get("ranges")) if is_module else None

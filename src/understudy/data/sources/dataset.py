@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from understudy.core.arguments import has
 from understudy.core.errors import DataError
 from understudy.data.decode import (
     MAX_PIXELS,
@@ -57,7 +58,7 @@ Observe = Callable[[int, int], None]
 
 def is_dataset(source: Any) -> bool:
     """Whether items can be read from it by position, and it is not an array or a list."""
-    return hasattr(source, "__getitem__") and not isinstance(
+    return has(source, "__getitem__") and not isinstance(
         source, (str, bytes, bytearray, range, list, tuple, dict, np.ndarray, Tensor)
     )
 
@@ -108,9 +109,7 @@ def read_dataset(
         rows = torch.empty(shape, dtype=torch.uint8)
         labels, quarantine, kept = [], [], np.ones(count, np.bool_)
     except (RuntimeError, MemoryError):
-        raise DataError(
-            f"{_name(dataset)} says it has {count:,} items, which do not fit into memory; give fewer, or a folder"
-        ) from None
+        raise _too_many(dataset, count) from None
     for position in range(count):
         try:
             if position in damaged:
@@ -143,6 +142,12 @@ def read_dataset(
         notes=notes,
     )
     return table.take(kept)
+
+
+def _too_many(dataset: Any, count: int) -> DataError:
+    return DataError(
+        f"{_name(dataset)} says it has {count:,} items, which do not fit into memory; give fewer, or a folder"
+    )
 
 
 def _samples(dataset: Any, count: int, damaged: dict[int, str]) -> list[Any]:
@@ -223,7 +228,7 @@ def _length(dataset: Any) -> int:
     try:
         count = len(dataset)
     except Exception as error:  # a data set's own __len__ can raise anything
-        reason = "" if not hasattr(dataset, "__len__") else f" ({type(error).__name__}: {_short(error)})"
+        reason = "" if not has(dataset, "__len__") else f" ({type(error).__name__}: {_short(error)})"
         raise DataError(
             f"{_name(dataset)} has no length{reason}; give a map-style data set, with __len__ and __getitem__"
         ) from error
@@ -274,8 +279,12 @@ def _unused_keys(dataset: Any, position: int) -> tuple[str, ...]:
 
 def _read_vectors(dataset: Any, count: int) -> Table:
     try:
+        width = len(to_numpy(_item(dataset, 0)[0]))
+        np.empty((count, width), np.float32)  # nothing is written to it; it fails where so many rows have no room
         items = [_item(dataset, position) for position in range(count)]
         vectors = [to_numpy(vector) for vector, _ in items]
+    except MemoryError:
+        raise _too_many(dataset, count) from None
     except _DAMAGED as error:
         raise DataError(f"{_name(dataset)} cannot be read: {_short(error)}") from error
     odd = next((at for at, vector in enumerate(vectors) if vector.shape != vectors[0].shape), None)
@@ -385,7 +394,7 @@ def _wrapped(dataset: Any, attributes: tuple[str, ...] = ()) -> Iterator[Any]:
         item = queue.pop(0)
         yield item
         for attribute in ("dataset", "datasets", *attributes):
-            inner = getattr(item, attribute, None)
+            inner = getattr(item, attribute, None) if has(item, attribute) else None
             for one in inner if isinstance(inner, (list, tuple)) else () if inner is None else (inner,):
                 if id(one) not in seen:
                     seen.add(id(one))
@@ -414,8 +423,8 @@ def _class_names(dataset: Any, values: tuple[object, ...]) -> tuple[str, ...]:
 
 def _own_names(dataset: Any) -> list[str]:
     """The names of the classes by their numbers, as torchvision and Hugging Face keep them; none if unknown."""
-    names = getattr(dataset, "classes", None)
-    features = getattr(dataset, "features", None)
+    names = dataset.classes if has(dataset, "classes") else None
+    features = dataset.features if has(dataset, "features") else None
     if isinstance(features, Mapping):
         names = next((getattr(features[key], "names", None) for key in LABEL_KEYS if key in features), None)
     return [str(name) for name in names] if isinstance(names, (list, tuple)) else []

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from understudy.core.arguments import has
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED
 from understudy.data.sources.values import to_numpy
@@ -34,7 +35,7 @@ def read_labels(labels: Any, count: int) -> Encoded:
     if labels is None:
         return np.full(count, UNLABELED, np.int64), ()
     given = to_numpy(labels)
-    if given.dtype.kind in "US" and not hasattr(labels, "dtype"):
+    if given.dtype.kind in "US" and not has(labels, "dtype"):
         given = np.asarray(labels, dtype=object)  # NumPy would turn a list's numbers into text without a word
     if given.shape == (count, 1):
         given = given[:, 0]

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from understudy.core.arguments import path_problem, shown
+from understudy.core.arguments import has, path_problem, shown
 from understudy.core.errors import DataError
 from understudy.data.sizing import Form
 from understudy.data.sources.arrays import read_arrays
@@ -81,7 +81,7 @@ def read_listed(
     Raises:
         DataError: It is none of these, or the labels do not fit.
     """
-    if hasattr(images, "columns") and hasattr(images, "iloc") and labels is None:
+    if has(images, "columns") and has(images, "iloc") and labels is None:
         images, labels = _from_frame(images)
     items = _items(images)
     if labels is None and items and all(_is_pair(item) for item in items):
@@ -168,7 +168,7 @@ def _items(images: Any) -> list[Any]:
     """The elements of a list, or of a one-dimensional array or Series of objects or texts; none of numbers."""
     if isinstance(images, (list, tuple)):
         return list(images)
-    if isinstance(images, Tensor) or not hasattr(images, "__array__") or is_image(images):
+    if isinstance(images, Tensor) or not has(images, "__array__") or is_image(images):
         return []
     if getattr(images, "ndim", 0) != 1 or getattr(getattr(images, "dtype", None), "kind", "O") not in "OUST":
         return []

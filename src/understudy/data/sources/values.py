@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from understudy.core.arguments import has
 from understudy.core.errors import DataError
 
 # 8 GiB of float32: above, a dense copy would fill the memory of most machines without a word.
@@ -19,7 +20,7 @@ _FLOATS = (torch.float16, torch.float32, torch.float64)  # those that NumPy has 
 
 def is_sparse(values: Any) -> bool:
     """Whether it is a SciPy sparse matrix, recognized without importing SciPy."""
-    return hasattr(values, "toarray") and hasattr(values, "nnz") and hasattr(values, "shape")
+    return has(values, "toarray") and isinstance(getattr(values, "shape", None), tuple) and has(values, "nnz")
 
 
 def to_numpy(values: Any) -> NDArray[Any]:
@@ -37,7 +38,7 @@ def to_numpy(values: Any) -> NDArray[Any]:
                 "such as with scikit-learn's TruncatedSVD"
             )
         values = values.toarray()
-    _refuse_endless(values)
+    refuse_endless(values)
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -69,7 +70,7 @@ def _from_tensor(values: Tensor) -> NDArray[Any]:
     return array
 
 
-def _refuse_endless(values: Any) -> None:
+def refuse_endless(values: Any) -> None:
     """Nothing, when NumPy can find the shape: it would follow a list or data set that contains itself for ever.
 
     Raises:
@@ -89,11 +90,11 @@ def _refuse_endless(values: Any) -> None:
                         walk(inner, above | {id(item)})
             done.add(id(item))
             return
-        if hasattr(item, "__getitem__") and hasattr(item, "__len__") and not _has_array(item):
+        if has(item, "__getitem__") and has(item, "__len__") and not _has_array(item):
             raise DataError(f"{type(item).__name__} is not an array of numbers; give an array or tensor")
 
     walk(values, frozenset())
 
 
 def _has_array(item: Any) -> bool:
-    return any(hasattr(item, name) for name in ("__array__", "__array_interface__", "__buffer__"))
+    return any(has(item, name) for name in ("__array__", "__array_interface__", "__buffer__"))
