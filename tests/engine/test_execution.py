@@ -46,6 +46,12 @@ def test_free_cores__heeds_a_container_and_the_environment(monkeypatch: pytest.M
     assert free_cores() == 2
 
 
+@pytest.mark.parametrize("name", ["cpu:x", "cpu:-5", "abacus", "cpu:" + "9" * 300])
+def test_pick_device__that_is_not_here(name: str) -> None:
+    with pytest.raises(ConfigError, match="available: "):
+        pick_device(name)
+
+
 def test_pick_device__names() -> None:
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type in ("cpu", "cuda", "mps")

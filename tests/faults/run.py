@@ -29,12 +29,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of all attacks; the same seed goes on with its record")
     parser.add_argument("--only", choices=sorted(ATTACKS), help="attack in this way alone")
     parser.add_argument("--number", type=int, help="repeat this one attack and print what it finds")
+    parser.add_argument("--again", action="store_true", help="repeat what failed, and count what is withstood now")
     parser.add_argument("--record", type=Path, default=RECORD)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         os.environ["UNDERSTUDY_CACHE"] = f"{folder}/cache"
         scene = Scene(Path(folder))
+        if asked.again:
+            _repeat_failures(scene, asked.record)
+            return
         if asked.number is not None:
             sys.stdout.write(ATTACKS[asked.only](scene, _seed(asked.seed, asked.number)) + "\n")
             return
@@ -74,6 +78,23 @@ def _attack(scene: Scene, limit_s: float, seed: int, kinds: list[str], path: Pat
     if any(one["failures"] for one in record["kinds"].values()):
         sys.stdout.write(f"{path} holds what failed; repeat one with --only KIND --number N --seed {seed}\n")
         sys.exit(1)
+
+
+def _repeat_failures(scene: Scene, path: Path) -> None:
+    """Repeat the attacks that failed; those that are withstood now are counted as fixed."""
+    record = json.loads(path.read_text("utf-8"))
+    for kind, one in record["kinds"].items():
+        failures = []
+        for failure in one["failures"]:
+            found = ATTACKS[kind](scene, _seed(record["seed"], failure["number"]))
+            if found:
+                failures.append({"number": failure["number"], "what": found[-_LONGEST_FAILURE:]})
+            else:
+                one["fixed"] = [*one.get("fixed", []), failure["number"]]
+            sys.stdout.write(f"{kind} {failure['number']}: {'still fails' if found else 'fixed'}\n")
+            sys.stdout.flush()
+        one["failures"] = failures
+        _save(record, path)
 
 
 def _seed(seed: int, number: int) -> int:
