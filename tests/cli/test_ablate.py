@@ -42,7 +42,7 @@ def test_ablate__interrupted_and_resumed(understudy: Run, photos: Path, pile: Pa
         if line.strip().startswith("1/10"):
             break
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert err == "interrupted; everything is saved, go on with: understudy ablate --resume stopped\n"
     assert not json.loads((Path("stopped") / "request.json").read_text())["options"].get("methods")

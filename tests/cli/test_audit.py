@@ -192,7 +192,7 @@ def test_audit__interrupted(planted: Path) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert err.splitlines() == ["interrupted"]
     assert not list(Path().glob("*.tmp"))

@@ -147,7 +147,7 @@ def test_compare__interrupted_and_resumed(
         if line.strip().startswith("1/24"):
             break
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert err == "interrupted; everything is saved, go on with: understudy compare --resume stopped\n"
     assert understudy("compare", "--resume", "stopped", "--jobs", 1).code == 0

@@ -44,7 +44,7 @@ def test_interrupt__resumes_to_the_same_result(
         if line.startswith("softmatch "):
             break
     os.kill(process.pid, number)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert err == "interrupted; everything is saved, go on with: understudy train --resume stopped\n"
     assert "VERDICT" not in out

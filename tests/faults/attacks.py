@@ -133,6 +133,11 @@ def damage(scene: Scene, seed: int) -> str:
         if kind == "compare" and not uses:  # a finished run is not read again; whoever reads its file is told
             own = victim.relative_to(folder).as_posix()
             compared, found = ({key: part for key, part in all_.items() if key != own} for all_ in (compared, found))
+            named = [run["error"] for run in found.get("comparison.json", {}).get("runs", ())]
+            if any(
+                victim.name in error for error in named
+            ):  # the run has failed with a sentence, and the others went on
+                return ""
         told = runs.difference(compared, found)
         return f"{name}: silently other: {told}" if told else ""
 

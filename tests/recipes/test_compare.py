@@ -171,7 +171,7 @@ def test_compare__killed_and_begun_again(whole: tuple[Comparison, Path, Watch], 
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list(folder.rglob("run.json"))) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline

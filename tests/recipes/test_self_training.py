@@ -395,7 +395,7 @@ def test_self_training__no_pool() -> None:
 def test_self_training__killed_in_a_round_goes_on_there(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = subprocess.Popen([sys.executable, "-m", "tests.recipes.rounds_victim", str(folder)], cwd=ROOT)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (folder / "round-3" / "ledger.jsonl").exists():
         assert time.monotonic() < deadline, "the other process did nothing"
         assert process.poll() is None

@@ -79,7 +79,7 @@ def test_variants__recipes_killed_within_and_begun_again(recipes: Comparison, tm
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not list(folder.glob("runs/*/*/in-rounds-*/teacher/finished.json")):
         assert process.poll() is None
         assert time.monotonic() < deadline
