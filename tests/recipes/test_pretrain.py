@@ -237,7 +237,7 @@ def test_pretrain__killed_with_rounds_downstream_goes_on_there(tmp_path: Path) -
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    assert process.wait(60) != 0
+    assert process.wait(240) != 0
     assert not (place / "finished.json").exists()
     resumed = train(THEN_ROUNDS, small_stage(steps=60), folder)
     whole = train(THEN_ROUNDS, small_stage(steps=60))
@@ -319,7 +319,7 @@ def test_pretrain__killed_in_a_part_goes_on_there(tmp_path: Path, part: str) -> 
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    assert process.wait(60) != 0
+    assert process.wait(240) != 0
     assert not (folder / part / "finished.json").exists()
     granted = (folder / "purse.json").read_text()
     trained_again: list[str] = []
