@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 from pathlib import Path
+from typing import Any
 
+import typer.main
 from typer.testing import CliRunner
 
 from understudy.cli.main import app, sentence_of
 
+_GROUP: Any = typer.main.get_command(app)
 _LONG = "a" * 300
 _SMALL = ("--no-plan", "--budget", "2steps", "--labels", "40", "--network", "cnn")
 _PATHS = (
@@ -39,8 +43,7 @@ _SETTINGS = (
     "optimizer.name=nope", "recipe=nope", "method=nope", "method.criterion=1", "method.criterion.name=x",
     "optimizer.momentum=5", "optimizer.weight_decay=1e308", "lr_final=9", "patience=-1", "filter_pool=3",
 )  # fmt: skip
-_OTHERS = ("predict", "evaluate", "label", "suggest", "report", "audit", "plan", "compare")
-_OF_TRAIN = ("--unlabeled", "--test", "--plan", "--config", "--out", "--cache", "--tensorboard", "--resume", "--set")
+_OTHERS = tuple(sorted(set(_GROUP.commands) - {"demo", "train"}))
 
 
 def _prepared(place: Path) -> None:
@@ -70,16 +73,26 @@ def drawn(seed: int) -> list[str]:
     if name == "train":
         source = "digits" if draw.random() < 0.6 else draw.choice(anything)
         found = ["train", source, *_SMALL]
-        for option in draw.sample(_OF_TRAIN, draw.randint(0, 2)):
-            found += [option, draw.choice(_SETTINGS if option == "--set" else anything)]
+        options = {option: alone for option, alone in _options(name).items() if option not in _SMALL}
+        for option in draw.sample(sorted(options), draw.randint(0, 2)):
+            value = draw.choice(_SETTINGS if option == "--set" else anything)
+            found += [option] if options[option] else [option, value]
         if draw.random() < 0.5:
             found += ["--set", draw.choice(_SETTINGS)]
         return found
     found = [name, *(draw.choice(anything) for _ in range(draw.randint(0, 2)))]
-    options = ("--out", "--cache", "--nope", "-h", "--json", "--methods", "--resume", "--budget", "--set", "--config")
-    for option in draw.sample(options, draw.randint(0, 2)):
-        found += [option, draw.choice((*anything, *_SETTINGS))]
+    found += [] if name not in ("compare", "ablate") else ["--budget", "2steps", "--seeds", "1", "--jobs", "1"]
+    options = _options(name)
+    for option in draw.sample(sorted(options), min(len(options), draw.randint(0, 3))):
+        found += [option] if options[option] else [option, draw.choice((*anything, *_SETTINGS))]
     return found
+
+
+@functools.cache
+def _options(command: str) -> dict[str, bool]:
+    """The options of a command, whichever it has today, and whether each stands alone; and one that no command has."""
+    options = [option for option in _GROUP.commands[command].params if option.param_type_name == "option"]
+    return {max(option.opts, key=len): bool(option.is_flag) for option in options} | {"--nope": False}
 
 
 def call_command(place: Path, seed: int) -> str:

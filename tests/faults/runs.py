@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -267,7 +266,7 @@ def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _timeless(part) for key, part in value.items() if not _is_clocked(key)}
     if isinstance(value, str) and ("cost" in value or "CPU" in value):  # what it says of time differs from run to run
-        return re.sub(r"\d[\d.,:]*", "#", value)
+        return "of costs"
     if isinstance(value, str) and " at a time" in value:  # how many runs an earlier process had finished
         return value.partition(" at a time")[0]
     return [_timeless(part) for part in value] if isinstance(value, list) else value

@@ -78,5 +78,5 @@ def test_make_job__steps_have_fewer_unlabeled_rows_on_a_processor(table: dict[st
 
 
 def test_make_job__a_base_that_is_no_table() -> None:
-    with pytest.raises(ConfigError, match="base is 'softmatch'; it must be a table of Method settings"):
-        make_job({"device": "cpu", "method": {"name": "abc", "base": "softmatch"}}, collection([0, 1] * 20), None)
+    with pytest.raises(ConfigError, match="base is 5; it must be a table of Method settings"):
+        make_job({"device": "cpu", "method": {"name": "abc", "base": 5}}, collection([0, 1] * 20), None)
