@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -179,14 +179,14 @@ def suggest(
     )
 
 
-def check_table_name(path: Path) -> None:
+def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:
     """Nothing, when a table of suggestions can have that name.
 
     Raises:
-        UserError: It is that of another kind of file, of a folder, or of a table that labels were filled in, or it
-            cannot be written.
+        UserError: It is that of another kind of file, of a folder, or of a table that labels were filled in or that is
+            read, or it cannot be written.
     """
-    check_output(path, "a table of suggestions", (".csv",), option="--out")
+    check_output(path, "a table of suggestions", (".csv",), option="--out", reads=reads)
     if _holds_labels(path):
         raise UserError(f"{path} holds labels that were filled in and would be lost; give another file with --out")
 

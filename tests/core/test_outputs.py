@@ -63,3 +63,11 @@ def test_check_folder__refused(tmp_path: Path) -> None:
             check_folder(tmp_path / name, option="--out")
     with pytest.raises(UserError, match="is not valid UTF-8; give another folder with --out"):
         check_folder(tmp_path / NOT_UTF8, option="--out")
+
+
+def test_check_output__what_is_read_is_not_replaced(tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("path\n1.png\n", "utf-8")
+    with pytest.raises(UserError, match=r"list\.csv is read, and a table would replace it; give another name"):
+        check_output(table, "a table", option="--out", reads=["digits", str(tmp_path / "." / "list.csv")])
+    assert table.read_text("utf-8") == "path\n1.png\n"

@@ -65,7 +65,7 @@ def label(
     from understudy.serving.labels import check_choice, check_table_name, choose_labels, files_of
     from understudy.serving.predictor import Predictor
 
-    check_table_name(out)
+    check_table_name(out, reads=[images])
     check_choice(threshold, per_class)
     files_of(images, ())
     console = open_console()

@@ -61,7 +61,7 @@ def predict(
     from understudy.display.progress import watching
     from understudy.serving.predictor import Predictor
 
-    check_output(out, "a table of predictions", (".csv", ".parquet"), option="--out")
+    check_output(out, "a table of predictions", (".csv", ".parquet"), option="--out", reads=[images])
     console = open_console()
     predictor = Predictor.load(run, network)
     with watching(console) as watch:

@@ -87,7 +87,7 @@ def suggest(
     check(count=count)
     if labeled is not None and out.exists() and Path(labeled).exists() and out.samefile(labeled):
         raise UserError(f"{out} holds the labels so far and would be replaced; give another file with --out")
-    check_table_name(out)
+    check_table_name(out, reads=[pile])
     check_page_name(page, "--sheet")
     files_of(pile, ())
     console = open_console()

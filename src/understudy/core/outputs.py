@@ -11,17 +11,20 @@ from understudy.core.arguments import path_problem, shown
 from understudy.core.errors import UserError
 
 
-def check_output(path: Path, what: str, suffixes: Sequence[str] = (), *, option: str = "") -> None:
+def check_output(
+    path: Path, what: str, suffixes: Sequence[str] = (), *, option: str = "", reads: Sequence[str] = ()
+) -> None:
     """Nothing, when a file of that name can be written; its folder is made.
 
     Args:
         what: The content, such as "a report".
         suffixes: What the name may end in; anything if empty.
         option: The command's option that names the file, for the error.
+        reads: What the command reads, which must not be replaced.
 
     Raises:
-        UserError: The name is not valid UTF-8, too long, of another kind of file or of a folder, or it cannot be
-            written there.
+        UserError: The name is not valid UTF-8, too long, of another kind of file or of a folder, it cannot be written
+            there, or it is a file that is read.
     """
     again = f"give another name{f' with {option}' if option else ''}"
     check_name(path, again)
@@ -33,6 +36,8 @@ def check_output(path: Path, what: str, suffixes: Sequence[str] = (), *, option:
             raise UserError(f"{path} is a folder, and {what} is a file; {again}")
         if path.exists() and not path.is_file():
             raise UserError(f"{path} is a device or a pipe, and {what} is a file; {again}")
+        if path.exists() and any(os.path.exists(name) and os.path.samefile(path, name) for name in reads):
+            raise UserError(f"{path} is read, and {what} would replace it; {again}")
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:

@@ -71,13 +71,13 @@ class AutomaticLabels:
             os.replace(temporary, path)
 
 
-def check_table_name(path: Path) -> None:
+def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:
     """Nothing, when a table of labels can be written there.
 
     Raises:
-        UserError: It ends in neither .csv nor .parquet, is a folder, or cannot be written.
+        UserError: It ends in neither .csv nor .parquet, is a folder, is read, or cannot be written.
     """
-    check_output(path, "a table of labels", (".csv", ".parquet"), option="--out")
+    check_output(path, "a table of labels", (".csv", ".parquet"), option="--out", reads=reads)
 
 
 def check_choice(threshold: float, per_class: int) -> None:
