@@ -18,7 +18,7 @@ from torch import nn
 from understudy.core.arguments import check
 from understudy.core.budget import Budget
 from understudy.core.config import to_table
-from understudy.core.errors import ConfigError, DataError, Interrupted, UserError
+from understudy.core.errors import ConfigError, DataError, Interrupted, RunFolderError, UserError
 from understudy.core.stopping import signals_interrupt
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
@@ -331,7 +331,10 @@ class _Command:
         path = self.root / "execution.json"
         if not read_decisions(path):
             write_json(path, dataclasses.asdict(measure_execution(setup)))
-        return Execution(**read_decisions(path))
+        try:
+            return Execution(**read_decisions(path))
+        except TypeError:
+            raise RunFolderError(f"{path} holds something else than it did; compare in a new folder") from None
 
     def train(self, tasks: list[Task]) -> None:
         """Train what is not there yet; the first run to end is the first to be told of."""
