@@ -184,10 +184,10 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         if not is_sparse(X):
             refuse_endless(X)
         if is_list_of_images(X):
-            found = self.predictor_.predict(X)
-            if found.quarantine:
-                raise DataError(f"image {found.quarantine[0][0]} {found.quarantine[0][1]}; leave it out")
-            return found.probabilities
+            images = self.predictor_.read(X)
+            if images.quarantine:
+                raise DataError(f"image {images.quarantine[0][0]} {images.quarantine[0][1]}; leave it out")
+            return self.predictor_.predict(images).probabilities
         rows: Any = validate_data(self, X, allow_nd=True, dtype=None, reset=False)
         return self.predictor_.predict(_numbers(rows)).probabilities
 

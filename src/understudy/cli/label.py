@@ -71,7 +71,8 @@ def label(
     console = open_console()
     predictor = Predictor.load(run, network)
     with watching(console) as watch:
-        found = predictor.predict(images, cache=cache, decoding=watch.decoding, observe=watch.predicting)
+        collection = predictor.read(images, cache=cache, observe=watch.decoding)
+        found = predictor.predict(collection, observe=watch.predicting)
     labels = choose_labels(
         files_of(images, found.names), found.classes, found.probabilities,
         threshold=threshold, per_class=per_class,

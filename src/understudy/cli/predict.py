@@ -66,9 +66,7 @@ def predict(
     predictor = Predictor.load(run, network)
     with watching(console) as watch:
         found = predictor.predict(
-            images,
-            cache=cache,
-            decoding=watch.decoding,
+            predictor.read(images, cache=cache, observe=watch.decoding),
             observe=watch.predicting,
             test_time_averaging=test_time_averaging or None,
         )

@@ -55,6 +55,7 @@ def load(
     observe: Observe | None = None,
     choose_size: Callable[[Form], int] | None = None,
     ranges: Mapping[str, Range] | None = None,
+    distinct: bool = True,
 ) -> Collection:
     """All images of the task in one collection, decoded.
 
@@ -73,6 +74,7 @@ def load(
         observe: Called with the numbers of images decoded and in all.
         choose_size: Another choice of the size of files than by the images alone, given the form that suits these.
         ranges: The values that become black and white, by kind, as a trained model knows them; measured if None.
+        distinct: Whether a path that a list holds more than once becomes one row, as in training.
 
     Raises:
         DataError: A source cannot be used as given.
@@ -95,7 +97,7 @@ def load(
             given += sources_of(unlabeled, vectors=bool(tables) and form is None, is_alone=is_alone)
             unlabeled = None
         one = given[len(tables)]
-        table = in_role(_read(one.item, one.role, form, size, channels, observe, scales), one)
+        table = in_role(_read(one.item, one.role, form, size, channels, observe, scales, distinct), one)
         if form is None:
             images = table.images
             form = table.form
@@ -117,6 +119,7 @@ def _read(
     channels: int | None,
     observe: Observe | None,
     ranges: Ranges,
+    distinct: bool,
 ) -> Table:
     """The table of one source."""
     if is_named(item):
@@ -134,7 +137,9 @@ def _read(
         return read_dataset(item, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
     pair = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
     if has(pair[0], "__array__") or isinstance(pair[0], list) or is_sparse(pair[0]) or pair is item:
-        table = read_listed(*pair, form=form, size=size, channels=channels, observe=observe, ranges=ranges)
+        table = read_listed(
+            *pair, form=form, size=size, channels=channels, observe=observe, ranges=ranges, distinct=distinct
+        )
         if role in HELD_OUT and not table.values:
             raise DataError(f"{role} images came without labels; give a pair of arrays (X, y)")
         return table

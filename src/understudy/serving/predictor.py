@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import nn
 from understudy.augment import DOMAINS, Augmentation
 from understudy.core.arguments import check, shown
 from understudy.core.brief import Brief, listing
-from understudy.core.errors import DataError, RunFolderError, UserError
+from understudy.core.errors import DataError, RunFolderError, UnderstudyWarning, UserError
 from understudy.core.outputs import check_output
 from understudy.data.collection import Collection
 from understudy.data.load import load
@@ -48,6 +49,9 @@ class Predictions(Brief):
     classes: tuple[str, ...]
     probabilities: NDArray[np.float32]
     quarantine: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     def brief(self) -> tuple[str, ...]:
         """How many images, and the first of them."""
@@ -186,11 +190,21 @@ class Predictor(Brief):
         write_json(folder / "model.json", {"format": FORMAT, **about})
 
     def read(self, source: Any, *, cache: str | Path | None = None, observe: Observe | None = None) -> Collection:
-        """The images of a source in this classifier's size and channels; labels, if any, are not used."""
+        """The images of a source in this classifier's size and channels, without labels.
+
+        Every path of a list is a row, in the order of the list, also where a path repeats; files that could not be read
+        are in `quarantine` instead.
+        """
         size, channels = (self.shape[1], self.shape[0]) if len(self.shape) == 3 else (None, None)
         source = _as_rows(source, self.shape)
         collection = load(
-            unlabeled=source, size=size, channels=channels, cache=cache, observe=observe, ranges=self.ranges
+            unlabeled=source,
+            size=size,
+            channels=channels,
+            cache=cache,
+            observe=observe,
+            ranges=self.ranges,
+            distinct=False,
         )
         if collection.shape != self.shape:
             raise DataError(
@@ -208,7 +222,9 @@ class Predictor(Brief):
         decoding: Observe | None = None,
         test_time_averaging: bool | None = None,
     ) -> Predictions:
-        """Class probabilities of every image of a source.
+        """Class probabilities of every image of a source, a row per image, for a list in its order.
+
+        A file that cannot be read has no row; an `UnderstudyWarning` and `quarantine` name it.
 
         Args:
             source: A folder of images, a manifest, an array, or anything else that training reads; or one image: a
@@ -218,7 +234,11 @@ class Predictor(Brief):
             test_time_averaging: Overrules the classifier's own setting.
         """
         check(cache=cache, observe=observe, decoding=decoding, test_time_averaging=test_time_averaging)
-        collection = source if isinstance(source, Collection) else self.read(source, cache=cache, observe=decoding)
+        if isinstance(source, Collection):
+            collection = source
+        else:
+            collection = self.read(source, cache=cache, observe=decoding)
+            _warn_of(collection)
         probabilities = predict(
             self.network,
             self.as_data(collection),
@@ -241,6 +261,21 @@ class Predictor(Brief):
             domain=Augmentation(mirror=self.mirror).of(DOMAINS[self.domain]),
             size=collection.size or 0,
         )
+
+
+def _warn_of(collection: Collection) -> None:
+    """Warn of the files that have no row, since the predictions are then fewer than the files."""
+    unusable = collection.quarantine
+    if not unusable:
+        return
+    first = ", ".join(f"{name} ({reason})" for name, reason in unusable[:_SHOWN])
+    more = f" and {len(unusable) - _SHOWN:,} more" if len(unusable) > _SHOWN else ""
+    warnings.warn(
+        f"{len(unusable):,} of {len(collection) + len(unusable):,} images could not be used and "
+        f"{'has' if len(unusable) == 1 else 'have'} no row; see `quarantine`: {first}{more}",
+        UnderstudyWarning,
+        stacklevel=3,
+    )
 
 
 def _as_rows(source: Any, shape: tuple[int, ...]) -> Any:

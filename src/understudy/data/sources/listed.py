@@ -70,6 +70,7 @@ def read_listed(
     channels: int | None = None,
     observe: Observe | None = None,
     ranges: Ranges | None = None,
+    distinct: bool = True,
 ) -> Table:
     """The images X, with the labels y when they are given: numbers, paths, or images of any size.
 
@@ -77,6 +78,7 @@ def read_listed(
         images: An array, tensor or sparse matrix as `read_arrays` takes it; or a list, Series or array of paths, of
             Pillow images or of bytes; or a list of pairs of one of these and a label; or a DataFrame with a column of
             paths and one of labels.
+        distinct: Whether a path that is listed more than once becomes one row.
 
     Raises:
         DataError: It is none of these, or the labels do not fit.
@@ -89,7 +91,7 @@ def read_listed(
     if not items or not _is_single(items[0]):
         return read_arrays(images, labels, form=form, size=size, channels=channels, ranges=ranges)
     if all(isinstance(item, (str, os.PathLike)) for item in items):
-        return read_paths(items, labels)
+        return read_paths(items, labels, distinct=distinct)
     for position, item in enumerate(items):
         if not _is_single(item) or isinstance(item, (str, os.PathLike)):
             raise DataError(
@@ -102,8 +104,12 @@ def read_listed(
     return read_dataset(Items(encoded, plain), form=form, size=size, channels=channels, observe=observe, ranges=ranges)
 
 
-def read_paths(paths: Sequence[Any], labels: Any = None) -> Table:
-    """The image files at these paths; a path given twice with one label counts once.
+def read_paths(paths: Sequence[Any], labels: Any = None, *, distinct: bool = True) -> Table:
+    """The image files at these paths.
+
+    Args:
+        distinct: Whether a path that is listed more than once, with one label, becomes one row; else every listed path
+            is a row, in the given order.
 
     Raises:
         DataError: A path cannot be one, is no regular file, or has two labels.
@@ -117,11 +123,14 @@ def read_paths(paths: Sequence[Any], labels: Any = None) -> Table:
         files.append(os.path.abspath(os.path.expanduser(name)))
         before = first.setdefault(files[-1], position)
         kept[position] = before == position
-        if codes[before] != codes[position]:
+        if distinct and codes[before] != codes[position]:
             raise DataError(f"{name!r} is at rows {before} and {position} with different labels; keep one of them")
         if kept[position] and _is_special(files[-1]):
             raise DataError(f"path {position}, {name!r}, is a folder or device; give image files")
-    table = Table(names=to_names(names), images=to_names(files), labels=codes, values=values).take(kept)
+    table = Table(names=to_names(names), images=to_names(files), labels=codes, values=values)
+    if not distinct:
+        return table
+    table = table.take(kept)
     repeated = len(names) - int(kept.sum())
     return table.noting(f"{repeated} paths are listed more than once and count once") if repeated else table
 
