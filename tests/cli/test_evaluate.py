@@ -36,6 +36,15 @@ def test_evaluate__many_classes_have_no_matrix(
     assert "true class" not in output.out
 
 
+def test_evaluate__no_better_than_guessing(understudy: Run, finished: Path, test_photos: Path) -> None:
+    """With the classes of the folders exchanged, a good model is below what one constant answer reaches."""
+    assert "than always answering" not in understudy("evaluate", finished, test_photos).out
+    shutil.copytree(test_photos / "ring", "swapped/square")
+    shutil.copytree(test_photos / "square", "swapped/ring")
+    output = understudy("evaluate", finished, "swapped").out
+    assert "No better than always answering 'ring' (50.0 %): train longer.\n" in output
+
+
 def test_evaluate__unknown_class(understudy: Run, finished: Path) -> None:
     draw_folder(Path("test"), 2)
     draw(Path("test/squares/1.png"), "square", 7)

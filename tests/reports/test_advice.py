@@ -81,6 +81,26 @@ def test_advice__names_the_class_that_is_missed_most() -> None:
     assert any(line.startswith(expected) and line.endswith("most often for 'cat'.") for line in found)
 
 
+def test_advice__a_model_no_better_than_guessing() -> None:
+    """It is told to train longer first; neither its doubts nor the classes that it misses are acted on."""
+    metrics = {**RESULT["metrics"]["fixmatch"], "accuracy": 0.079, "accuracy_interval": {"low": 0.055, "high": 0.113}}
+    changes = {
+        "metrics": {"fixmatch": metrics},
+        "runs": {"fixmatch": {**RESULT["runs"]["fixmatch"], "steps": 7}},
+        "calibration": {"fixmatch": {**RESULT["calibration"]["fixmatch"], "ece": 0.02}},
+    }
+    most = max(metrics["per_class"], key=lambda one: one["support"])
+    share = most["support"] / sum(one["support"] for one in metrics["per_class"])
+    found = headline({**RESULT, **changes})
+    assert found.tone == "bad"
+    assert found.answer == (
+        f"No better than always answering {most['name']!r} ({100 * share:.1f} %): train longer than 7 steps."
+    )
+    advised = told(**changes)
+    assert advised[0].startswith("Train longer: ")
+    assert not any(one.startswith(("Check the", "Label more images of '")) for one in advised)
+
+
 @pytest.mark.parametrize(("right", "which"), [(0.7, "it promises more than it keeps"), (0.99, "it knows more than it")])
 def test_advice__confidence_that_misleads(right: float, which: str) -> None:
     bins = [{"low": 0.8, "high": 0.9, "n": 100, "confidence": 0.85, "accuracy": right}]

@@ -58,6 +58,8 @@ def evaluate(
     say(console, f"{metrics.n:,} images, {len(metrics.per_class)} classes")
     for line in tables.summary_lines(metrics):
         say(console, line)
+    if note := metrics.guessing_note():
+        say(console, note)
     say(console)
     console.print(tables.class_table(metrics))
     if len(metrics.per_class) <= tables.MOST_CLASSES_IN_MATRIX:

@@ -77,6 +77,10 @@ def _print_verdict(console: Console, result: Outcome) -> None:
         outcome = result.repeats.outcome or ""
     else:
         sentences, outcome = result.verdict.sentences(), result.verdict.outcome
+    delivered = _delivered(result)
+    metrics = result.run_metrics.get(delivered)
+    if metrics is not None and (note := metrics.guessing_note(result.runs[delivered].steps)):
+        sentences = (note, *sentences)
     style = _OUTCOME_STYLE.get(outcome, "yellow")
     if not console.is_terminal:
         for line in ("VERDICT", *sentences, ""):
@@ -158,11 +162,17 @@ def _repeats(found: Repeats) -> Table:
     return table
 
 
+def _delivered(result: Outcome) -> str:
+    """The name of the run whose model is delivered."""
+    verdict, repeats = result.verdict, result.repeats
+    if repeats is not None:
+        return repeats.method if repeats.delivered == "method" and repeats.method else "supervised"
+    return verdict.method.name if isinstance(verdict, Verdict) and verdict.delivered == "method" else "supervised"
+
+
 def _comparison(result: Outcome) -> Table:
     on_device = isinstance(result.verdict, Verdict) and result.verdict.cost_clock == "wall_s"
-    delivered = "supervised"
-    if isinstance(result.verdict, Verdict) and result.verdict.delivered == "method":
-        delivered = result.verdict.method.name
+    delivered = _delivered(result)
     table = new_table()
     table.add_column("model")
     for name in ("accuracy", "95 % interval", "balanced", "device s" if on_device else "CPU-s", "steps"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,3 +18,25 @@ def p_of_chance(num_right: int, n: int, chance: float) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(num_right, n, min(1.0, chance), alternative="greater").pvalue) if n else 1.0
+
+
+def guessing_note(
+    names: Sequence[str], supports: Sequence[int], accuracy: float, low: float, steps: int | None = None
+) -> str | None:
+    """A sentence where a classifier is not proven better than always answering the most frequent class; else None.
+
+    Args:
+        supports: Test images of each named class.
+        low: The lower end of the interval of the accuracy.
+        steps: How long the classifier was trained.
+    """
+    if sum(map(bool, supports)) <= 1:  # one class: always answering it is right without fail, which proves nothing
+        return None
+    most = max(supports)
+    guess = most / sum(supports)
+    if low > guess:
+        return None
+    how = "No better" if accuracy <= guess else "Not proven better"
+    longer = "" if steps is None else f" than {steps:,} {'step' if steps == 1 else 'steps'}"
+    name = names[list(supports).index(most)]
+    return f"{how} than always answering {name!r} ({100 * guess:.1f} %): train longer{longer}."

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import DataError
+from understudy.evaluation.chance import guessing_note
 from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
 
 _EVEN = 2
@@ -59,6 +60,11 @@ class Metrics:
     def to_json(self) -> dict[str, Any]:
         """All of it as what `json.dumps` takes."""
         return asdict(self)
+
+    def guessing_note(self, steps: int | None = None) -> str | None:
+        """A sentence where these images do not prove the model better than always giving one answer; else None."""
+        names, supports = [one.name for one in self.per_class], [one.support for one in self.per_class]
+        return guessing_note(names, supports, self.accuracy, self.accuracy_interval.low, steps)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Metrics:

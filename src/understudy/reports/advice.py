@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from understudy.evaluation.chance import guessing_note
 from understudy.evaluation.verdict import percent, points
 
 Tone = Literal["good", "bad", "open"]
@@ -44,6 +45,13 @@ class Advice:
 
 
 def headline(result: Mapping[str, Any]) -> Headline:
+    """Whether the model is better than guessing, and whether the unlabeled images helped."""
+    found = _headline(result)
+    note = note_of_guessing(result)
+    return found if note is None else Headline("bad", note, f"{found.answer}. {found.detail}")
+
+
+def _headline(result: Mapping[str, Any]) -> Headline:
     """Did the unlabeled images help?"""
     if result.get("repeats"):
         return _headline_of_all(result, result["repeats"])
@@ -75,6 +83,12 @@ def headline(result: Mapping[str, Any]) -> Headline:
 
 def advice(result: Mapping[str, Any]) -> tuple[Advice, ...]:
     """What to do next, the most useful first."""
+    if note_of_guessing(result):
+        why = (
+            "The model is not proven better than a constant answer. Until it is, the labels that it doubts and the "
+            "classes that it misses say nothing about the images, so no advice follows from them."
+        )
+        return (Advice("Train longer", why), *_about_proof(result))
     return (*_about_proof(result), *_about_labels(result), *_about_classes(result), *_about_training(result))
 
 
@@ -103,6 +117,16 @@ def is_too_sure(result: Mapping[str, Any]) -> bool:
     """Whether the delivered model's confidence is so far off that its doubts are mostly its own mistakes."""
     found = result["calibration"].get(result["delivered"])
     return found is not None and found["ece"] > _MISTRUST
+
+
+def note_of_guessing(result: Mapping[str, Any]) -> str | None:
+    """A sentence where the delivered model is not proven better than always giving one answer; else None."""
+    metrics = result["metrics"].get(result["delivered"])
+    if metrics is None:
+        return None
+    names, supports = zip(*((one["name"], one["support"]) for one in metrics["per_class"]), strict=True)
+    steps = result["runs"][result["delivered"]].get("steps")
+    return guessing_note(names, supports, metrics["accuracy"], metrics["accuracy_interval"]["low"], steps)
 
 
 def _how_good(metrics: Mapping[str, Any] | None) -> str:

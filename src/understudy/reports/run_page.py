@@ -10,7 +10,7 @@ from understudy.evaluation.decision import interval_words
 from understudy.evaluation.intervals import Interval
 from understudy.evaluation.verdict import percent
 from understudy.reports import run_figures as draw
-from understudy.reports.advice import Headline, advice, headline, is_too_sure
+from understudy.reports.advice import Headline, advice, headline, is_too_sure, note_of_guessing
 from understudy.reports.page import Card, Grid, Neighbor, Page, Section, Small, Table, Tile, image, known
 from understudy.reports.plan_section import is_about_plan, plan_section
 from understudy.reports.record import PartialRecord, RunRecord
@@ -165,6 +165,12 @@ def _mistakes(record: RunRecord) -> Section:
 
 def _doubted(record: RunRecord) -> Section:
     lines, classes = record.result["label_errors"], record.result["data"]["classes"]
+    if note_of_guessing(record.result):
+        reason = (
+            "No doubted labels are listed: the model is not proven better than a constant answer, and the doubts of "
+            "such a model are its own mistakes."
+        )
+        return Section("Doubted labels", [reason])
     if not lines:
         return Section("Doubted labels")
     which, seen = "held-out image", "it never saw these labels"
