@@ -118,6 +118,38 @@ def test_fit__one_class() -> None:
         SemiSupervisedClassifier().fit(np.zeros((5, 2)), [0, 0, -1, -1, -1])
 
 
+def test_fit__all_labels_missing() -> None:
+    with pytest.raises(UserError, match=r"^all labels are -1 \(unlabeled\); give labels of at least two classes$"):
+        SemiSupervisedClassifier().fit(np.zeros((3, 2)), [-1, -1, -1])
+    with pytest.raises(UserError, match=r"^all labels are -1 or missing \(unlabeled\); give labels"):
+        SemiSupervisedClassifier().fit(np.zeros((3, 2)), [None, None, None])
+
+
+def test_score__only_labeled_rows_count(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    rows, truth = moons
+    model = SemiSupervisedClassifier(num_steps=20).fit(rows, truth)
+    right = model.predict(rows) == truth
+    known = np.arange(200) < 50
+    accuracy = right[:50].mean()
+    assert 0 < accuracy < 1
+    lists = ([label if at < 50 else gap for at, label in enumerate(truth.tolist())] for gap in (-1, None))
+    for labels in (*lists, np.where(known, truth, np.nan), np.where(known, truth, -1)):
+        assert model.score(rows, labels) == pytest.approx(accuracy)
+    weights = np.arange(200)
+    expected = np.average(right[:50], weights=weights[:50])
+    assert model.score(rows, np.where(known, truth, -1), weights) == pytest.approx(expected)
+    with pytest.raises(UserError, match=r"all labels are -1 \(unlabeled\); give at least one label to score"):
+        model.score(rows, np.full(200, -1))
+
+
+def test_score__text_labels_with_none(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    rows, truth = moons
+    names = np.array(["upper", "lower"])[truth].astype(object)
+    model = SemiSupervisedClassifier(num_steps=20).fit(rows, names)
+    labels = [name if at < 50 else None for at, name in enumerate(names)]
+    assert model.score(rows, labels) == pytest.approx((model.predict(rows) == names)[:50].mean())
+
+
 def test_fit__validation_rows_select_and_never_train(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
     rows, truth = moons
     names = np.array(["upper", "lower"])[truth].astype(object)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
@@ -98,6 +99,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         check(num_steps=self.num_steps, batch_size=self.batch_size, options=self.options, verbose=self.verbose)
         rows, labels = self._checked(X, _without_gaps(y))
         labeled = _is_labeled(labels)
+        if not labeled.any():
+            raise DataError(f"{_all_unlabeled(labels)}; give labels of at least two classes")
         check_classification_targets(labels[labeled])
         self.classes_, codes = np.unique(_plain(labels[labeled]), return_inverse=True)
         if len(self.classes_) < 2:
@@ -196,6 +199,22 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(-1)])
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:  # noqa: N803
+        """Accuracy on the labeled rows; rows that `fit` takes as unlabeled (-1, None, NaN) do not count.
+
+        Raises:
+            UserError: No row is labeled.
+        """
+        check_is_fitted(self)
+        labels = np.asarray(column_or_1d(_without_gaps(y)))
+        labeled = _is_labeled(labels)
+        if not labeled.any():
+            raise DataError(f"{_all_unlabeled(labels)}; give at least one label to score")
+        predicted = self.predict(X)
+        check_consistent_length(predicted, labels, sample_weight)
+        weights = None if sample_weight is None else np.asarray(sample_weight)[labeled]
+        return float(accuracy_score(_plain(labels[labeled]), predicted[labeled], sample_weight=weights))
+
 
 def _numbers(X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
     """The rows as numbers that the engine knows."""
@@ -220,6 +239,10 @@ def _is_labeled(y: NDArray[Any]) -> NDArray[np.bool_]:
     if y.dtype.kind in "iufb":
         return np.asarray(y != -1)
     return np.array([value is not None and str(value) not in ("", "-1") for value in y], dtype=bool)
+
+
+def _all_unlabeled(labels: NDArray[Any]) -> str:
+    return f"all labels are {'-1' if labels.dtype.kind in 'iuf' else '-1 or missing'} (unlabeled)"
 
 
 def _plain(y: NDArray[Any]) -> NDArray[Any]:
