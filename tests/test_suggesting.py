@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import understudy
 from understudy.cli.main import app
 from understudy.core.errors import UserError
+from understudy.suggesting import check_table_name
 
 RUN = CliRunner()
 
@@ -193,6 +194,22 @@ def test_suggest__keeps_a_table_that_was_filled_in(pile: Path) -> None:
     assert table.read_text(encoding="utf-8") == filled
     with pytest.raises(UserError, match="would be lost"):
         understudy.suggest(pile, count=2).save(table)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "separator", "first"),
+    [("utf-8-sig", ";", ""), ("utf-16", "\t", ""), ("utf-8", ",", "sep=,\n"), ("cp1252", ";", "sep=;\n")],
+)
+def test_check_table_name__keeps_what_a_spreadsheet_saved(
+    tmp_path: Path, encoding: str, separator: str, first: str
+) -> None:
+    table = tmp_path / "s.csv"
+    text = "path,label,rank\n1.png,Stra\u00dfe,1\n2.png,,2\n".replace(",", separator)
+    table.write_bytes((first + text).encode(encoding))
+    with pytest.raises(UserError, match="would be lost"):
+        check_table_name(table)
+    table.write_bytes((first + text.replace("Stra\u00dfe", "")).encode(encoding))
+    check_table_name(table)
 
 
 def test_suggest__the_next_command_can_be_pasted(pile: Path) -> None:

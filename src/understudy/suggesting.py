@@ -23,6 +23,7 @@ from understudy.core.errors import DataError, UserError
 from understudy.core.outputs import check_output
 from understudy.data.collection import Collection
 from understudy.data.load import load
+from understudy.data.sources.columns import read_columns
 from understudy.data.sources.manifest import written_paths
 from understudy.display.shown import CALLBACKS, shown
 from understudy.engine.predict import predict
@@ -192,11 +193,14 @@ def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:
 
 
 def _holds_labels(path: Path) -> bool:
-    """Whether there is a table of that name with at least one label in it."""
-    if not path.is_file():
+    """Whether there is a table of that name with at least one label in it; one that cannot be read may have some."""
+    if not path.is_file() or not path.stat().st_size:
         return False
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        return any((row.get("label") or "").strip() for row in csv.DictReader(file))
+    try:
+        columns, _, _ = read_columns(path)  # in whatever form a spreadsheet saved it
+    except DataError:
+        return True
+    return "label" in columns and any(label.strip() for label in columns["label"].to_pylist())
 
 
 def _read(pile: Any, labeled: Any, predictor: Predictor | None, cache: Any, decoding: Observe | None) -> Collection:

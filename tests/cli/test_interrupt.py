@@ -41,7 +41,7 @@ def test_interrupt__resumes_to_the_same_result(
     process = start("train", photos, "--unlabeled", pile, *STEPS, "--out", "stopped")
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("softmatch "):
+        if line.startswith("softmatch  "):  # of its training, not of the plan
             break
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=240)

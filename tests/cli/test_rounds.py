@@ -25,6 +25,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.drawn
 def test_train__rounds(understudy: Run) -> None:
     output = understudy("train", "digits", "--labels", "40", "--recipe", "self_training", *QUICK, "--out", "r")
     assert output.code == 0, output.err
@@ -71,7 +72,8 @@ def test_options_table__downstream_without_pretraining() -> None:
 
 
 def test_train__another_network_is_delivered_by_its_name(understudy: Run) -> None:
-    knobs = (*QUICK, "--set", "recipe.student_network=resnet_small", "--set", "recipe.num_rounds=1")
+    knobs = (*QUICK, "--budget", "30steps", "--set", "recipe.student_network=resnet_small")
+    knobs = (*knobs, "--set", "recipe.num_rounds=1")
     output = understudy("train", "digits", "--labels", "40", "--recipe", "noisy_student", *knobs, "--out", "r")
     assert output.code == 0, output.err
     assert "Round 1: the student has " in output.out
@@ -121,7 +123,7 @@ def test_train__a_recipe_is_checked_before_anything_is_trained(
 
 def test_train__parts_of_transfer(understudy: Run) -> None:
     output = understudy(
-        "train", "digits", "--labels", "40", "--recipe", "transfer", "--budget", "200steps", "--out", "r"
+        "train", "digits", "--labels", "40", "--recipe", "transfer", "--budget", "60steps", "--out", "r"
     )
     assert output.code == 0, output.err
     words = " ".join(output.out.split())

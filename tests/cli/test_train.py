@@ -120,7 +120,7 @@ def test_train__a_line_per_seed_or_fold(
         (("PHOTOS", "--domain", "naturel"), "did you mean 'natural'?"),
         (("PHOTOS", "--set", "method.treshold=1"), "unknown setting method.treshold"),
         (("PHOTOS", "--set", "method=fixmach"), "did you mean 'fixmatch'?"),
-        (("PHOTOS", "--out", "/proc/nowhere"), "cannot write to /proc/nowhere"),
+        (("PHOTOS", "--out", "/proc/nowhere"), "/proc/nowhere cannot be written"),
         (("PHOTOS", "--plan", "."), "configuration file . is not a regular file"),
         (("PHOTOS", "--set", "bach_size=1"), "did you mean 'batch_size'?"),
         (("PHOTOS", "--set", "batch_size"), "'batch_size' is not KEY=VALUE"),
@@ -229,11 +229,11 @@ def test_train__validation_and_two_unlabeled_sources(
 ) -> None:
     asked: dict[str, Any] = {}
 
-    def train(source: str, **options: Any) -> None:
+    def train(_begun: object, source: str, **options: Any) -> None:
         asked.update(source=source, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("understudy.api.train", train)
+    monkeypatch.setattr("understudy.api.train_since", train)
     pools = [draw_folder(Path(name), 1) for name in ("one", "two", "val")]
     arguments = ("--unlabeled", "one", "--unlabeled", "two", "--validation", "val", "--test", test_photos)
     assert understudy("train", photos, *arguments, "--out", "run", *QUICK).code == 130

@@ -119,7 +119,6 @@ def test_load__content_follows_pixels() -> None:
         (IMAGES, LABELS[:5], r"labels have the shape \(5,\) for 6 rows; give one label a row, -1 for unlabeled"),
         (IMAGES, [1, "a", -1, 2, 3, 4], "labels are of type int, str; give all as text or all as whole numbers"),
         (IMAGES, [0.5, 1, 1, 1, 1, 1], "labels hold fractions, such as .*; a label is the name or number of a class"),
-        (IMAGES / 100 - 1, LABELS, r"images hold values from -1 to 1.55; .* without Normalize: the network normalizes"),
         (IMAGES.astype(float) * np.nan, LABELS, "images hold NaN or infinite values"),
         (np.full((6, 2), np.inf), LABELS, "vectors hold NaN or infinite values; fill in or leave out these rows"),
         (np.zeros((6, 8, 8, 5)), LABELS, r"images have the shape \(6, 8, 8, 5\); give n h w, n h w c or n c h w"),

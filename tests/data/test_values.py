@@ -164,3 +164,13 @@ def test_load__damaged_images_of_a_data_set_are_listed() -> None:
     loaded = us.load(unlabeled=Items(good.getvalue(), b"no image", lazy))
     assert len(loaded) == 1
     assert [name for name, _ in loaded.quarantine] == ["1", "2"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 331.0), (-2.1, 2.64)])
+def test_load__unusual_floats_are_scaled_by_their_own_range(low: float, high: float) -> None:
+    values = np.linspace(low, high, 12 * 8 * 8, dtype=np.float32).reshape(12, 1, 8, 8)
+    data = us.load((values, np.arange(12) % 2))
+    assert data.ranges["float"] == pytest.approx((low, high), abs=0.02 * (high - low))
+    assert int(data.rows.min()) == 0
+    assert int(data.rows.max()) == 255
+    assert any("float values are scaled from" in note for note in data.notes)

@@ -251,6 +251,14 @@ def test_recognize__a_folder_of_a_newer_version(tmp_path: Path) -> None:
         run(training, tmp_path)
 
 
+def test_recognize__a_folder_of_other_runs_is_left_alone(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "runs" / "first").recognize({"steps": "1"})
+    for folder in (tmp_path / "runs", tmp_path):
+        with pytest.raises(RunFolderError, match=r"is not a run folder but holds other runs, such as .*first; choose"):
+            RunFolder(folder).recognize({"steps": "1"})
+        assert not (folder / "identity.json").exists()
+
+
 def test_recognize__names_what_differs(tmp_path: Path) -> None:
     data = tiny(choose=9).data
     training = stage(Supervised(), data=data)

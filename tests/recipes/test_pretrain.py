@@ -193,6 +193,7 @@ def test_pretrain__noisy_student_downstream_starts_from_the_features() -> None:
     assert all(line["learned_from_pool"] for line in trained.rounds if "returned" in line)
 
 
+@pytest.mark.drawn
 def test_pretrain__baseline_of_a_recipe_downstream_has_its_cost_and_no_pretraining(tmp_path: Path) -> None:
     messages: list[str] = []
     watch = Silent()
@@ -343,6 +344,7 @@ def test_pretrain__a_folder_of_other_knobs(tmp_path: Path) -> None:
 # The whole command.
 
 
+@pytest.mark.drawn
 def test_train__saves_the_picture_and_says_the_shares(tmp_path: Path) -> None:
     messages: list[str] = []
     watch = Silent()

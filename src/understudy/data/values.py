@@ -87,8 +87,8 @@ def choose_range(kind: str, extents: Sequence[Range], *, filled: bool = True) ->
     """The range for images with these extents: a usual one when they fit one, else theirs.
 
     Args:
-        filled: Whether they must also fill a usual range to a sixteenth, or be measured. Files may hold any unit, but
-            of values in memory it is more likely that the images are dark.
+        filled: Whether they must also fill a range up to 1 to a sixteenth, or be measured. Files may hold any unit,
+            but of small values in memory it is more likely that the images are dark.
     """
     if not extents:
         return DEFAULTS[kind]
@@ -97,7 +97,8 @@ def choose_range(kind: str, extents: Sequence[Range], *, filled: bool = True) ->
         for usual in USUAL_FLOATS:
             slack = _TOLERANCE * min(usual[1] - usual[0], high - low)
             fits = usual[0] - slack <= low and high <= usual[1] + slack
-            if fits and (not filled or float(np.abs((low, high)).max()) * _APART >= usual[1]):
+            is_full = float(np.abs((low, high)).max()) * _APART >= usual[1]
+            if fits and (is_full or (not filled and usual[1] == 1)):
                 return usual
     elif low >= 0:
         # The number of bits in use, 8 at least: 12-bit values in a 16-bit file have 4095 for white.

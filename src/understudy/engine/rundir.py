@@ -76,6 +76,11 @@ class RunFolder:
         if not path.exists():
             if any((self.path / name).exists() for name in _AFTER_IDENTITY):
                 raise _lost(path)
+            if (other := _other_run(self.path)) is not None:
+                raise RunFolderError(
+                    f"{self.path} is not a run folder but holds other runs, such as {other}; choose a folder for this "
+                    "run alone"
+                )
             write_json(path, wanted)
             return
         found = read_json(path)
@@ -188,6 +193,15 @@ def read_decisions(path: Path) -> dict[str, Any]:
     if any(ledger.parts[0] != "plan" for ledger in begun):  # trials of a plan come before every decision
         raise _lost(path)
     return {}
+
+
+def _other_run(folder: Path) -> Path | None:
+    """A run below a folder that is none, whose files would be taken for those of a run begun there."""
+    for depth in (1, 2, 3):  # deeper, the search could take long in a folder of everything
+        found = min(folder.glob("*/" * depth + "identity.json"), default=None)
+        if found is not None:
+            return found.parent
+    return None
 
 
 def _lost(path: Path) -> RunFolderError:

@@ -8,12 +8,17 @@ SHARES = {
     "real_as_real": "of real images taken for real",
     "generated_as_real": "of generated images taken for real",
     "adversarial": "of the steps with adversarial losses",
+    "trained_ratio": "of the unlabeled images trained on",
+    "turns_told": "of the rotations recognized",
+    "partner_nearest": "of the views nearest to the other view of their image",
+    "edges": "of the pairs of images joined in the graph",
 }
 """Follow a percentage."""
 
 MEANS = {
     "mean_weight": "mean weight of the unlabeled images",
     "threshold": "confidence threshold",
+    "correlation": "mean correlation of a feature between two views",
     "confidence": "mean confidence of the pseudo-labels",
     "student_gain": "fall of the student's loss by a step",
     "generated_spread": "spread of generated over real images",

@@ -21,7 +21,6 @@ from understudy.data.sources.values import to_numpy
 from understudy.data.table import Table, to_names
 from understudy.data.values import (
     NUM_MEASURED,
-    USUAL_FLOATS,
     OutOfRangeError,
     Range,
     Ranges,
@@ -102,7 +101,7 @@ def to_bytes(values: NDArray[Any], ranges: Ranges) -> Pixels:
         raise DataError("images hold NaN or infinite values; give uint8, or floats from 0 to 1")
     kind = kind_of(values.dtype)
     assert kind is not None
-    black_white = usual_range(kind, _extents(values), ranges)
+    black_white = range_of(kind, _extents(values), ranges)
     try:
         return to_uint8(values, kind, black_white)
     except OutOfRangeError:
@@ -111,27 +110,22 @@ def to_bytes(values: NDArray[Any], ranges: Ranges) -> Pixels:
             f"{black_white[0]:.4g} to {black_white[1]:.4g}; give the same ones, or uint8"
             if ranges.fixed
             else f"images hold values from {low:.4g} to {high:.4g}, and most of them from {black_white[0]:.4g} to "
-            f"{black_white[1]:.4g}; give all images in one unit, without Normalize: the network normalizes"
+            f"{black_white[1]:.4g}; give all images in one unit"
         ) from None
 
 
-def usual_range(kind: str, extents: Iterable[Range], ranges: Ranges) -> Range:
-    """The range of values in memory, which must be one that images usually have.
+def range_of(kind: str, extents: Iterable[Range], ranges: Ranges) -> Range:
+    """The range of values in memory: a usual one, or, as after Normalize, that of the data set.
 
     Raises:
-        DataError: It is another; in memory that is rather the result of Normalize than an unknown unit.
+        DataError: They are whole numbers, some of them negative.
     """
-    is_settled = kind in ranges.known or ranges.fixed
-    if not is_settled:
+    if kind not in ranges.known and not ranges.fixed:
         ranges.known[kind] = choose_range(kind, list(extents), filled=False)
-    low, high = ranges.of(kind, ())
-    is_usual = (low, high) in USUAL_FLOATS if kind == "float" else low == 0
-    if not is_settled and not is_usual:
-        raise DataError(
-            f"images hold values from {low:.4g} to {high:.4g}; give uint8, 16-bit, or floats in [0, 1], [-1, 1] or "
-            "[0, 255], without Normalize: the network normalizes"
-        )
-    return low, high
+        low, high = ranges.known[kind]
+        if kind != "float" and low != 0:
+            raise DataError(f"images hold whole numbers from {low:.4g} to {high:.4g}; give uint8, 16-bit or floats")
+    return ranges.of(kind, ())
 
 
 def _extents(values: NDArray[Any]) -> Iterator[Range]:

@@ -27,7 +27,7 @@ from understudy.data.decode import (
     wide_values,
 )
 from understudy.data.sizing import Form, choose
-from understudy.data.sources.arrays import read_arrays, to_bytes, to_channels_first, usual_range
+from understudy.data.sources.arrays import range_of, read_arrays, to_bytes, to_channels_first
 from understudy.data.sources.labels import object_labels
 from understudy.data.sources.values import to_numpy
 from understudy.data.table import Table, to_names
@@ -185,7 +185,7 @@ def _measured(samples: list[Any], ranges: Ranges) -> list[Any]:
                 in_memory.add(kind)
     for kind, measured in extents.items():
         if kind in in_memory:
-            usual_range(kind, measured, ranges)
+            range_of(kind, measured, ranges)
         else:
             ranges.of(kind, measured)
     return usable
