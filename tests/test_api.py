@@ -222,6 +222,47 @@ def test_train__finished_folder_is_loaded_and_another_job_refused(tmp_path: Path
         us.train(few_labels(known=14), test=images(40, 1), folder=tmp_path / "run", **QUICK)
 
 
+@pytest.mark.parametrize("phase", ["load", "fit", "page_of"])
+def test_train__stopped_in_any_phase_names_the_folder(
+    phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise us.Interrupted("stopped at step 3") if phase == "fit" else KeyboardInterrupt
+
+    def call(folder: Path | None) -> us.Result:
+        return us.train(few_labels(), test=images(40, 1), folder=folder, plan=False, **QUICK)
+
+    run = tmp_path / "run5"
+    module = "understudy.recipes.command" if phase == "fit" else "understudy.api"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{module}.{phase}", stop)
+        saved = rf"^stopped; everything is saved in {run}, repeat the call to go on$"
+        unsaved = "^stopped before anything was saved; repeat the call to begin again$"
+        with pytest.raises(us.Interrupted, match=unsaved if phase == "load" else saved):
+            call(run)
+        if phase == "load":
+            with pytest.raises(us.Interrupted, match=r"^stopped; nothing is saved, since no folder was given$"):
+                call(None)
+    capsys.readouterr()
+    call(run)
+    assert capsys.readouterr().out.count(f"going on with the run in {run}\n") == (phase == "fit")
+
+
+def test_train__folder_of_a_run_without_images(tmp_path: Path) -> None:
+    run = tmp_path / "run5"
+    run.mkdir()
+    with pytest.raises(us.UserError, match=r"^no images were given; name a folder"):
+        us.train(folder=run)
+    (run / "identity.json").write_text("{}")
+    with pytest.raises(
+        us.UserError, match=f"^no images were given, and {run} holds a run; repeat the call that began it"
+    ):
+        us.train(folder=run)
+    (run / "command.json").write_text("{}")
+    with pytest.raises(us.UserError, match=f"holds a run; go on with: understudy train --resume {run}, or give"):
+        us.train(folder=run)
+
+
 def test_train__points_in_the_plane() -> None:
     random = np.random.default_rng(0)
     truth = random.integers(0, 2, 200)

@@ -23,8 +23,9 @@ from understudy.core.arguments import shown as quoted
 from understudy.core.brief import Brief
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import to_table
-from understudy.core.errors import UserError
+from understudy.core.errors import DataError, Interrupted, UserError
 from understudy.core.spending import EVALUATION, READING, REPORT, Spending, spent_line
+from understudy.core.stopping import signals_interrupt
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.data.roles import check_judges
@@ -34,7 +35,7 @@ from understudy.display.plans import print_plan
 from understudy.display.shown import shown
 from understudy.engine.fit import Trained
 from understudy.engine.predict import predict
-from understudy.engine.rundir import FORMAT, explained, write_json
+from understudy.engine.rundir import FORMAT, IDENTITY, explained, write_json
 from understudy.evaluation.metrics import Metrics, measure
 from understudy.evaluation.no_verdict import NoVerdict
 from understudy.evaluation.repeats import Repeats
@@ -207,24 +208,28 @@ def train(
         UserError: Something given cannot be used; the sentence says what to do.
         Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
     """
-    return train_since(
-        Cost.now(),
-        source,
-        unlabeled=unlabeled,
-        test=test,
-        validation=validation,
-        network=network,
-        folder=folder,
-        cache=cache,
-        tensorboard=tensorboard,
-        watch=watch,
-        config=config,
-        repeats=repeats,
-        folds=folds,
-        plan=plan,
-        verbose=verbose,
-        **options,
-    )
+    try:
+        with signals_interrupt():
+            return train_since(
+                Cost.now(),
+                source,
+                unlabeled=unlabeled,
+                test=test,
+                validation=validation,
+                network=network,
+                folder=folder,
+                cache=cache,
+                tensorboard=tensorboard,
+                watch=watch,
+                config=config,
+                repeats=repeats,
+                folds=folds,
+                plan=plan,
+                verbose=verbose,
+                **options,
+            )
+    except (KeyboardInterrupt, Interrupted):
+        raise _stopped(folder) from None
 
 
 def train_since(
@@ -259,6 +264,9 @@ def train_since(
     table |= {name: given for name, given in (("repeats", repeats), ("folds", folds)) if given is not None}
     repetition = Repetition.taken_from(table)
     where = None if folder is None else Path(folder)
+    was_begun = where is not None and (where / IDENTITY).exists()
+    if where is not None and was_begun and all(one is None for one in (source, unlabeled, test, validation)):
+        raise _no_images_for(where)
     planner = None
     if not isinstance(plan, bool | str | Path | Plan):
         raise UserError(f"plan is {quoted(plan)}; give True, False, a plan or the file of one")
@@ -284,6 +292,8 @@ def train_since(
         pool_filter=PoolFilter(),
     )
     command.claim(repeats=str(repetition))
+    if was_begun and where is not None and not (where / "result.json").exists():
+        command.watch.message(f"going on with the run in {where}")
     command.announce()
     resumed = bool(command.recorded_budgets())
     planned: Plan | None = None
@@ -310,6 +320,22 @@ def train_since(
         result.report(where / "report.html")
     command.watch.message(spent_line(spending.parts, Budget.parse(command.job.budget), resumed=resumed))
     return result
+
+
+def _stopped(folder: str | Path | None) -> Interrupted:
+    """What a stopped call says: the folder to pass again, not the one below it that was being written."""
+    if folder is None:
+        return Interrupted("stopped; nothing is saved, since no folder was given")
+    if not (Path(folder) / IDENTITY).exists():
+        return Interrupted("stopped before anything was saved; repeat the call to begin again")
+    return Interrupted(f"stopped; everything is saved in {folder}, repeat the call to go on")
+
+
+def _no_images_for(folder: Path) -> DataError:
+    """The error for a call that only names the folder of a run, which does not hold the images."""
+    from_command_line = (folder / "command.json").exists()
+    way = f"go on with: understudy train --resume {folder}" if from_command_line else "repeat the call that began it"
+    return DataError(f"no images were given, and {folder} holds a run; {way}, or give images and a new folder")
 
 
 @shown(finish=print_plan)

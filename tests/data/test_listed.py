@@ -252,3 +252,13 @@ def test_load__one_image_to_predict(paths: list[str]) -> None:
     picture(0).save(buffer, "PNG")
     for source in (paths[0], Path(paths[0]), picture(0), buffer.getvalue(), [paths[0]], [picture(0)]):
         assert len(load(unlabeled=source)) == 1
+
+
+def test_load__list_of_places_that_are_not_there(paths: list[str]) -> None:
+    for places in (["nope1", "nope2"], [Path("nope1")], ["nope1.csv", "nope2"]):
+        with pytest.raises(DataError, match=rf"^'{places[0]}' is not there; name a folder"):
+            load((paths, NAMES), unlabeled=places)
+    with pytest.raises(DataError, match="none of the 2 image files could be used"):
+        load(unlabeled=["nope1.png", "nope2.jpg"])
+    found = load(unlabeled=[paths[0], "nope1"])  # a list of images, one of which is missing
+    assert (len(found), found.quarantine) == (1, (("nope1", "no such file"),))

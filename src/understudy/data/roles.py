@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from understudy.core.arguments import path_problem
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Part
+from understudy.data.formats import EXTENSIONS
 from understudy.data.sources.dataset import is_dataset
 from understudy.data.sources.listed import is_image
 from understudy.data.sources.named import is_named
@@ -42,13 +43,15 @@ def sources_of(unlabeled: Any, *, vectors: bool, is_alone: bool) -> list[Given]:
     """The unlabeled source, or the sources that it lists.
 
     A list is several sources when one of its items can be nothing else: a folder, a manifest, the name of a data set,
-    a data set, a DataFrame, a pair (X, y), or an array of several images. Any other list is a list of images.
+    a data set, a DataFrame, a pair (X, y), or an array of several images. A list of paths is several sources too when
+    none of them exists or is named like an image. Any other list is a list of images.
 
     Args:
         vectors: Whether rows are vectors, so that an array of two dimensions is several rows.
         is_alone: Whether no other images are given.
     """
-    is_list = isinstance(unlabeled, (list, tuple)) and any(_is_source(item, vectors) for item in unlabeled)
+    is_list = isinstance(unlabeled, (list, tuple)) and len(unlabeled) > 0
+    is_list = is_list and (any(_is_source(item, vectors) for item in unlabeled) or all(map(_is_absent, unlabeled)))
     is_list = is_list and not (isinstance(unlabeled, tuple) and _is_pair(unlabeled))
     if not is_list or len(unlabeled) == 1:
         return [Given(POOL, unlabeled[0] if is_list else unlabeled, "" if is_alone else f"{POOL}:")]
@@ -83,6 +86,14 @@ def _is_place(item: str | os.PathLike[str]) -> bool:
         return False
     path = Path(os.path.expanduser(item))
     return path.is_dir() or (path.suffix.lower() in (".csv", ".parquet") and path.exists())
+
+
+def _is_absent(item: Any) -> bool:
+    """Whether it is a path where nothing is, and not that of an image, so that a folder or manifest is meant."""
+    if not isinstance(item, (str, os.PathLike)) or path_problem(item) is not None:
+        return False
+    path = Path(os.path.expanduser(item))
+    return path.suffix.lower() not in EXTENSIONS and not path.exists()
 
 
 def in_role(table: Table, given: Given) -> Table:

@@ -20,6 +20,7 @@ from understudy.core.errors import RunFolderError, UserError
 from understudy.core.files import DamagedError, sealed, unsealed
 
 FORMAT = 1
+IDENTITY = "identity.json"
 _PATIENCE_S = 5.0
 _CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
 _LEDGER = "ledger.jsonl"
@@ -71,7 +72,7 @@ class RunFolder:
         Raises:
             RunFolderError: The folder belongs to another run, or to a newer version.
         """
-        path = self.path / "identity.json"
+        path = self.path / IDENTITY
         wanted = {"format": FORMAT, **identity}
         if not path.exists():
             if any((self.path / name).exists() for name in _AFTER_IDENTITY):
