@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,11 @@ def test_load__several_unlabeled_sources_of_vectors() -> None:
 )
 def test_sources_of__list_of_images_or_of_sources(unlabeled: Any, vectors: bool, count: int) -> None:
     assert len(sources_of(unlabeled, vectors=vectors, is_alone=False)) == count
+
+
+def test_load__nested_tensors_among_unlabeled_sources() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nested tensors are a prototype
+        nested = torch.nested.nested_tensor([torch.ones(1, 8, 8), torch.ones(1, 8, 4)])
+    with pytest.raises(DataError):
+        load((np.zeros((4, 1, 8, 8), np.uint8), [0, 1, 0, 1]), unlabeled=[nested, nested])

@@ -251,6 +251,17 @@ def test_recognize__a_folder_of_a_newer_version(tmp_path: Path) -> None:
         run(training, tmp_path)
 
 
+def test_fit__the_result_of_another_kind_of_run_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    fit(stage(Supervised(), steps=2), folder)
+    (folder / "checkpoint-previous.safetensors").write_bytes(b"left by a kill")
+    fit(stage(Supervised(), steps=2), folder)
+    assert not list(folder.glob("checkpoint*"))
+    write_json(folder / "finished.json", {"format": 1})
+    with pytest.raises(RunFolderError, match=r"finished.json holds something else than it did; delete .* train again"):
+        fit(stage(Supervised(), steps=2), folder)
+
+
 def test_recognize__a_folder_of_other_runs_is_left_alone(tmp_path: Path) -> None:
     RunFolder(tmp_path / "runs" / "first").recognize({"steps": "1"})
     for folder in (tmp_path / "runs", tmp_path):

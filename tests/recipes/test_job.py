@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 
@@ -12,7 +13,7 @@ from tests.data.test_split import collection
 from understudy.core.config import from_table, to_table
 from understudy.core.errors import ConfigError
 from understudy.methods.base import METHODS
-from understudy.recipes.job import Job, make_job
+from understudy.recipes.job import Job, make_job, spelled
 
 LONG_TAILED: dict[str, Any] = {
     "num_labels": 40,
@@ -80,3 +81,14 @@ def test_make_job__steps_have_fewer_unlabeled_rows_on_a_processor(table: dict[st
 def test_make_job__a_base_that_is_no_table() -> None:
     with pytest.raises(ConfigError, match="base is 5; it must be a table of Method settings"):
         make_job({"device": "cpu", "method": {"name": "abc", "base": 5}}, collection([0, 1] * 20), None)
+
+
+@pytest.mark.parametrize(("epochs", "budget"), [(10, "10epochs"), (2.5, "2.5epochs"), (np.int64(100), "100epochs")])
+def test_spelled__epochs_are_a_budget(epochs: object, budget: str) -> None:
+    assert spelled({"epochs": epochs})["budget"] == budget
+
+
+@pytest.mark.parametrize("epochs", ["10", True, [10], object()])
+def test_spelled__epochs_of_another_kind(epochs: object) -> None:
+    with pytest.raises(ConfigError, match=r"epochs is .*; give a number of passes over the training images, above 0"):
+        spelled({"epochs": epochs})

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.core.arguments import path_problem
+from understudy.core.arguments import has, path_problem
 from understudy.core.errors import DataError
 from understudy.data.collection import UNLABELED, Part
 from understudy.data.formats import EXTENSIONS
@@ -66,18 +66,18 @@ def _is_source(item: Any, vectors: bool) -> bool:
         return False
     if isinstance(item, tuple):
         return _is_pair(item)
-    if isinstance(item, Mapping) or is_sparse(item) or hasattr(item, "iloc"):
+    if isinstance(item, Mapping) or is_sparse(item) or has(item, "iloc"):
         return True
-    if not hasattr(item, "__array__"):
+    if not has(item, "__array__"):
         return is_dataset(item)
-    shape = tuple(getattr(item, "shape", ()))
+    shape = tuple(item.shape) if has(item, "shape") else ()  # a nested tensor has none
     is_stack_of_gray = len(shape) == 3 and shape[0] not in _CHANNELS and shape[2] not in _CHANNELS
     return len(shape) > 3 or is_stack_of_gray or (vectors and len(shape) == 2)
 
 
 def _is_pair(item: tuple[Any, ...]) -> bool:
     """Whether it is (X, y) with an array X."""
-    return len(item) == 2 and getattr(item[0], "ndim", 0) > 1
+    return len(item) == 2 and has(item[0], "ndim") and item[0].ndim > 1
 
 
 def _is_place(item: str | os.PathLike[str]) -> bool:

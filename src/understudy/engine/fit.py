@@ -107,6 +107,8 @@ def fit(
             run_folder.recognize(stage.identity())
         if (folder / "finished.json").exists():
             trained = _load_finished(stage, folder, device, observe)
+            if leader:
+                run_folder.drop_checkpoints()  # a kill may have come between the result and this
         else:
             run = _Run(stage, run_folder, device, observe, checkpoint_s, execution)
             trained = run.train(stop_requested)
@@ -528,22 +530,26 @@ def _save_finished(trained: Trained, folder: RunFolder, observed: list[Any]) -> 
 
 
 def _load_finished(stage: Stage, folder: Path, device: torch.device, observe: Sequence[Observer]) -> Trained:
-    plain = read_json(folder / "finished.json")
-    _show_again(observe, stage.name, plain["observed"])
+    path = folder / "finished.json"
+    plain = read_json(path)
     saved = load_tensors(folder / "model.safetensors")
     if saved is None:
         raise UserError(f"{folder / 'model.safetensors'} is missing or damaged; delete {folder} and train again")
     model = copy.deepcopy(stage.network)
     model.load_state_dict(saved[0])
-    return Trained(
-        model=model.to(device).eval(),
-        steps=plain["steps"],
-        best_step=plain["best_step"],
-        cost=Cost(**plain["cost"]),
-        execution=Execution(**plain["execution"]),
-        history=tuple(plain["history"]),
-        stopped=plain["stopped"],
-    )
+    try:
+        _show_again(observe, stage.name, plain["observed"])
+        return Trained(
+            model=model.to(device).eval(),
+            steps=plain["steps"],
+            best_step=plain["best_step"],
+            cost=Cost(**plain["cost"]),
+            execution=Execution(**plain["execution"]),
+            history=tuple(plain["history"]),
+            stopped=plain["stopped"],
+        )
+    except (KeyError, TypeError):
+        raise RunFolderError(f"{path} holds something else than it did; delete {folder} and train again") from None
 
 
 @contextlib.contextmanager

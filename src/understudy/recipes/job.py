@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Annotated, Any
 
 import numpy as np
@@ -123,7 +124,9 @@ def spelled(table: Mapping[str, Any]) -> dict[str, Any]:
     if epochs is not None:
         if "budget" in table:
             raise ConfigError(f"budget is {shown(table['budget'])} and epochs is {shown(epochs)}; give one of them")
-        table["budget"] = f"{epochs:f}epochs" if isinstance(epochs, float) else f"{epochs}epochs"
+        if isinstance(epochs, bool) or not isinstance(epochs, Real):
+            raise ConfigError(f"epochs is {shown(epochs)}; give a number of passes over the training images, above 0")
+        table["budget"] = f"{float(epochs):f}".rstrip("0").rstrip(".") + "epochs"
     if "budget" in table:
         check(budget=table["budget"])
         Budget.kind(table["budget"])
