@@ -59,6 +59,8 @@ def test_evaluate__no_labels(understudy: Run, finished: Path, pile: Path) -> Non
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 def test_commands__refuse_what_is_no_run(understudy: Run, command: str, photos: Path, finished: Path) -> None:
     assert "gone is not there" in understudy(command, "gone", photos).error()
+    report = finished / "report.html"
+    assert f"{report} is a file, and a run folder is wanted" in understudy(command, report, photos).error()
     Path("plain").mkdir()
     assert "plain holds no finished run" in understudy(command, "plain", photos).error()
     shutil.copytree(finished, "newer")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import QUICK, Run, draw, draw_folder
+from understudy.cli.training import _holds_something
 from understudy.engine.rundir import read_json, write_json
 
 
@@ -217,10 +218,22 @@ def test_resume__other_images(understudy: Run, photos: Path) -> None:
     assert "r holds a run that differs in data" in understudy("train", "--resume", "r").error()
 
 
+def test_holds_something__a_table_needs_a_row(tmp_path: Path) -> None:
+    header, table, other = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "log.txt"
+    header.write_text("path,true\n", encoding="utf-8")
+    table.write_text("path,true\na.png,ring\n", encoding="utf-8")
+    other.write_text("", encoding="utf-8")
+    found = [_holds_something(path) for path in (header, table, other, tmp_path / "gone.csv")]
+    assert found == [False, True, True, False]
+
+
 def test_resume__finished_run_says_the_same(understudy: Run, photos: Path, pile: Path) -> None:
     first = understudy("train", photos, "--unlabeled", pile, *QUICK, "--out", "r")
     again = understudy("train", "--resume", "r")
     assert again.code == 0
+    note = "The run in r was finished: nothing is trained, only the evaluation and report are redone.\n"
+    assert again.out.startswith(note)
+    assert note not in first.out
     assert again.out[again.out.index("VERDICT") :] == first.out[first.out.index("VERDICT") :]
 
 

@@ -67,6 +67,7 @@ class Request:
 
         if not (folder / FILE).exists():
             what = "holds no run of the command line" if folder.is_dir() else "is not there"
+            what = "is a file" if folder.is_file() else what
             raise UserError(f"{folder} {what}, so there is nothing to resume; name a folder that `train` made")
         found = read_json(folder / FILE)
         check_format(found, folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +64,10 @@ def run(
     from understudy.display.progress import watching
 
     console = open_console()
+    if not fresh and (folder / "result.json").exists():
+        say(
+            console, f"The run in {folder} was finished: nothing is trained, only the evaluation and report are redone."
+        )
     resume = f"understudy train --resume {shlex.quote(str(folder))}"
     try:
         with watching(console) as watch:
@@ -101,7 +107,7 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     folder = shlex.quote(str(result.folder))
     say(console, f"Saved in {result.folder}:")
     for name, what in _FILES.items():
-        if (result.folder / name).exists():
+        if _holds_something(result.folder / name):
             say(console, f"  {name:<18} {what}")
     if result.repeats is not None:
         one = "repeat" if result.repeats.kind == "seeds" else "fold"
@@ -113,3 +119,11 @@ def print_result(console: Console, result: Result, request: Request) -> None:
     say(console, "Next:")
     say(console, f"  understudy predict {folder} {images}")
     say(console, f"  understudy evaluate {folder} {images}")
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether a file or folder is there, and, if it is a table, has a row below its header."""
+    if path.suffix != ".csv" or not path.exists():
+        return path.exists()
+    with path.open(encoding="utf-8", newline="") as file:
+        return len(list(islice(csv.reader(file), 2))) > 1

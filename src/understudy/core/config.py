@@ -143,8 +143,8 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
     if kind.variants is not None:
         name = values.pop("name", kind.name)
         if not name or not isinstance(name, str):
-            raise ConfigError(f"{where or kind.__name__} needs a name; allowed: {', '.join(kind.variants.names())}")
-        asked, kind = kind, kind.variants.get(name)
+            raise ConfigError(f"{where or kind.__name__} needs a name; allowed: {', '.join(_names(kind))}")
+        asked, kind = kind, kind.variants.get(name, _names(kind))
         if not issubclass(kind, asked):
             raise ConfigError(f"{prefix}name is {name!r}; {nearest(name, _names(asked))}")
     hints = _hints(kind)
@@ -250,7 +250,10 @@ def _hints(kind: type[Config]) -> dict[str, Any]:
 def _names(kind: type[Config]) -> list[str]:
     """Names of the registered classes that may stand where this one is asked for."""
     variants = kind.variants
-    return [] if variants is None else [name for name in variants.names() if issubclass(variants.get(name), kind)]
+    if variants is None:
+        return []
+    fitting = [name for name in variants.names() if issubclass(variants.get(name), kind)]
+    return [name for name in fitting if name in variants.offered()] or fitting  # a hidden kind was asked for itself
 
 
 def _default_name(kind: type[Config], key: str) -> str:

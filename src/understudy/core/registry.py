@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -22,9 +22,16 @@ class Registry(Generic[T]):
     (`understudy.methods` for methods); importing that module registers it.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        """`kind` is the word used in errors; `package` holds the built-in modules and names the entry point group."""
+    def __init__(self, kind: str, package: str, hidden: str = "") -> None:
+        """An empty registry.
+
+        Args:
+            kind: The word used in errors.
+            package: Holds the built-in modules and names the entry point group.
+            hidden: The class attribute that is true of classes which errors do not list.
+        """
         self.kind = kind
+        self._hidden = hidden
         self._package = package
         self._classes: dict[str, type[T]] = {}
         self._loaded = False
@@ -42,15 +49,18 @@ class Registry(Generic[T]):
 
         return add
 
-    def get(self, name: str) -> type[T]:
+    def get(self, name: str, allowed: Iterable[str] = ()) -> type[T]:
         """The class filed under `name`, in any case.
+
+        Args:
+            allowed: Names that the error lists; those of `offered` if not given.
 
         Raises:
             ConfigError: No class has that name.
         """
-        return self._classes[self.canonical(name)]
+        return self._classes[self.canonical(name, allowed)]
 
-    def canonical(self, name: str) -> str:
+    def canonical(self, name: str, allowed: Iterable[str] = ()) -> str:
         """The name as it is filed, whatever its case and separators: `FixMatch` and `fix-match` are `fixmatch`.
 
         Raises:
@@ -65,12 +75,16 @@ class Registry(Generic[T]):
         for filed in self._classes:
             if _squashed(filed) == squashed:
                 return filed
-        raise ConfigError(f"unknown {self.kind} {shown(name)}; {nearest(name.lower(), self._classes)}")
+        raise ConfigError(f"unknown {self.kind} {shown(name)}; {nearest(name.lower(), allowed or self.offered())}")
 
     def names(self) -> list[str]:
         """All names, sorted."""
         self._load()
         return sorted(self._classes)
+
+    def offered(self) -> list[str]:
+        """The names that may be given where any class of this kind fits, sorted."""
+        return [name for name in self.names() if not getattr(self._classes[name], self._hidden, False)]
 
     def _load(self) -> None:
         if self._loaded:

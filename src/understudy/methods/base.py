@@ -21,7 +21,7 @@ from understudy.models.nets import Networks
 Memory = TypeVar("Memory", bound=nn.Module)
 Judge = Callable[[Float[Tensor, "u k"], Float[Tensor, "u k"]], tuple[Tensor, Float[Tensor, "u"]]]
 
-METHODS: Registry[Any] = Registry("method", "understudy.methods")
+METHODS: Registry[Any] = Registry("method", "understudy.methods", hidden="pretext")
 
 
 def register(cls: type[Any]) -> type[Any]:

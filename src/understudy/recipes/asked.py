@@ -131,7 +131,7 @@ def _methods(asked: str | Sequence[str | Method[Any]], *, alone: bool) -> list[s
 
 def _all() -> list[str]:
     """The methods that learn classes; those that learn features alone are where others start from."""
-    return [name for name in METHODS.names() if not METHODS.get(name).pretext]
+    return METHODS.offered()
 
 
 def _name(one: str | Method[Any]) -> str:

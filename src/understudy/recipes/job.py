@@ -118,7 +118,7 @@ def spelled(table: Mapping[str, Any]) -> dict[str, Any]:
             named = {"name": variants.canonical(value["name"])} if "name" in value else {}
             value = {**value, **named}
         elif not isinstance(value, Config):
-            raise ConfigError(f"{key} is {shown(value)}; give a name, one of {', '.join(variants.names())}")
+            raise ConfigError(f"{key} is {shown(value)}; give a name, one of {', '.join(variants.offered())}")
         table[key] = value
     epochs = table.pop("epochs", None)
     if epochs is not None:

@@ -137,6 +137,8 @@ class Predictor(Brief):
         """
         check(run=folder)
         folder = Path(folder)
+        if folder.is_file():
+            raise RunFolderError(f"{folder} is a file, and a run folder is wanted; name the folder of a training run")
         if not folder.is_dir():
             raise RunFolderError(f"{folder} is not there; name the folder that a training run was saved in")
         if not (folder / "model.json").exists():
