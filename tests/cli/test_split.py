@@ -37,7 +37,7 @@ def test_split__manifest_is_read_back_as_it_was_divided(understudy: Run) -> None
         ["ring", "7", "1", "2"],
         ["square", "7", "1", "2"],
     ]
-    assert "1 files could not be read and are not listed." in output.out
+    assert "1 file could not be read and is not listed." in output.out
     assert "Next: understudy train split.csv" in output.out
     assert sorted(Path("photos").rglob("*")) == before
     data = load("split.csv")

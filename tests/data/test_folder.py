@@ -86,7 +86,7 @@ def test_load__labels_of_the_pile_are_not_used(make: Make) -> None:
     data = load(make("photos", "a/1.png", "b/2.png"), unlabeled="digits", channels=3)
     assert (data.labels[2:] == -1).all()
     assert data.classes == ("a", "b")
-    assert "1797 labels in the unlabeled images are not used" in data.notes
+    assert "1,797 labels in the unlabeled images are not used" in data.notes
 
 
 def test_load__unlabeled_alone(make: Make) -> None:
@@ -163,7 +163,7 @@ def test_load__junk_is_passed_over(make: Make) -> None:
     data = load(root)
     assert data.names.tolist() == ["a/1.png", "b/1.png"]
     assert "2 files that are not images were passed over" in data.notes
-    assert any(note.startswith("1 images that lie beside the class folders") for note in data.notes)
+    assert any(note.startswith("1 image that lies beside the class folders") for note in data.notes)
     assert not data.quarantine
 
 

@@ -129,5 +129,5 @@ def test_load__a_cut_jpeg_is_used_and_noted(tmp_path: Path) -> None:
         loaded = us.load(unlabeled=tmp_path)
         assert len(loaded) == 2
         assert loaded.notes[-1:] == (
-            "1 images are cut short and used (its end is missing, less than a tenth of it): b.jpg",
+            "1 image is cut short and used (its end is missing, less than a tenth of it): b.jpg",
         )

@@ -78,14 +78,14 @@ def test_load__manifest_whose_files_are_all_missing(tmp_path: Path) -> None:
 def test_read_manifest__repeated_rows_count_once(tmp_path: Path) -> None:
     table = read_manifest(manifest(tmp_path, "path,label\n1.png,a\n./1.png,a\n2.png,b\n"))
     assert table.names.tolist() == ["1.png", "2.png"]
-    assert "1 repeated rows of list.csv count once" in table.notes
+    assert "1 repeated row of list.csv counts once" in table.notes
 
 
 def test_read_manifest__unused_columns_and_hidden_labels(tmp_path: Path) -> None:
     table = read_manifest(manifest(tmp_path, "path,label,split,camera\n1.png,a,unlabeled,x\n2.png,b,,y\n"))
     assert table.labels.tolist() == [-1, 1]
     assert table.notes[0] == "column camera of list.csv is not used"
-    assert table.notes[1].startswith("1 rows of list.csv have a label and the split 'unlabeled'")
+    assert table.notes[1].startswith("1 row of list.csv has a label and the split 'unlabeled'")
 
 
 def test_read_manifest__letters_and_digits_are_classes(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_read_manifest__tables_as_they_occur(tmp_path: Path, content: bytes, not
 def test_read_manifest__missing_labels(tmp_path: Path, mark: str, classes: tuple[str, str]) -> None:
     table = read_manifest(manifest(tmp_path, f"path,label\n1.png,{classes[0]}\n2.png,{classes[1]}\n3.png,{mark}\n"))
     assert table.labels.tolist() == [0, 1, -1]
-    assert f"1 labels of list.csv are {mark!r} and count as unlabeled" in table.notes
+    assert f"1 label of list.csv is {mark!r} and counts as unlabeled" in table.notes
 
 
 def test_load__backslashes_and_absolute_paths(make: Make) -> None:

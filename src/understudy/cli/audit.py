@@ -187,11 +187,13 @@ def _summarize(console: Console, found: Audit) -> None:
 
 def _classes(found: Audit) -> str:
     """Labeled images per class where they are few enough for a line."""
+    from understudy.core.wording import counted
+
     counts = found.counts.get("labeled", ())
     if not any(counts):
         return ""
     if len(set(counts)) == 1:
-        return f"{counts[0]:,} labeled images of each class."
+        return f"{counted(counts[0], 'labeled image')} of each class."
     order = sorted(range(len(counts)), key=lambda at: -counts[at])
     parts = [f"{found.collection.classes[at]} {counts[at]:,}" for at in order]
     if len(parts) > _MOST_CLASSES:
@@ -202,9 +204,11 @@ def _classes(found: Audit) -> str:
 def _tell(console: Console, cleaned: Cleaned, path: Path) -> None:
     """How many rows the manifest holds, and why others are not in it."""
     from understudy.audit.cleaning import left_out_path
+    from understudy.core.wording import agree, counted
     from understudy.display.console import say
 
-    say(console, f"Manifest: {path} lists {len(cleaned.kept):,} images; {len(cleaned.left):,} are left out.")
+    left = f"{len(cleaned.left):,} {agree(len(cleaned.left), 'is', 'are')} left out"
+    say(console, f"Manifest: {path} lists {counted(len(cleaned.kept), 'image')}; {left}.")
     for reason, count in cleaned.counts().items():
         say(console, f"  {reason}: {count:,}")
     say(console, f"Each of these is listed in {left_out_path(path)}.")

@@ -45,6 +45,7 @@ def evaluate(
     """
     from understudy.api import evaluate as measure
     from understudy.core.outputs import check_json
+    from understudy.core.wording import counted
     from understudy.display import tables
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
@@ -55,7 +56,7 @@ def evaluate(
     console = open_console()
     with watching(console) as watch:
         metrics = measure(run, images, network=network, cache=cache, watch=watch)
-    say(console, f"{metrics.n:,} images, {len(metrics.per_class)} classes")
+    say(console, f"{counted(metrics.n, 'image')}, {len(metrics.per_class)} classes")
     for line in tables.summary_lines(metrics):
         say(console, line)
     if note := metrics.guessing_note():

@@ -59,6 +59,7 @@ def label(
     """
     from collections import Counter
 
+    from understudy.core.wording import agree, counted
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.display.tables import new_table
@@ -79,7 +80,8 @@ def label(
     )  # fmt: skip
     labels.save(out)
     say(console)
-    say(console, f"{len(labels.files):,} of {labels.num_asked:,} images are labeled in {out}.")
+    asked = f"{counted(labels.num_asked, 'image')} {agree(len(labels.files), 'is', 'are')}"
+    say(console, f"{len(labels.files):,} of {asked} labeled in {out}.")
     counts = Counter(labels.label)
     table = new_table()
     table.add_column("class", overflow="fold")

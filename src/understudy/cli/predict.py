@@ -57,6 +57,7 @@ def predict(
       understudy predict runs/photos-20260131-120000 new-photos --out new.parquet
     """
     from understudy.core.outputs import check_output
+    from understudy.core.wording import agree, counted
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.serving.predictor import Predictor
@@ -72,7 +73,7 @@ def predict(
         )
     found.save(out)
     say(console)
-    say(console, f"{len(found.names):,} images are in {out}.")
+    say(console, f"{counted(len(found.names), 'image')} {agree(len(found.names), 'is', 'are')} in {out}.")
     if len(found.names):
         say(console, f"Mean confidence {100 * float(found.probabilities.max(-1).mean()):.1f} %.")
         say(console)

@@ -57,6 +57,7 @@ def split(
     from understudy.audit.cleaning import Origin, manifest_columns, write_table
     from understudy.core.errors import UserError
     from understudy.core.outputs import check_output
+    from understudy.core.wording import agree, counted
     from understudy.data.collection import Part
     from understudy.data.dividing import divide
     from understudy.data.load import load
@@ -95,7 +96,9 @@ def split(
     for note in (*notes, *said):
         say(console, f"{note[0].upper()}{note[1:]}.")
     if collection.quarantine:
-        say(console, f"{len(collection.quarantine):,} files could not be read and are not listed.")
+        number = len(collection.quarantine)
+        are = agree(number, "is", "are")
+        say(console, f"{counted(number, 'file')} could not be read and {are} not listed.")
     say(console)
     say(console, f"Next: understudy train {shlex.quote(str(out))}")
 
@@ -135,13 +138,14 @@ def _names_of(collection: Collection, parts: NDArray[np.uint8]) -> NDArray[np.ob
 
 def _print(console: Console, collection: Collection, splits: NDArray[np.object_], out: Path) -> None:
     """How many images of each class are in each part."""
+    from understudy.core.wording import counted
     from understudy.display.console import say
     from understudy.display.tables import new_table
 
     counts = {part: int((splits == part).sum()) for part in _PARTS}
     listed = ", ".join(f"{count:,} {part}" for part, count in counts.items() if count)
     say(console)
-    say(console, f"{out} lists {sum(counts.values()):,} images: {listed}.")
+    say(console, f"{out} lists {counted(sum(counts.values()), 'image')}: {listed}.")
     table = new_table()
     table.add_column("class", overflow="fold")
     shown = [part for part in _PARTS[:3] if counts[part]]

@@ -76,6 +76,7 @@ def suggest(
     """
     from understudy.core.arguments import check
     from understudy.core.errors import UserError
+    from understudy.core.wording import agree, counted
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.reports.write import check_page_name
@@ -99,7 +100,9 @@ def suggest(
     found.save(out)
     found.sheet(page)
     say(console)
-    say(console, f"{len(found.names):,} images to label are listed in {out} and shown in {page}. {found.why}")
+    number = len(found.names)
+    what = f"{counted(number, 'image')} to label {agree(number, 'is', 'are')}"
+    say(console, f"{what} listed in {out} and shown in {page}. {found.why}")
     for note in found.notes:
         say(console, note)
     say(console)

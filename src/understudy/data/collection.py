@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from understudy.augment import DOMAINS, render
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, nearest
+from understudy.core.wording import agree, counted
 from understudy.data.values import Range
 
 Names: TypeAlias = NDArray[Any]  # of NumPy's StringDType, which holds no Python object per row
@@ -84,7 +85,9 @@ class Collection(Brief):
             f"{len(self.classes):,} classes: {listing(self.classes)}",
         ]
         if self.quarantine:
-            lines.append(f"{len(self.quarantine):,} files were skipped, such as {self.quarantine[0][0]}")
+            number = len(self.quarantine)
+            files = f"{counted(number, 'file')} {agree(number, 'was', 'were')} skipped"
+            lines.append(f"{files}, such as {self.quarantine[0][0]}")
         return (*lines, *self.notes)
 
     def __post_init__(self) -> None:

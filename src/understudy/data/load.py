@@ -14,6 +14,7 @@ from torch import Tensor
 
 from understudy.core.arguments import check, has, path_problem, shown
 from understudy.core.errors import DataError
+from understudy.core.wording import agree, counted
 from understudy.data.collection import UNLABELED, Collection, Part
 from understudy.data.copies import exact_copies, hash_rows
 from understudy.data.formats import EXTENSIONS
@@ -220,7 +221,8 @@ def _flaws(flawed: list[tuple[str, str]]) -> list[str]:
     for flaw in sorted({flaw for _, flaw in flawed}):
         names = [name for name, other in flawed if other == flaw]
         more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        notes.append(f"{len(names)} images are cut short and used ({flaw}): {', '.join(names[:10])}{more}")
+        what = f"{counted(len(names), 'image')} {agree(len(names), 'is', 'are')} cut short and used"
+        notes.append(f"{what} ({flaw}): {', '.join(names[:10])}{more}")
     return notes
 
 

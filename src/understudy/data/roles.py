@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from understudy.core.arguments import has, path_problem
 from understudy.core.errors import DataError
+from understudy.core.wording import agree, counted
 from understudy.data.collection import UNLABELED, Part
 from understudy.data.formats import EXTENSIONS
 from understudy.data.sources.dataset import is_dataset
@@ -110,16 +111,18 @@ def in_role(table: Table, given: Given) -> Table:
         )
     if given.role == POOL:
         if labeled := int((table.labels >= 0).sum()):
-            table = table.noting(f"{labeled} labels in the unlabeled images are not used")
+            are = agree(labeled, "is", "are")
+            table = table.noting(f"{counted(labeled, 'label')} in the unlabeled images {are} not used")
         nothing = np.full(len(table), UNLABELED, np.int64)
         table = replace(table, labels=nothing, values=(), classes=(), parts=np.full(len(table), Part.TRAIN, np.uint8))
     if given.role in HELD_OUT:
         part = HELD_OUT[given.role]
         if (table.parts == part).any():
             table = table.take(table.parts == part)
-        if count := int((table.parts == Part.PSEUDO).sum()):
+        if num_pseudo := int((table.parts == Part.PSEUDO).sum()):
             check_judges(table.labels, table.parts, given.role)
-            note = f"{count:,} {given.role} images are not used, since their labels come from a model"
+            are = agree(num_pseudo, "is", "are")
+            note = f"{counted(num_pseudo, f'{given.role} image')} {are} not used, since their labels come from a model"
             table = table.take(table.parts != Part.PSEUDO).noting(note)
         table = replace(table, parts=np.full(len(table), part, np.uint8))
     return table
@@ -171,8 +174,11 @@ def without_shared_files(tables: Sequence[Table], roles: Sequence[str]) -> list[
 def _without(pool: Table, others: list[Table], what: str) -> Table:
     """The unlabeled images without files that the others hold."""
     shared = _shared(pool, others)
-    count = int(shared.sum())
-    return pool.take(~shared).noting(f"{count} unlabeled files are {what}, and count only there") if count else pool
+    number = int(shared.sum())
+    if not number:
+        return pool
+    files = f"{counted(number, 'unlabeled file')} {agree(number, 'is', 'are')}"
+    return pool.take(~shared).noting(f"{files} {what}, and {agree(number, 'counts', 'count')} only there")
 
 
 def _shared(table: Table, others: list[Table]) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from understudy.core.errors import ConfigError, DataError, RunFolderError
 from understudy.core.seeding import generator
+from understudy.core.wording import agree, counted
 from understudy.data.collection import Collection, Part
 from understudy.data.copies import first_of_each, is_copy_of
 
@@ -118,7 +119,8 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
     _check_labels(collection, labeled)
     choose, judge, judged_by, note = _held_out(collection, labeled, share, seed)
     if pseudo := int((collection.parts[labeled] == Part.PSEUDO).sum()):
-        note += f"; {pseudo:,} labels come from a model and only train"
+        note += f"; {counted(pseudo, 'label')} {agree(pseudo, 'comes', 'come')} from a model and only "
+        note += agree(pseudo, "trains", "train")
     choose = _without_groups(collection, choose, judge)
     repeated = is_copy_of(collection.copies, choose, judge)
     if repeated.any():
@@ -128,7 +130,10 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
     labeled = np.setdiff1d(labeled, held)
     kept, kept_pool = (_without_groups(collection, ids, held) for ids in (labeled, pool))
     if dropped := len(labeled) + len(pool) - len(kept) - len(kept_pool):
-        note += f"; {dropped} images that share a group with them do not train"
+        note += (
+            f"; {counted(dropped, 'image')} that {agree(dropped, 'shares', 'share')} a group with them "
+            f"{agree(dropped, 'does', 'do')} not train"
+        )
         _check_left(collection, labeled, kept, "share a group with", "keep each group on one side")
     labeled = kept
     kept, kept_pool, said = _without_copies(collection, kept, kept_pool, held)
@@ -191,7 +196,7 @@ def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: i
     judged_by: JudgedBy
     if len(test):
         choose, judge, judged_by = given, test, "test"
-        note = f"The {len(judge):,} test images judge and nothing else"
+        note = f"The {counted(len(judge), 'test image')} {agree(len(judge), 'judges', 'judge')} and nothing else"
         if share is not None and not len(given):
             choose = _spared(collection, labeled, min(share, CHOOSE_SHARE), seed)
     else:

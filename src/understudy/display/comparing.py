@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from understudy.core.wording import counted
 from understudy.display.console import say
 from understudy.display.tables import new_table
 
@@ -211,7 +212,7 @@ def run_line(run: Run, state: State) -> str:
     one = run.figures
     seconds = state.seconds_left()
     left = f"  {clock(seconds)} left" if seconds else ""
-    return f"{head}  {100 * one.accuracy:5.1f} %  {one.cpu_s:,.1f} CPU-s  {one.steps:,} steps{left}"
+    return f"{head}  {100 * one.accuracy:5.1f} %  {one.cpu_s:,.1f} CPU-s  {counted(one.steps, 'step')}{left}"
 
 
 def clock(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from understudy.core.wording import counted
 from understudy.display.console import say
 from understudy.methods.metric_names import metric_words
 
@@ -257,8 +258,7 @@ def round_line(ended: Round) -> str:
     line, parts = ended.line, list[str]()
     if line.get("num_pseudo_labels") is not None:
         count = line["num_pseudo_labels"]
-        images = "1 image" if count == 1 else f"{count:,} images"
-        parts.append(f"{images} labeled ({100 * line['coverage']:.1f} % of the pool)")
+        parts.append(f"{counted(count, 'image')} labeled ({100 * line['coverage']:.1f} % of the pool)")
     if line.get("labels_changed") is not None:
         parts.append(f"{100 * line['labels_changed']:.1f} % of labels changed")
     if line.get("validation_accuracy") is not None:

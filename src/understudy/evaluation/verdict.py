@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.budget import Cost, format_seconds
+from understudy.core.wording import counted
 from understudy.evaluation.decision import (
     COST_TOLERANCE,
     Facts,
@@ -248,7 +249,7 @@ def _cost_sentence(verdict: Verdict) -> str:
     """What both cost, and a warning when the comparison is not between equals."""
     clock = "of processor time" if verdict.cost_clock == "cpu_s" else "on the device"
     spent = ", ".join(
-        f"{one.name} {format_seconds(getattr(one.cost, verdict.cost_clock))} {clock} ({one.steps:,} steps)"
+        f"{one.name} {format_seconds(getattr(one.cost, verdict.cost_clock))} {clock} ({counted(one.steps, 'step')})"
         for one in (verdict.baseline, verdict.method)
     )
     if verdict.is_cost_matched:

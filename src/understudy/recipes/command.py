@@ -499,7 +499,7 @@ def _opening(data: TrainingData, job: Job, network: str, budget: Budget, outline
 def _quarantine_note(collection: Collection) -> str:
     count = len(collection.quarantine)
     name, reason = collection.quarantine[0]
-    skipped = f"{count} files could not be used and were skipped" if count > 1 else "1 file could not be used"
+    skipped = f"{count:,} files could not be used and were skipped" if count > 1 else "1 file could not be used"
     return f"{skipped}, such as {name}: {reason}."
 
 

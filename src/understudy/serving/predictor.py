@@ -20,6 +20,7 @@ from understudy.core.arguments import check, shown
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, RunFolderError, UnderstudyWarning, UserError
 from understudy.core.outputs import check_output
+from understudy.core.wording import counted
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.training import TrainingData
@@ -59,7 +60,7 @@ class Predictions(Brief):
         rows = zip(self.names, self.labels, confidence, strict=True)
         first = [f"{name}: {label} ({100 * sure:.0f} %)" for name, label, sure in itertools.islice(rows, _SHOWN)]
         more = [f"and {len(self.names) - _SHOWN:,} more"] if len(self.names) > _SHOWN else []
-        return (f"of {len(self.names):,} images", *first, *more)
+        return (f"of {counted(len(self.names), 'image')}", *first, *more)
 
     @property
     def labels(self) -> tuple[str, ...]:

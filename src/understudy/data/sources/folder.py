@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.core.errors import DataError
+from understudy.core.wording import agree, counted
 from understudy.data.collection import UNLABELED, Part
 from understudy.data.formats import EXTENSIONS, readable
 from understudy.data.table import Table, class_order, concatenate, to_names
@@ -110,7 +111,8 @@ def read_folder(path: Path, *, labeled: bool) -> Table:
             )
     tables.append(_beside(root, base))
     if loose := _count_images(base):
-        notes.append(f"{loose} images that lie beside the class folders in {path} are not used")
+        what = f"{counted(loose, 'image')} that {agree(loose, 'lies', 'lie')} beside the class folders in {path}"
+        notes.append(f"{what} {agree(loose, 'is', 'are')} not used")
     if not any((table.labels >= 0).any() for table in tables):
         raise DataError(_no_classes(path))
     # Classes are those of the training images, whatever order the parts come in.
@@ -207,7 +209,8 @@ def _table(
 ) -> Table:
     notes = []
     if others := sum(scan.others for scan in scans):
-        notes.append(f"{others} files that are not images were passed over")
+        what = f"{counted(others, 'file')} that {agree(others, 'is not an image', 'are not images')}"
+        notes.append(f"{what} {agree(others, 'was', 'were')} passed over")
     if system := sorted({name for scan in scans for name in scan.system}):
         notes.append(f"folders of the system are not images of the task, and left out: {', '.join(system)}")
     if own := [name for scan in scans for name in scan.own]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import DataError, nearest
+from understudy.core.wording import agree, counted
 from understudy.data.collection import UNLABELED, Names, Part
 from understudy.data.sources.columns import read_columns
 from understudy.data.table import Table, class_order, to_names
@@ -53,12 +54,14 @@ def read_manifest(path: Path) -> Table:
     notes = [what] if ignored else []
     notes += renamed + missing
     if blank:
-        notes.append(f"{blank} empty rows of {path.name} are skipped")
+        notes.append(f"{counted(blank, 'empty row')} of {path.name} {agree(blank, 'is', 'are')} skipped")
     if windows:
-        notes.append(f"{windows} paths of {path.name} are written with backslashes, which are read as slashes")
+        what = f"{counted(windows, 'path')} of {path.name} {agree(windows, 'is', 'are')}"
+        notes.append(f"{what} written with backslashes, which are read as slashes")
     if dropped := int((labels[hidden] >= 0).sum()):
         labels = np.where(hidden, UNLABELED, labels)
-        notes.append(f"{dropped} rows of {path.name} have a label and the split 'unlabeled'; their labels are not used")
+        what = f"{counted(dropped, 'row')} of {path.name} {agree(dropped, 'has', 'have')}"
+        notes.append(f"{what} a label and the split 'unlabeled'; such labels are not used")
     groups = columns.get("group")
     parts = np.where(
         _by_model(columns.get("source"), len(names)) & (labels >= 0) & (parts != Part.LEFT_OUT),
@@ -66,7 +69,8 @@ def read_manifest(path: Path) -> Table:
         parts,
     )
     if pseudo := int((parts == Part.PSEUDO).sum()):
-        notes.append(f"{pseudo} labels of {path.name} come from a model: they train, and never validate or test")
+        what = f"{counted(pseudo, 'label')} of {path.name} {agree(pseudo, 'comes', 'come')}"
+        notes.append(f"{what} from a model: such labels train, and never validate or test")
     table = Table(
         names=names,
         images=_files(names, os.path.abspath(path.parent)),
@@ -171,18 +175,22 @@ def _inside(text: str, root: str, path: Path, position: int) -> str:
     return relative
 
 
-def _labels(column: Any, count: int, path: Path) -> tuple[NDArray[np.int64], tuple[object, ...], list[str]]:
+def _labels(column: Any, num_rows: int, path: Path) -> tuple[NDArray[np.int64], tuple[object, ...], list[str]]:
     """Codes, distinct labels, and notes; whole numbers written as `1.0`, as tables with gaps come out, read as `1`."""
     from pyarrow import compute as pc
 
     if column is None:
-        return np.full(count, UNLABELED, np.int64), (), []
+        return np.full(num_rows, UNLABELED, np.int64), (), []
     encoded = pc.dictionary_encode(column)
     raw: list[str] = encoded.dictionary.to_pylist()
     indices = np.asarray(encoded.indices)
     counts = np.bincount(indices, minlength=len(raw))
     missing = [(text, number) for text, number in zip(raw, counts.tolist(), strict=True) if text.lower() in _MISSING]
-    notes = [f"{number} labels of {path.name} are {text!r} and count as unlabeled" for text, number in missing]
+    notes = [
+        f"{counted(number, 'label')} of {path.name} {agree(number, 'is', 'are')} {text!r} and "
+        f"{agree(number, 'counts', 'count')} as unlabeled"
+        for text, number in missing
+    ]
     texts = ["" if text.lower() in _MISSING else unicodedata.normalize("NFC", text) for text in raw]
     if {text.lower() for text in texts if text} in ({"true", "false"}, {"true"}, {"false"}):
         texts = [text.lower() for text in texts]  # Parquet writes truth values in small letters
@@ -271,7 +279,9 @@ def _without_repeats(table: Table, path: Path) -> Table:
         )
     kept = np.zeros(len(table), np.bool_)
     kept[first] = True
-    return table.take(kept).noting(f"{len(table) - len(first)} repeated rows of {path.name} count once")
+    repeated = len(table) - len(first)
+    what = f"{counted(repeated, 'repeated row')} of {path.name} {agree(repeated, 'counts', 'count')} once"
+    return table.take(kept).noting(what)
 
 
 def _to_names(column: Any) -> Names:
