@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_moons
 from sklearn.model_selection import cross_val_score
@@ -123,6 +124,17 @@ def test_fit__all_labels_missing() -> None:
         SemiSupervisedClassifier().fit(np.zeros((3, 2)), [-1, -1, -1])
     with pytest.raises(UserError, match=r"^all labels are -1 or missing \(unlabeled\); give labels"):
         SemiSupervisedClassifier().fit(np.zeros((3, 2)), [None, None, None])
+
+
+def test_fit__paths_listed_twice(tmp_path: Path) -> None:
+    files = [str(tmp_path / f"{number}.png") for number in range(6)]
+    for number, path in enumerate(files):
+        Image.fromarray(np.full((8, 8), 200 * (number % 2) + number, np.uint8)).save(path)
+    listed = [files[0], *files]
+    model = SemiSupervisedClassifier("fixmatch", num_steps=2, options={"domain": "digits"})
+    found = model.fit(listed, [0, 0, 1, 0, 1, -1, -1]).predict(listed)
+    assert len(found) == 7
+    assert found[0] == found[1]
 
 
 def test_score__only_labeled_rows_count(moons: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:

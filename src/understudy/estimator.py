@@ -112,7 +112,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         targets[labeled] = codes
         if validation is None:
             collection = load((rows, targets))
-            roles = Splits(np.flatnonzero(labeled), np.flatnonzero(~labeled), _NOBODY, _NOBODY, "nothing", "")
+            known = collection.labels >= 0  # not `labeled`: a path listed twice is one row, an unreadable file none
+            roles = Splits(np.flatnonzero(known), np.flatnonzero(~known), _NOBODY, _NOBODY, "nothing", "")
         else:
             collection = load((rows, targets), validation=self._validation(validation))
             roles = split(collection, share=None)
