@@ -221,3 +221,12 @@ def test_average_weights__moves_a_shared_tensor_once() -> None:
     averages, values, _ = _pairs(Networks(model=nn.Sequential(tied, nn.ReLU(), tied)))
     assert len(averages) == len(values) == 2
     assert averages[0] is not averages[1]
+
+
+def test_check_network__complex_logits() -> None:
+    class Complex(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :2].to(torch.complex64)
+
+    with pytest.raises(UserError, match=r"returns a tensor of type torch\.complex64; it must return logits as floats"):
+        check_network(Complex(), (1, 4, 4), 2)

@@ -41,3 +41,8 @@ def test_options_table__command_line_over_file_over_preset(tmp_path: Path) -> No
 
 def test_with_preset__another_method_leaves_the_presets_settings() -> None:
     assert presets.with_preset({"preset": "gan", "method": "fixmatch"})["method"] == {"name": "fixmatch"}
+
+
+def test_with_preset__another_type() -> None:
+    with pytest.raises(ConfigError, match=r"preset is 5; give a name, one of "):
+        presets.with_preset({"preset": 5})

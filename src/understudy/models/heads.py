@@ -174,6 +174,8 @@ def _check_output(name: str, output: object, num_classes: int) -> None:
             f"{name} returns a tensor of layout {output.layout} on device {output.device}; it must return a plain "
             "tensor of logits"
         )
+    if not output.is_floating_point():
+        raise UserError(f"{name} returns a tensor of type {output.dtype}; it must return logits as floats")
     if output.ndim != 2 or len(output) != 2:
         raise UserError(
             f"{name} returns a tensor of shape {tuple(output.shape)} for 2 rows; it must be (2, {num_classes}), "

@@ -163,7 +163,7 @@ def _made(factory: Any) -> object:
         inspect.signature(factory).bind()
     except TypeError as error:
         raise UserError(f"network is {name}, which needs arguments ({error}); give a module instead") from None
-    except ValueError:  # a callable without a signature is simply called
+    except Exception:  # a callable without a signature, or whose own methods raise, is simply called
         pass
     try:
         made: object = factory()
