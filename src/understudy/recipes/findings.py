@@ -27,8 +27,7 @@ from understudy.engine.predict import features, predict
 from understudy.engine.robustness import robustness
 from understudy.engine.rundir import explained
 from understudy.evaluation.calibration import calibrate
-from understudy.evaluation.chance import guessing_note
-from understudy.evaluation.intervals import accuracy_interval
+from understudy.evaluation.chance import chance_accuracy
 from understudy.evaluation.label_errors import suspects
 from understudy.recipes.command import OutOfFold
 from understudy.recipes.reserve import MOST_COMPARED, POOL_SAMPLE
@@ -284,8 +283,9 @@ def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
     if not len(ids):
         return []
     labels = done.collection.labels[ids]
-    if _is_guessing(labels, probabilities):  # the doubts of a model that learned nothing are its own mistakes
-        return []
+    is_right = probabilities.argmax(-1) == labels
+    if is_right.mean() <= chance_accuracy(labels, probabilities.shape[1]):
+        return []  # the doubts of a model that learned nothing are its own mistakes
     doubted = suspects(labels, probabilities)[:_MOST_SUSPECTS]
     return [
         {
@@ -299,13 +299,6 @@ def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
         }
         for number, one in enumerate(doubted)
     ]
-
-
-def _is_guessing(labels: Ids, probabilities: Probabilities) -> bool:
-    """Whether predictions are not proven better than always giving one answer."""
-    predicted, supports = probabilities.argmax(-1), np.bincount(labels, minlength=probabilities.shape[1]).tolist()
-    low = accuracy_interval(labels, predicted).low
-    return guessing_note([""] * len(supports), supports, float(np.mean(labels == predicted)), low) is not None
 
 
 def _pool_sample(done: Finished) -> Ids:
