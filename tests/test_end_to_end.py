@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 import understudy as us
 from understudy.cli.main import app
+from understudy.core.errors import UnderstudyWarning
 
 CLASSES = ("bars", "disks")
 
@@ -78,6 +79,7 @@ def test_train_evaluate_predict__photos_and_a_pile() -> None:
     right = sum(row["file"].startswith(row["label"]) for row in rows)
     assert right > 0.8 * len(rows) == 48
 
-    same = us.Predictor.load("run").predict("pile")
+    with pytest.warns(UnderstudyWarning, match="1 of 61 images"):
+        same = us.Predictor.load("run").predict("pile")
     assert [row["file"] for row in rows] == list(same.names)
     assert [float(row["p_disks"]) for row in rows] == pytest.approx(same.probabilities[:, 1].tolist(), abs=1e-6)
