@@ -24,7 +24,7 @@ _NAMES = (
     "torchvision:", "torchvision:nope", "torchvision:VisionDataset", "torchvision:ImageFolder", "torchvision:PCAM",
     "torchvision:CocoDetection", "torchvision:SBDataset", "torchvision:FakeData", "torchvision:GTSRB",
     "torchvision:DatasetFolder", "torchvision:make_dataset", "torchvision:__name__", "torchvision:folder", "hf:",
-    "hf:photos", "hf:empty", "hf:x\0y", "hf:../..", "timm:", "timm:nope", "nope:x", "digits/", "DIGITS", "\u202edigits",
+    "hf:photos", "hf:empty", "hf:x\0y", "hf:a/..", "timm:", "timm:nope", "nope:x", "digits/", "DIGITS", "\u202edigits",
 )  # fmt: skip
 _SETTINGS = (
     "method.name.x=1", "optimizer.lr=1e300", "optimizer.lr=inf", "optimizer.lr=nan", "optimizer.lr=-1", "optimizer=[1]",
