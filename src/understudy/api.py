@@ -352,7 +352,7 @@ def plan(
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plan:
-    """Every choice of a training run with its reason, as `train` makes them; at most a fifth of the budget is spent.
+    """Every choice of a training run with its reason, as `train` makes them; about a fifth of the budget is spent.
 
     Args:
         network: A name, or your own module, which is looked at and left as it is.

@@ -41,6 +41,14 @@ def test_spending__every_moment_belongs_to_one_part(clock: list[float]) -> None:
     assert spending.to_json()["planning"] == {"wall_s": 20.0, "cpu_s": 10.0}
 
 
+def test_spending__parts_are_in_the_order_of_a_command(clock: list[float]) -> None:
+    spending = Spending()
+    for name in ("evaluation", "report", "training", "reading"):  # evaluation and report are timed before training
+        clock[0] += 1
+        spending.enter(name)
+    assert list(spending.parts) == ["start", "reading", "training", "evaluation", "report"]
+
+
 def test_spending__a_command_that_began_before(clock: list[float]) -> None:
     assert Spending(Cost(97.0, 0.0)).parts["start"] == Cost(3.0, 50.0)
 

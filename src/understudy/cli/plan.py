@@ -57,7 +57,7 @@ def plan(
 ) -> None:
     """Look at the images and the machine, choose everything a training run needs, and say why.
 
-    It takes at most a fifth of the budget. `understudy train` does the same by itself; plan first to read the choices,
+    It takes about a fifth of the budget. `understudy train` does the same by itself; plan first to read the choices,
     change some in the file, and train with it.
 
     [bold]Examples:[/bold]

@@ -129,10 +129,6 @@ RULES: Mapping[str, Rule] = {
     "watch": Rule(_is_watcher, "an object with the methods of understudy's progress displays, or leave it out"),
     "budget": Rule(lambda value: isinstance(value, str), "text, such as '10m', '5000steps' or '10epochs'"),
     "drop": Rule(lambda value: isinstance(value, (list, tuple)), "a list of kinds of findings, such as ['outliers']"),
-    "recipe": Rule(
-        lambda value: isinstance(value, (str, Mapping)) or type(value).__module__.startswith("understudy."),
-        "a name, or a table with a name and settings",
-    ),
     "methods": Rule(_is_names, "a name, or a list of names and method objects"),
     "variants": Rule(lambda value: isinstance(value, Mapping), "a table of settings under the name of each variant"),
 }

@@ -12,6 +12,7 @@ EVALUATION, REPORT = "evaluation", "report"
 # An overrun of a tenth is stated as one. Predictions of what evaluation and report take are about that good on a
 # machine whose load changes.
 TOLERANCE = 0.1
+_ORDER = (START, READING, PLANNING, TRAINING, EVALUATION, REPORT)
 
 
 def process_begun() -> Cost:
@@ -35,6 +36,7 @@ class Spending:
 
     def enter(self, name: str) -> str:
         """Count what follows as this part, and give the name of the part before."""
+        assert name in _ORDER
         now, before = Cost.now(), self._part
         self._parts[before] = self._parts.get(before, Cost()) + (now - self._since)
         self._part, self._since = name, now
@@ -51,9 +53,9 @@ class Spending:
 
     @property
     def parts(self) -> dict[str, Cost]:
-        """The time of each part so far, in the order in which they were first left."""
+        """The time of each part so far, in the order of a command, whatever was timed ahead of its turn."""
         self.enter(self._part)
-        return dict(self._parts)
+        return {name: self._parts[name] for name in _ORDER if name in self._parts}
 
     def wall_s(self, *names: str) -> float:
         """Seconds on the wall clock that these parts took so far."""
