@@ -166,6 +166,11 @@ def test_load__damaged_images_of_a_data_set_are_listed() -> None:
     assert [name for name, _ in loaded.quarantine] == ["1", "2"]
 
 
+def test_load__dark_floats_in_memory_stay_dark() -> None:
+    values = np.linspace(0, 0.03, 12 * 8 * 8, dtype=np.float32).reshape(12, 1, 8, 8)
+    assert int(us.load((values, np.arange(12) % 2)).rows.max()) == 8
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 331.0), (-2.1, 2.64)])
 def test_load__unusual_floats_are_scaled_by_their_own_range(low: float, high: float) -> None:
     values = np.linspace(low, high, 12 * 8 * 8, dtype=np.float32).reshape(12, 1, 8, 8)

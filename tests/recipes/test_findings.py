@@ -113,6 +113,10 @@ def test_look__doubts_turned_labels_and_says_where() -> None:
     assert {line["where"] for line in lines} == {"held out"}
 
 
+def test_look__a_model_at_chance_doubts_no_label() -> None:
+    assert found(scale=-40.0)[0].figures["label_errors"] == []
+
+
 def test_look__corruptions_are_asked_of_all_models_on_request() -> None:
     assert found()[0].figures["robustness"] == {}
     asked = found(corrupted=10)[0].figures["robustness"]

@@ -39,7 +39,7 @@ def split(
         float | None,
         typer.Option(metavar="SHARE", help=f"Share of each class that tests (default: {_TEST}); 0 for none."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Number that the draw derives from.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")] = 0,
     cache: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.")
     ] = None,
