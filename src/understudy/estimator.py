@@ -30,7 +30,6 @@ from understudy.display.progress import watching
 from understudy.engine.fit import fit
 from understudy.engine.stage import Stage
 from understudy.methods.base import Method
-from understudy.methods.supervised import Supervised
 from understudy.models import as_module, prepared
 from understudy.recipes.job import as_training_data, initial_network, make_job
 from understudy.serving.predictor import Predictor
@@ -127,7 +126,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         job = make_job(table | {"method": self.method}, collection, own)
         method = job.method
         if labeled.all():
-            method = Supervised(ema_decay=method.ema_decay, criterion=method.criterion)
+            method = method.baseline()
         data = as_training_data(collection, roles, job.domain, job.augmentation)
         if own is None:
             network, name = initial_network(job, data), job.network

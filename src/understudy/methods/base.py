@@ -78,6 +78,11 @@ class Method(Config, Generic[Memory]):
         """The losses of a supervised step of the first phase; each moves what the objective in its place trains."""
         return (Objective(lambda nets, batch, *_: self.supervised_loss(nets, batch)),)
 
+    def baseline(self) -> Method[Any]:
+        """The supervised method it is compared with: same criterion and same average of the weights."""
+        supervised: type[Method[Any]] = METHODS.get("supervised")
+        return supervised(criterion=self.criterion, ema_decay=self.ema_decay)
+
     def pictures(self, nets: Networks, memory: Memory) -> dict[str, Tensor]:
         """What to look at during training, such as generated images (n, c, h, w) in [0, 1], or rows of numbers."""
         return {}

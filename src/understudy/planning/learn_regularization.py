@@ -21,7 +21,6 @@ from understudy.core.seeding import generator
 from understudy.data.training import TrainingData
 from understudy.engine.execution import free_cores
 from understudy.engine.predict import predict
-from understudy.methods.supervised import Supervised
 from understudy.planning.choice import Allowance, Choice, Learned, asked
 from understudy.planning.trials import Trial, Trials, described, is_better
 
@@ -216,7 +215,7 @@ def _strength(
     data = dataclasses.replace(trials.data, domain=domain)
     trials.data = data
     base = trials.settings.method
-    plain = Supervised(criterion=base.criterion, ema_decay=base.ema_decay)
+    plain = base.baseline()
     full = trials.run("supervised", method=plain)
     distances = _distances(full, trials, seed)
     middle = float(np.median(list(distances.values())))

@@ -10,7 +10,6 @@ from typing import Any
 from understudy.core.budget import Budget, Cost
 from understudy.data.training import TrainingData
 from understudy.methods.base import METHODS, Method
-from understudy.methods.supervised import Supervised
 from understudy.planning.choice import Choice, Learned, asked, lookup
 from understudy.planning.trials import Trial, Trials, described, is_better
 
@@ -138,7 +137,7 @@ def _by_trials(trials: Trials, method: Method[Any] | None, *, ample: bool) -> Ch
         ample: Whether the run is so long that what labels alone win in a short time says nothing.
     """
     default = method if method is not None else METHODS.get(DEFAULT)()
-    plain = Supervised(criterion=default.criterion, ema_decay=default.ema_decay)
+    plain = default.baseline()
     shown: dict[str, Trial] = {"supervised": trials.run("supervised", method=plain)}
     for name in (DEFAULT, *RIVALS):
         kind = METHODS.get(name)

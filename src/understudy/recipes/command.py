@@ -164,7 +164,7 @@ class Command:
         reserve_s = self.reserve_s(budget, data, network, splits, len(names))
         granted = self.first_budget(budget, len(names), reserve_s)
         settings = job.settings()
-        plain = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
+        plain = method.baseline()
         stage = Stage(
             settings=dataclasses.replace(settings, method=plain),
             data=data,
@@ -231,7 +231,7 @@ class Command:
             if without or not isinstance(method, Supervised):
                 self.say(f"There are no unlabeled images, so the supervised model alone is trained{without}.")
             if not isinstance(method, Supervised):
-                method = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
+                method = method.baseline()
             return method, BASELINE
         return method, method.name if isinstance(job.recipe, Plain) else job.recipe.name
 

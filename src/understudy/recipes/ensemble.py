@@ -24,7 +24,6 @@ from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder, write_json
 from understudy.engine.stage import Stage
-from understudy.methods.supervised import Supervised
 from understudy.models import build, find_head
 from understudy.models.nets import Execution
 from understudy.recipes.base import RECIPES, Purse, Recipe
@@ -202,7 +201,7 @@ class _Run:
         """The student of these probabilities."""
         stage, recipe = self.stage, self.recipe
         method = stage.settings.method
-        plain = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
+        plain = method.baseline()
         part = Stage(
             name="student",
             settings=dataclasses.replace(stage.settings, method=plain, labeled_view=recipe.student_view),

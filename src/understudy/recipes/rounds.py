@@ -27,7 +27,6 @@ from understudy.engine.predict import predict
 from understudy.engine.robustness import robustness
 from understudy.engine.rundir import RunFolder, write_json
 from understudy.engine.stage import Settings, Stage
-from understudy.methods.supervised import Supervised
 from understudy.models.nets import Execution
 from understudy.recipes.base import Purse, Recipe
 from understudy.recipes.pool_labels import BALANCES, PoolLabels, predict_pool, times_kept, with_pseudo_labels
@@ -157,7 +156,7 @@ class _Run:
         execution: Execution | None,
     ) -> None:
         method = stage.settings.method
-        plain = Supervised(criterion=method.criterion, ema_decay=method.ema_decay)
+        plain = method.baseline()
         self.recipe = recipe
         self.stage = dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, method=plain))
         self.folder, self.observe, self.execution = folder, observe, execution
