@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 import understudy as us
+from understudy.core.files import write_json
 from understudy.data.load import load
 from understudy.engine import fit as fit_module
-from understudy.engine.rundir import write_json
 from understudy.methods.fixmatch import FixMatch
 from understudy.models.nets import Execution
 from understudy.recipes.job import make_job

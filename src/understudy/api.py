@@ -24,6 +24,7 @@ from understudy.core.brief import Brief
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import to_table
 from understudy.core.errors import DataError, Interrupted, UserError
+from understudy.core.files import FORMAT, explained, write_json
 from understudy.core.spending import EVALUATION, READING, REPORT, Spending, spent_line
 from understudy.core.stopping import signals_interrupt
 from understudy.data.collection import Collection, Part
@@ -35,7 +36,7 @@ from understudy.display.plans import print_plan
 from understudy.display.shown import shown
 from understudy.engine.fit import Trained
 from understudy.engine.predict import predict
-from understudy.engine.rundir import FORMAT, IDENTITY, explained, write_json
+from understudy.engine.rundir import IDENTITY
 from understudy.evaluation.metrics import Metrics, measure
 from understudy.evaluation.no_verdict import NoVerdict
 from understudy.evaluation.repeats import Repeats

@@ -20,10 +20,10 @@ from understudy.audit.result import Audit
 from understudy.core.arguments import check
 from understudy.core.brief import Brief
 from understudy.core.errors import UserError
+from understudy.core.files import atomic
 from understudy.data.load import load
 from understudy.data.roles import sources_of
 from understudy.display.shown import CALLBACKS, shown
-from understudy.engine.rundir import explained
 from understudy.reports.audit_page import AuditRecord, audit_page
 from understudy.reports.write import check_page_name, write_page
 from understudy.serving.predictor import Predictor
@@ -81,11 +81,8 @@ class Audited(Brief):
         """
         check(path=path)
         path = Path(path)
-        temporary = path.with_name(f"{path.name}.tmp")
-        with explained(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path, parents=True) as temporary:
             temporary.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
-            os.replace(temporary, path)
         return path
 
     def write_manifest(self, path: str | Path, drop: Sequence[str] = ()) -> Cleaned:

@@ -20,6 +20,7 @@ from understudy.audit.suggest import Picks, candidates, label_first, label_next,
 from understudy.core.arguments import check
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, UserError
+from understudy.core.files import atomic
 from understudy.core.outputs import check_output
 from understudy.data.collection import Collection
 from understudy.data.load import load
@@ -27,7 +28,6 @@ from understudy.data.sources.columns import read_columns
 from understudy.data.sources.manifest import written_paths
 from understudy.display.shown import CALLBACKS, shown
 from understudy.engine.predict import predict
-from understudy.engine.rundir import explained
 from understudy.reports.suggestions_page import suggestions_page
 from understudy.reports.write import check_page_name, write_page
 from understudy.serving.labels import files_of
@@ -80,16 +80,12 @@ class Suggestions(Brief):
                 "a table of suggestions lists files, and these images were given in memory; take their names"
             )
         written = written_paths(files_of(os.fspath(self.source), self.names), path.parent)
-        temporary = path.with_name(f"{path.name}.tmp")
-        with explained(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Excel shows accents only in a file with a byte order mark.
-            with temporary.open("w", newline="", encoding="utf-8-sig") as file:
-                writer = csv.writer(file)
-                writer.writerow(COLUMNS)
-                for at, name in enumerate(written):
-                    writer.writerow((name, "", at + 1, self.reasons[at], self.clusters[at]))
-            os.replace(temporary, path)
+        # Excel shows accents only in a file with a byte order mark.
+        with atomic(path, parents=True) as temporary, temporary.open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for at, name in enumerate(written):
+                writer.writerow((name, "", at + 1, self.reasons[at], self.clusters[at]))
         return path
 
     def sheet(self, path: str | Path = "suggested.html") -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run, draw, draw_folder
-from understudy.engine.rundir import read_json, write_json
+from understudy.core.files import read_json, write_json
 
 
 def test_evaluate__prints_and_writes_the_figures(understudy: Run, finished: Path, test_photos: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.conftest import QUICK, Run, draw, draw_folder
 from understudy.cli.training import _holds_something
-from understudy.engine.rundir import read_json, write_json
+from understudy.core.files import read_json, write_json
 
 
 def config_of(folder: Path) -> dict[str, Any]:

@@ -22,12 +22,13 @@ from tests.contract.tiny import Run, different, network, run, stage, tiny
 from tests.engine import victim
 from understudy.core.budget import Budget, Cost
 from understudy.core.errors import Interrupted, RunFolderError
+from understudy.core.files import read_json, write_json
 from understudy.engine import fit as fit_module
 from understudy.engine.fit import fit
 from understudy.engine.ledger import Ledger
 from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.optim import SGD, AdamW, Muon, Optimizer
-from understudy.engine.rundir import RunFolder, read_json, write_json
+from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
 from understudy.functional.criteria import CrossEntropy
 from understudy.methods.fixmatch import FixMatch

@@ -21,7 +21,7 @@ from PIL import Image
 
 from understudy.api import Result, evaluate, train
 from understudy.core.errors import Interrupted
-from understudy.core.files import load_arrays
+from understudy.core.files import load_arrays, read_json
 from understudy.core.stopping import signals_interrupt
 from understudy.engine import execution, rundir
 from understudy.engine import fit as fit_module
@@ -240,7 +240,7 @@ def uses(folder: Path) -> dict[str, Any]:
     metrics = {}
     if (folder / "model.json").exists():
         pixels, labels = images(30, 1000)
-        names = rundir.read_json(folder / "model.json").get("classes", ("0", "1", "2"))
+        names = read_json(folder / "model.json").get("classes", ("0", "1", "2"))
         metrics = evaluate(folder, (pixels, [names[label % len(names)] for label in labels])).to_json()
     held = {name: _digest(rows) for name, rows in getattr(report, "held_out", {}).items()}
     found = getattr(report, "result", None) or getattr(report, "found", {})

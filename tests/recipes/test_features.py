@@ -18,9 +18,9 @@ from torch import nn
 from tests.contract.tiny import tiny
 from understudy.core.budget import Budget
 from understudy.core.errors import UserError
+from understudy.core.files import write_json
 from understudy.data.training import TrainingData
 from understudy.engine import predict as predict_module
-from understudy.engine.rundir import write_json
 from understudy.models import build, logits_and_features
 from understudy.recipes import features as module
 from understudy.recipes.features import frozen_features

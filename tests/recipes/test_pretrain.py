@@ -25,11 +25,10 @@ from tests.recipes.rounds_victim import with_pool_predictions
 from understudy.core.budget import Budget
 from understudy.core.config import from_table, lines
 from understudy.core.errors import ConfigError, RunFolderError, UserError
-from understudy.core.files import unsealed
+from understudy.core.files import read_json, unsealed
 from understudy.engine.fit import Trained
 from understudy.engine.observers import Report
 from understudy.engine.optim import SGD
-from understudy.engine.rundir import read_json
 from understudy.engine.stage import Stage
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.rotation import Rotation

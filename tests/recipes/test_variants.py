@@ -16,7 +16,7 @@ import pytest
 from tests.recipes.small import Watch, images, small
 from tests.recipes.variants_small import RECIPES, varied
 from understudy.core.errors import RunFolderError, UserError
-from understudy.engine.rundir import write_json
+from understudy.core.files import write_json
 from understudy.methods.fixmatch import FixMatch
 from understudy.recipes.compare import compare
 from understudy.recipes.comparison import Comparison

@@ -17,8 +17,7 @@ import pytest
 from tests.reports import made
 from tests.reports.whole import comparison_record, run_record
 from understudy.core.errors import RunFolderError, UserError
-from understudy.core.files import JsonLines
-from understudy.engine.rundir import write_json
+from understudy.core.files import JsonLines, write_json
 from understudy.reports.page import render
 from understudy.reports.record import PartialRecord, Record, read
 from understudy.reports.write import page_of, write_page, write_report

@@ -17,11 +17,11 @@ from understudy.audit.quality import QUALITY_KINDS
 from understudy.audit.result import Audit
 from understudy.core.arguments import shown
 from understudy.core.errors import UserError, nearest
+from understudy.core.files import atomic
 from understudy.core.outputs import check_output
 from understudy.data import roles
 from understudy.data.collection import Collection, Part
 from understudy.data.sources.manifest import written_paths
-from understudy.engine.rundir import explained
 
 Ids = NDArray[np.int64]
 
@@ -189,10 +189,8 @@ def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -
             strict=True,
         ):
             left[key].append(value)
-    with explained(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_table(columns, path)
-        write_table(left, left_out_path(path))
+    write_table(columns, path)
+    write_table(left, left_out_path(path))
     return path
 
 
@@ -233,20 +231,19 @@ def _split(whole: Collection, audit: Audit, row: int) -> str:
 
 def write_table(columns: dict[str, list[Any]], path: Path) -> None:
     """Write the columns as CSV or Parquet, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    if path.suffix.lower() == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
+    with atomic(path, parents=True) as temporary:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow
+            import pyarrow.parquet
 
-        types = {name: pyarrow.float64() if name == "weight" else pyarrow.string() for name in columns}
-        table = {name: pyarrow.array(values, types[name]) for name, values in columns.items()}
-        pyarrow.parquet.write_table(pyarrow.table(table), temporary)
-    else:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
-    os.replace(temporary, path)
+            types = {name: pyarrow.float64() if name == "weight" else pyarrow.string() for name in columns}
+            table = {name: pyarrow.array(values, types[name]) for name, values in columns.items()}
+            pyarrow.parquet.write_table(pyarrow.table(table), temporary)
+        else:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows(zip(*columns.values(), strict=True))
 
 
 def _root(source: str) -> str:

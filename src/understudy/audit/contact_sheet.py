@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from understudy.core.files import atomic
 from understudy.data.collection import Collection
-from understudy.engine.rundir import explained
 
 Ids = NDArray[np.int64]
 
@@ -55,11 +54,8 @@ def save_sheet(path: Path, images: NDArray[np.uint8], heading: str, texts: Seque
         kind = Image.Resampling.NEAREST if max(pixels.shape[:2]) <= _SMALL_PX else Image.Resampling.LANCZOS
         sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)).resize((_TILE_PX, _TILE_PX), kind), (left, high))
         draw.text((left, high + _TILE_PX + 1), texts[number] if texts else str(number + 1), _MUTED, font)
-    temporary = path.with_name(f"{path.name}.tmp")
-    with explained(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path, parents=True) as temporary:
         sheet.save(temporary, "PNG")
-        os.replace(temporary, path)
 
 
 def _wrapped(text: str, fits: Callable[[str], bool]) -> list[str]:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from understudy.audit.contact_sheet import pictures, save_sheet
 from understudy.audit.embedding import embed, unit
 from understudy.core.errors import DataError, RunFolderError
+from understudy.core.files import explained, write_json
 from understudy.core.seeding import generator
 from understudy.data.collection import Collection
 from understudy.data.split import Splits
-from understudy.engine.rundir import explained, write_json
 
 Ids = NDArray[np.int64]
 Scores = NDArray[np.float64]

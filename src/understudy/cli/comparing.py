@@ -74,7 +74,7 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool, comman
 
 def save_request(request: Request, folder: Path, command: str) -> None:
     """Write what was asked for into the folder, for `--resume`."""
-    from understudy.engine.rundir import FORMAT, write_json
+    from understudy.core.files import FORMAT, write_json
 
     write_json(folder / REQUEST, {"format": FORMAT, "command": command, **asdict(request)})
 
@@ -86,7 +86,7 @@ def load_request(folder: Path, command: str = COMPARE) -> Request:
         UserError: The folder is not there, or holds nothing that this command made.
     """
     from understudy.core.errors import UserError
-    from understudy.engine.rundir import check_format, read_json
+    from understudy.core.files import check_format, read_json
 
     if not (folder / REQUEST).exists():
         what = "holds no comparison of the command line" if folder.is_dir() else "is not there"
@@ -102,7 +102,7 @@ def load_request(folder: Path, command: str = COMPARE) -> Request:
 def holds_comparison(folder: Path) -> bool:
     """Whether a comparison was begun in the folder, from the command line or from Python."""
     from understudy.core.errors import RunFolderError
-    from understudy.engine.rundir import read_json
+    from understudy.core.files import read_json
 
     if (folder / REQUEST).exists():
         return True

@@ -44,12 +44,12 @@ def evaluate(
       understudy evaluate runs/photos-20260131-120000 test --json figures.json
     """
     from understudy.api import evaluate as measure
+    from understudy.core.files import write_json
     from understudy.core.outputs import check_json
     from understudy.core.wording import counted
     from understudy.display import tables
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
-    from understudy.engine.rundir import write_json
 
     if json is not None:
         check_json(json)

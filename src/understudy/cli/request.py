@@ -52,7 +52,7 @@ class Request:
 
     def save(self, folder: Path) -> None:
         """Write it into a run folder."""
-        from understudy.engine.rundir import FORMAT, write_json
+        from understudy.core.files import FORMAT, write_json
 
         write_json(folder / FILE, {"format": FORMAT, **asdict(self)})
 
@@ -63,7 +63,7 @@ class Request:
         Raises:
             UserError: The folder is not there, holds no run of this command, or was written by a newer version.
         """
-        from understudy.engine.rundir import check_format, read_json
+        from understudy.core.files import check_format, read_json
 
         if not (folder / FILE).exists():
             what = "holds no run of the command line" if folder.is_dir() else "is not there"
@@ -171,8 +171,8 @@ def open_folder(out: Path | None, source: str) -> Path:
     Raises:
         UserError: The folder holds a run or other files already, or cannot be made.
     """
+    from understudy.core.files import explained
     from understudy.core.outputs import check_folder, check_name
-    from understudy.engine.rundir import explained
 
     if out is not None:
         check_name(out, "give another folder with --out")

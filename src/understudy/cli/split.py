@@ -63,7 +63,6 @@ def split(
     from understudy.data.load import load
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
-    from understudy.engine.rundir import explained
 
     _check_shares(validation, test)
     check_output(out, "a manifest", (".csv", ".parquet"), option="--out")
@@ -90,8 +89,7 @@ def split(
 
     rows = np.flatnonzero(parts != Part.LEFT_OUT)
     splits = _names_of(collection, parts)
-    with explained(out.parent):
-        write_table(manifest_columns(collection, rows, [str(splits[row]) for row in rows], origin, out), out)
+    write_table(manifest_columns(collection, rows, [str(splits[row]) for row in rows], origin, out), out)
     _print(console, collection, splits, out)
     for note in (*notes, *said):
         say(console, f"{note[0].upper()}{note[1:]}.")

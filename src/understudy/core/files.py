@@ -1,19 +1,81 @@
-"""JSON that shows its own damage: every table and every line carries a checksum of its content."""
+"""Files written whole or not at all, and JSON that shows its own damage by a checksum of its content."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from understudy.core.errors import RunFolderError, UserError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMAT = 1  # of everything written; raised when an older version would misread it
 _SEAL = "checksum"
+
+
+@contextlib.contextmanager
+def atomic(path: Path, *, parents: bool = False, replaced: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` once the block has written it; an error leaves `path` as it was.
+
+    Args:
+        parents: Create missing parent folders.
+        replaced: Where the file that is replaced is kept.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    with explained(path.parent):
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:  # else a crash of the machine could leave an empty file of that name
+                os.fsync(file.fileno())
+            if replaced is not None and path.exists():
+                os.replace(path, replaced)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Explain to the user why the operating system refuses to write.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = _free_bytes(folder)
+            raise UserError(
+                f"the disk that holds {folder} is full ({free / 1e6:.0f} MB free); make room and repeat the command, "
+                "it goes on from the last checkpoint"
+            ) from None
+        refusals = (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError)
+        if error.errno == errno.EROFS or isinstance(error, refusals):
+            raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder") from None
+        raise
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 class DamagedError(ValueError):
@@ -50,6 +112,45 @@ def unsealed(text: str, after: str = "") -> tuple[dict[str, Any], str]:
 def _checksum(table: Mapping[str, Any], after: str) -> str:
     # CRC-32 finds every accident of up to 32 bits in a row; nobody forges a run folder against himself.
     return f"{zlib.crc32((after + json.dumps(table)).encode()):08x}"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all; a table gets a checksum, which `read_json` verifies."""
+    value = sealed(value) if isinstance(value, dict) else value
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """The table of a JSON file that `write_json` wrote.
+
+    Raises:
+        RunFolderError: The file is missing or damaged.
+    """
+    try:
+        return unsealed(path.read_text(encoding="utf-8"))[0]
+    except FileNotFoundError:
+        raise RunFolderError(f"{path} does not exist; {path.parent} is no run folder, or its run never began") from None
+    except (DamagedError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{path} is damaged ({error}); delete the run folder and start again") from None
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error.strerror}); delete the run folder and start again"
+        ) from None
+
+
+def check_format(found: dict[str, Any], folder: Path) -> None:
+    """Refuse a folder that a newer version wrote.
+
+    Raises:
+        RunFolderError: Its format number is above this version's.
+    """
+    if int(found.get("format", 0)) > FORMAT:
+        raise RunFolderError(
+            f"{folder} was written by a newer version (format {found['format']}, this one reads up to {FORMAT}); "
+            "upgrade understudy to use it"
+        )
 
 
 class JsonLines:
@@ -96,9 +197,8 @@ class JsonLines:
         for entry in entries:
             lines.append(sealed(entry, seal))
             seal = lines[-1][_SEAL]
-        temporary = self._path.with_name(f"{self._path.name}.tmp")
-        _write(temporary, "w", lines)
-        os.replace(temporary, self._path)
+        with atomic(self._path) as temporary:
+            _write(temporary, "w", lines)
         self.entries, self._seal, self.torn = [dict(entry) for entry in entries], seal, False
 
 
@@ -111,6 +211,8 @@ def _write(path: Path, mode: str, lines: Sequence[Mapping[str, Any]]) -> None:
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays of an npz file, whose checksums NumPy verifies, or None if it is missing or damaged."""
+    import numpy as np
+
     try:
         with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

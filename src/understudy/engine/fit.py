@@ -22,6 +22,7 @@ from understudy.core import distributed
 from understudy.core.brief import Brief
 from understudy.core.budget import Cost
 from understudy.core.errors import Interrupted, RunFolderError, UserError
+from understudy.core.files import read_json, write_json
 from understudy.core.seeding import generator, seed_torch
 from understudy.core.stopping import stop_signals
 from understudy.core.types import Loss, Step
@@ -30,7 +31,7 @@ from understudy.engine.ledger import Ledger
 from understudy.engine.observers import Observer, Report, resumable
 from understudy.engine.pace import Pace
 from understudy.engine.predict import features, predict
-from understudy.engine.rundir import RunFolder, load_tensors, read_json, save_weights, write_json
+from understudy.engine.rundir import RunFolder, load_tensors, save_weights
 from understudy.engine.stage import Stage
 from understudy.engine.state import TrainState
 from understudy.evaluation.probes import knn_accuracy, linear_accuracy

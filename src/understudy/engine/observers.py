@@ -15,9 +15,8 @@ from torch import Tensor
 from understudy.core import distributed
 from understudy.core.budget import Budget, Cost
 from understudy.core.errors import RunFolderError, UserError
-from understudy.core.files import DamagedError, JsonLines
+from understudy.core.files import DamagedError, JsonLines, explained
 from understudy.core.types import Loss, PseudoLabels, Step
-from understudy.engine.rundir import explained
 
 _GAP_PX = 2
 _LEAST_TILE_PX = 32

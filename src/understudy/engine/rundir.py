@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -16,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from understudy.core.errors import RunFolderError, UserError
-from understudy.core.files import DamagedError, sealed, unsealed
+from understudy.core.errors import RunFolderError
+from understudy.core.files import FORMAT, atomic, check_format, explained, read_json, write_json
 
-FORMAT = 1
 IDENTITY = "identity.json"
 _PATIENCE_S = 5.0
 _CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
@@ -95,14 +93,10 @@ class RunFolder:
 
     def save_checkpoint(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Replace the newest checkpoint; the one before it is kept in case this one turns out damaged."""
-        newest, previous = self.path / "checkpoint.safetensors", self.path / "checkpoint-previous.safetensors"
-        text = {"meta": json.dumps(meta)}
-        temporary = newest.with_suffix(".tmp")
+        newest, previous = (self.path / name for name in _CHECKPOINTS)
+        with atomic(newest, replaced=previous) as temporary:
+            _save_tensors(temporary, tensors, {"meta": json.dumps(meta)})
         with explained(self.path):
-            _save_tensors(temporary, tensors, text)
-            if newest.exists():
-                os.replace(newest, previous)
-            os.replace(temporary, newest)
             _sync_folder(self.path)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -131,11 +125,9 @@ class RunFolder:
 
 def save_weights(path: Path, tensors: dict[str, Tensor], meta: dict[str, str] | None = None) -> None:
     """Write tensors as safetensors, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    with explained(path.parent):
+    with atomic(path) as temporary:
         # Copies, because the format refuses tensors that share memory, as tied weights do.
         _save_tensors(temporary, {name: tensor.detach().clone() for name, tensor in tensors.items()}, meta or {})
-        os.replace(temporary, path)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
@@ -149,37 +141,6 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     except (FileNotFoundError, SafetensorError, OSError):
         return None
     return (tensors, text) if text.pop(_CHECKSUM, "") == _checksum(tensors, text) else None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all; a table gets a checksum, which `read_json` verifies."""
-    value = sealed(value) if isinstance(value, dict) else value
-    temporary = path.with_name(path.name + ".tmp")
-    with explained(path.parent):
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-
-
-def read_json(path: Path) -> Any:
-    """The table of a JSON file that `write_json` wrote.
-
-    Raises:
-        RunFolderError: The file is missing or damaged.
-    """
-    try:
-        return unsealed(path.read_text(encoding="utf-8"))[0]
-    except FileNotFoundError:
-        raise RunFolderError(f"{path} does not exist; {path.parent} is no run folder, or its run never began") from None
-    except (DamagedError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{path} is damaged ({error}); delete the run folder and start again") from None
-    except OSError as error:
-        raise RunFolderError(
-            f"{path} cannot be read ({error.strerror}); delete the run folder and start again"
-        ) from None
 
 
 def read_decisions(path: Path) -> dict[str, Any]:
@@ -211,47 +172,6 @@ def _lost(path: Path) -> RunFolderError:
     )
 
 
-def check_format(found: dict[str, Any], folder: Path) -> None:
-    """Refuse a folder that a newer version wrote.
-
-    Raises:
-        RunFolderError: Its format number is above this version's.
-    """
-    if int(found.get("format", 0)) > FORMAT:
-        raise RunFolderError(
-            f"{folder} was written by a newer version (format {found['format']}, this one reads up to {FORMAT}); "
-            "upgrade understudy to use it"
-        )
-
-
-@contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into a sentence for the user.
-
-    Raises:
-        UserError: The disk is full, or the folder cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = _free_bytes(folder)
-            raise UserError(
-                f"the disk that holds {folder} is full ({free / 1e6:.0f} MB free); make room and repeat the command, "
-                "it goes on from the last checkpoint"
-            ) from None
-        refusals = (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError)
-        if error.errno == errno.EROFS or isinstance(error, refusals):
-            raise UserError(f"cannot write to {folder}: {error.strerror}; choose another folder") from None
-        raise
-
-
-def _free_bytes(folder: Path) -> int:
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
 def _save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -260,18 +180,9 @@ def _save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) 
     try:
         save_file(tensors, path, metadata={**meta, _CHECKSUM: _checksum(tensors, meta)})
     except SafetensorError as error:
-        path.unlink(missing_ok=True)
         if "os error 28" in str(error).lower() or "no space" in str(error).lower():
             raise OSError(errno.ENOSPC, "no space left on device") from error
         raise
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checksum(tensors: dict[str, Tensor], text: dict[str, str]) -> str:

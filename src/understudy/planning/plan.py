@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from understudy.core.brief import Brief
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.config import read_toml
 from understudy.core.errors import ConfigError, RunFolderError, nearest
+from understudy.core.files import atomic
 from understudy.planning.choice import Choice, Learned, nested
 from understudy.planning.learn_architecture import LearnedArchitecture
 from understudy.planning.learn_data import LearnedData
@@ -135,16 +135,11 @@ class Plan(Brief):
         """
         import tomli_w
 
-        from understudy.engine.rundir import explained
-
         check(path=path)
         path = Path(path)
-        with explained(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = _HEAD + tomli_w.dumps(self.to_json())
-            temporary = path.with_name(f"{path.name}.tmp")
+        text = _HEAD + tomli_w.dumps(self.to_json())
+        with atomic(path, parents=True) as temporary:
             temporary.write_text(f"{text}\n{_seal(text)}\n", encoding="utf-8")
-            os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: str | Path, *, unchanged: bool = False) -> Plan:

@@ -12,13 +12,14 @@ from torch import nn
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import Config, to_table
+from understudy.core.files import explained, read_json, write_json
 from understudy.core.spending import PLANNING, READING, START, Spending
 from understudy.data.collection import Collection
 from understudy.data.sizing import Form
 from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
-from understudy.engine.rundir import explained, read_decisions, read_json, write_json
+from understudy.engine.rundir import read_decisions
 from understudy.methods.base import METHODS, Method
 from understudy.planning.choice import SHARE, Allowance, Choice, nested
 from understudy.planning.learn_architecture import learn_architecture, learn_size

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import Config
+from understudy.core.files import write_json
 from understudy.core.registry import Registry
 from understudy.engine.fit import Trained
 from understudy.engine.observers import Observer
-from understudy.engine.rundir import read_decisions, write_json
+from understudy.engine.rundir import read_decisions
 from understudy.engine.stage import Stage
 from understudy.models.nets import Execution
 

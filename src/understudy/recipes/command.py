@@ -17,6 +17,7 @@ from torch import nn
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.config import to_table
 from understudy.core.errors import RunFolderError
+from understudy.core.files import write_json
 from understudy.core.spending import EVALUATION, READING, REPORT, TOLERANCE, TRAINING, Spending
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels, simulate
@@ -26,7 +27,7 @@ from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import HistoryLines, Observer, PictureGrids, PseudoLabelQuality, Report, TensorBoard
 from understudy.engine.predict import predict
-from understudy.engine.rundir import RunFolder, read_decisions, write_json
+from understudy.engine.rundir import RunFolder, read_decisions
 from understudy.engine.stage import Stage
 from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced

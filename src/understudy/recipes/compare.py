@@ -19,11 +19,12 @@ from understudy.core.arguments import check
 from understudy.core.budget import Budget
 from understudy.core.config import to_table
 from understudy.core.errors import ConfigError, DataError, Interrupted, RunFolderError, UserError
+from understudy.core.files import write_json
 from understudy.core.stopping import signals_interrupt
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.engine.execution import free_cores, pick_device
-from understudy.engine.rundir import RunFolder, read_decisions, write_json
+from understudy.engine.rundir import RunFolder, read_decisions
 from understudy.methods.base import Method
 from understudy.models import prepared
 from understudy.models.nets import Execution

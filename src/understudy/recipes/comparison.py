@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from understudy.core.brief import Brief
 from understudy.core.errors import DataError
-from understudy.engine.rundir import explained, write_json
+from understudy.core.files import atomic, write_json
 from understudy.evaluation.intervals import Interval
 from understudy.evaluation.ranking import Friedman
 from understudy.recipes.one_run import Figures
@@ -249,10 +248,7 @@ def _flat(one: Run | Summary, inner: Figures | Gain | None) -> dict[str, Any]:
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     names = list(dict.fromkeys(name for line in lines for name in line))
     names = [name for name in names if name != "execution"]
-    temporary = path.with_name(path.name + ".tmp")
-    with explained(path.parent):
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, names, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(lines)
-        os.replace(temporary, path)
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(lines)

@@ -16,13 +16,14 @@ from torch import nn
 
 from understudy.core.config import Knob, to_table
 from understudy.core.errors import ConfigError
+from understudy.core.files import write_json
 from understudy.core.seeding import seed_torch
 from understudy.core.types import PseudoLabels, Step
 from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.predict import predict
-from understudy.engine.rundir import RunFolder, write_json
+from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
 from understudy.models import build, find_head
 from understudy.models.nets import Execution

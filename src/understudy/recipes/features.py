@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.errors import UserError
+from understudy.core.files import explained, read_json, write_json
 from understudy.data.store import cache_folder
 from understudy.data.training import TrainingData
 from understudy.engine.predict import features
-from understudy.engine.rundir import explained, read_json, write_json
 from understudy.models.heads import feature_width, find_head
 from understudy.models.nets import Execution
 

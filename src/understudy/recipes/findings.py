@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from understudy.core.errors import UserError
+from understudy.core.files import atomic
 from understudy.core.seeding import generator
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels
@@ -25,7 +25,6 @@ from understudy.engine.execution import pick_device
 from understudy.engine.fit import Trained
 from understudy.engine.predict import features, predict
 from understudy.engine.robustness import robustness
-from understudy.engine.rundir import explained
 from understudy.evaluation.calibration import calibrate
 from understudy.evaluation.chance import chance_accuracy
 from understudy.evaluation.label_errors import suspects
@@ -356,18 +355,13 @@ def _predict(done: Finished, trained: Trained, ids: Ids) -> Probabilities:
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    temporary = path.with_name(f"{path.stem}.tmp.npz")
-    with explained(path.parent):
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _save_lines(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
     names = [name for name in columns if any(name in line for line in lines)] or list(columns[:-1])
-    temporary = path.with_name(f"{path.name}.tmp")
-    with explained(path.parent):
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(lines)
-        os.replace(temporary, path)
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(lines)

@@ -17,7 +17,7 @@ from torch import nn
 from understudy.core.budget import Budget, format_seconds
 from understudy.core.config import to_table
 from understudy.core.errors import Interrupted, RunFolderError, UserError
-from understudy.engine.rundir import check_format, read_json, write_json
+from understudy.core.files import check_format, read_json, write_json
 from understudy.models.nets import Execution
 from understudy.recipes.comparison import ALL_LABELS, FORMAT, Run
 from understudy.recipes.job import Job

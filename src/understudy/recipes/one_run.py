@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch import nn
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.errors import RunFolderError
-from understudy.core.files import load_arrays
+from understudy.core.files import atomic, load_arrays
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels, revealed, simulate
 from understudy.data.split import Splits, split
@@ -27,7 +26,7 @@ from understudy.engine.execution import pick_device, resolve
 from understudy.engine.fit import Trained
 from understudy.engine.observers import Observer, PseudoLabelQuality, Report
 from understudy.engine.predict import predict
-from understudy.engine.rundir import RunFolder, explained
+from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
 from understudy.engine.state import TrainState
 from understudy.evaluation.metrics import balanced_accuracy
@@ -55,16 +54,14 @@ class Predicted:
 
     def save(self, folder: Path) -> None:
         """Write a compressed file, probabilities as half-precision numbers beside the exact predicted class."""
-        temporary = folder / "predictions.tmp.npz"
-        with explained(folder):
+        with atomic(folder / _PREDICTIONS) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
-                temporary,
+                file,
                 ids=self.ids,
                 labels=self.labels.astype(np.int32),
                 predicted=self.classes.astype(np.int32),
                 probabilities=self.probabilities.astype(np.float16),
             )
-            os.replace(temporary, folder / _PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -223,10 +220,8 @@ class ProgressFile:
         done = min(1.0, Cost(wall_s, cpu_s).share_of(self._budget, int(steps)))
         rounds = self._quality.rounds if self._quality else []
         line = {"done": done, "wall_s": wall_s, "pseudo_labels": rounds[-1] if rounds else None, "parts": self._parts}
-        temporary = self._folder / f"{_PROGRESS}.tmp"
-        with explained(self._folder):
+        with atomic(self._folder / _PROGRESS) as temporary:
             temporary.write_text(json.dumps(line), encoding="utf-8")
-            os.replace(temporary, self._folder / _PROGRESS)
 
 
 def read_progress(folder: Path) -> dict[str, Any]:

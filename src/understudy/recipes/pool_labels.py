@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from understudy.core.files import load_arrays
+from understudy.core.files import atomic, load_arrays
 from understudy.data.training import TrainingData
 from understudy.engine.predict import predict
-from understudy.engine.rundir import explained
 from understudy.models.nets import Execution
 
 Ids = NDArray[np.int64]
@@ -69,14 +67,8 @@ class PoolLabels:
         columns = {"ids": self.ids, "label": self.label, "confidence": self.confidence, "weight": self.weight}
         if self.probabilities is not None:
             columns["probabilities"] = self.probabilities
-        temporary = path.with_suffix(".tmp")
-        with explained(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **columns)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        with atomic(path, parents=True) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path | None) -> PoolLabels | None:

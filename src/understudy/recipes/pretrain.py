@@ -13,11 +13,12 @@ from torch import nn
 
 from understudy.core.config import Knob, to_table
 from understudy.core.errors import ConfigError
+from understudy.core.files import write_json
 from understudy.core.seeding import seed_torch
 from understudy.core.types import Step
 from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import Observer, Report, Round
-from understudy.engine.rundir import RunFolder, write_json
+from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
 from understudy.methods.base import Pretext
 from understudy.methods.simclr import SimCLR

@@ -17,6 +17,7 @@ from torch import nn
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import Knob, to_table
 from understudy.core.errors import ConfigError
+from understudy.core.files import write_json
 from understudy.core.seeding import generator
 from understudy.core.types import PseudoLabels, Step
 from understudy.data.training import TrainingData
@@ -25,7 +26,7 @@ from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.predict import predict
 from understudy.engine.robustness import robustness
-from understudy.engine.rundir import RunFolder, write_json
+from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Settings, Stage
 from understudy.models.nets import Execution
 from understudy.recipes.base import Purse, Recipe

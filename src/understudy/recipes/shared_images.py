@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from understudy.core.errors import DataError
+from understudy.core.files import explained
 from understudy.core.seeding import key
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.data.split import FEW_PER_CLASS, hold_out
 from understudy.data.table import to_names
-from understudy.engine.rundir import explained
 
 _SHARE = 0.2
 _ROWS = "rows.npy"

@@ -18,6 +18,7 @@ from understudy.augment import DOMAINS
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import Knob, to_table
 from understudy.core.errors import ConfigError, UserError
+from understudy.core.files import read_json, write_json
 from understudy.core.seeding import generator, seed_torch
 from understudy.core.types import PseudoLabels, Step
 from understudy.data.training import TrainingData
@@ -26,7 +27,7 @@ from understudy.engine.fit import Trained, fit
 from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.optim import AdamW
 from understudy.engine.predict import predict
-from understudy.engine.rundir import RunFolder, load_tensors, read_json, save_weights, write_json
+from understudy.engine.rundir import RunFolder, load_tensors, save_weights
 from understudy.engine.stage import Stage
 from understudy.engine.state import input_sample
 from understudy.models import build, fit_input

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from understudy.core.errors import UserError
+from understudy.core.files import atomic, explained
 from understudy.core.outputs import check_output
 from understudy.reports.comparison_page import comparison_page
 from understudy.reports.page import Page, render
@@ -93,15 +94,11 @@ def page_of(records: Sequence[Record]) -> Page:
 
 def write_page(page: Page, out: Path, *, figures: bool = True) -> Path:
     """The path, once the page is there, and its figures beside it if wanted."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        text = render(page)
-        temporary = out.with_name(f"{out.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(out)
+    text = render(page)
+    with explained(out.parent):
+        with atomic(out, parents=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         for picture in page.pictures if figures else ():
             (out.parent / FIGURES).mkdir(exist_ok=True)
             save(picture.figure, out.parent / FIGURES / f"{out.stem}-{picture.name}")
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror or error}); name another file with --out") from None
     return out

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import UserError
+from understudy.core.files import atomic
 from understudy.core.outputs import check_output
 from understudy.data.sources.manifest import written_paths
-from understudy.engine.rundir import explained
 from understudy.recipes.pool_labels import below_text
 
 COLUMNS = ("path", "label", "confidence", "weight", "split", "source")
@@ -53,9 +53,7 @@ class AutomaticLabels:
         files = written_paths(self.files, path.parent)
         train, source = ["train"] * len(files), ["model"] * len(files)
         columns = {"path": files, "label": list(self.label), "confidence": self.confidence, "weight": self.weight}
-        with explained(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.name}.tmp")
+        with atomic(path, parents=True) as temporary:
             if path.suffix.lower() == ".parquet":
                 import pyarrow
                 import pyarrow.parquet
@@ -68,7 +66,6 @@ class AutomaticLabels:
                     writer = csv.writer(file)
                     writer.writerow(COLUMNS)
                     writer.writerows(zip(files, self.label, *numbers, train, source, strict=True))
-            os.replace(temporary, path)
 
 
 def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:

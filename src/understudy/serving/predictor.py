@@ -19,6 +19,7 @@ from understudy.augment import DOMAINS, Augmentation
 from understudy.core.arguments import check, shown
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, RunFolderError, UnderstudyWarning, UserError
+from understudy.core.files import FORMAT, check_format, explained, read_json, write_json
 from understudy.core.outputs import check_output
 from understudy.core.wording import counted
 from understudy.data.collection import Collection
@@ -26,7 +27,7 @@ from understudy.data.load import load
 from understudy.data.training import TrainingData
 from understudy.data.values import Range
 from understudy.engine.predict import predict
-from understudy.engine.rundir import FORMAT, check_format, explained, load_tensors, read_json, save_weights, write_json
+from understudy.engine.rundir import load_tensors, save_weights
 from understudy.models import as_module, build, check_network, is_code, prepared
 
 Observe = Callable[[int, int], None]
