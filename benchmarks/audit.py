@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from common import CIFAR10_CLASSES, cifar10, write
-from understudy.audit.by_features import ByFeatures
-from understudy.audit.look import audit
-from understudy.audit.result import Audit
 from understudy.data.collection import Collection, Part
 from understudy.data.copies import exact_copies
 from understudy.data.load import load
 from understudy.data.split import split
 from understudy.data.table import to_names
+from understudy.inspection.audit import audit
+from understudy.inspection.feature_checks import ByFeatures
+from understudy.inspection.result import Audit
 
 Pixels = NDArray[np.uint8]
 PLANTED = 100

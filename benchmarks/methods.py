@@ -14,7 +14,7 @@ from typing import Any
 
 from common import cifar10, summary, write
 from understudy import compare
-from understudy.recipes.comparison import Comparison
+from understudy.comparison.result import Comparison
 
 TASKS: dict[str, dict[str, Any]] = {
     "digits": {"num_labels": [20, 40], "options": {"batch_size": 32}},

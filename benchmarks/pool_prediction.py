@@ -25,7 +25,7 @@ from understudy.engine import predict
 from understudy.engine.execution import _has_fast_bfloat16, keep_freed_memory
 from understudy.models import build
 from understudy.models.nets import Execution, running
-from understudy.recipes.pool_labels import predict_pool
+from understudy.recipes.parts.pool_labels import predict_pool
 
 AIM = 0.85
 ROUNDS, SECONDS = 5, 0.5

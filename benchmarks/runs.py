@@ -20,7 +20,7 @@ from understudy.data.split import Splits
 from understudy.engine.observers import PseudoLabelQuality
 from understudy.engine.predict import predict
 from understudy.engine.robustness import robustness
-from understudy.recipes.job import as_training_data, initial_network, make_job
+from understudy.experiment.job import as_training_data, initial_network, make_job
 
 
 def run(arrays: Arrays, budget: str, options: Mapping[str, Any], *, corrupted: int = 0) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 import common
 from understudy import Budget, Stage, load
-from understudy.audit.embedding import embed, unit
-from understudy.audit.suggest import label_first, label_next
 from understudy.data.collection import Collection, Part
 from understudy.data.split import Splits
 from understudy.engine.fit import fit
 from understudy.engine.predict import predict
-from understudy.recipes.job import as_training_data, initial_network, make_job
+from understudy.experiment.job import as_training_data, initial_network, make_job
+from understudy.inspection.active_selection import label_first, label_next
+from understudy.inspection.embedding import embed, unit
 
 PILE, JUDGES = 5_000, 3_000
 FIRST = ("random", "suggested", "k_means_centers", "k_center")

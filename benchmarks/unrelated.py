@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 import common
 from understudy import Budget, Stage, load
-from understudy.audit.embedding import embed, unit
-from understudy.audit.unrelated import unlike
 from understudy.data.split import Splits
 from understudy.engine.fit import fit
 from understudy.engine.predict import predict
-from understudy.recipes.job import as_training_data, initial_network, make_job
+from understudy.experiment.job import as_training_data, initial_network, make_job
+from understudy.inspection.embedding import embed, unit
+from understudy.inspection.unrelated import unlike
 
 ANIMALS = tuple(common.CIFAR10_CLASSES.index(name) for name in ("bird", "cat", "deer", "dog", "frog", "horse"))
 POOL = 10_000

@@ -1,49 +1,47 @@
-"""Train an image classifier from a few labeled images and a pile of unlabeled ones, and prove whether they helped."""
+"""Train an image classifier from a few labeled and many unlabeled images, and prove whether those helped."""
 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from understudy.api import Result, evaluate, plan, train
-    from understudy.auditing import audit
-    from understudy.comparing import ablate, compare
+    from understudy.api.audit import audit
+    from understudy.api.compare import ablate, compare
+    from understudy.api.estimator import SemiSupervisedClassifier
+    from understudy.api.suggest import suggest
+    from understudy.api.train import Result, evaluate, plan, train
+    from understudy.comparison.result import Comparison
     from understudy.core.budget import Budget
     from understudy.core.errors import Interrupted, UserError
     from understudy.data.load import load
     from understudy.engine.fit import Trained, fit
     from understudy.engine.stage import Settings, Stage
-    from understudy.estimator import SemiSupervisedClassifier
-    from understudy.recipes.comparison import Comparison
-    from understudy.recipes.job import Job
+    from understudy.experiment.job import Job
     from understudy.serving.predictor import Predictions, Predictor
-    from understudy.suggesting import suggest
 
 _HOME = {
     "Budget": "core.budget",
-    "Comparison": "recipes.comparison",
+    "Comparison": "comparison.result",
     "Interrupted": "core.errors",
-    "Job": "recipes.job",
+    "Job": "experiment.job",
     "Predictions": "serving.predictor",
     "Predictor": "serving.predictor",
-    "Result": "api",
-    "SemiSupervisedClassifier": "estimator",
+    "Result": "api.train",
+    "SemiSupervisedClassifier": "api.estimator",
     "Settings": "engine.stage",
     "Stage": "engine.stage",
     "Trained": "engine.fit",
     "UserError": "core.errors",
-    "ablate": "comparing",
-    "audit": "auditing",
-    "compare": "comparing",
-    "evaluate": "api",
+    "ablate": "api.compare",
+    "audit": "api.audit",
+    "compare": "api.compare",
+    "evaluate": "api.train",
     "fit": "engine.fit",
     "load": "data.load",
-    "plan": "api",
-    "suggest": "suggesting",
-    "train": "api",
+    "plan": "api.train",
+    "suggest": "api.suggest",
+    "train": "api.train",
 }
 
 __all__ = [
@@ -80,19 +78,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """This package, in which `audit` stays the function when the folder of that name is imported too."""
-
-    @property
-    def audit(self) -> Any:
-        """The function that audits images."""
-        return __getattr__("audit")
-
-    @audit.setter
-    def audit(self, folder: ModuleType) -> None:
-        """Nothing: the folder is found by its full name."""
-
-
-sys.modules[__name__].__class__ = _Package

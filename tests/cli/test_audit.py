@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import understudy as package
-from tests.audit.made import CHANGES, FLAWED, photo
 from tests.cli.conftest import QUICK, Run, start
+from tests.inspection.made import CHANGES, FLAWED, photo
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_audit__digits_and_arrays(understudy: Run) -> None:
 
 
 def test_audit__is_a_function_whatever_was_imported() -> None:
-    import understudy.audit.scan  # noqa: F401
+    import understudy.inspection.scan  # noqa: F401
 
     assert callable(package.audit)
     from understudy import audit
@@ -208,8 +208,8 @@ def test_docs__example_runs(planted: Path) -> None:
 
 
 def test_docs__every_kind_is_explained() -> None:
-    from understudy.audit.cleaning import ON_REQUEST
-    from understudy.audit.quality import QUALITY_KINDS
+    from understudy.inspection.cleaning import ON_REQUEST
+    from understudy.inspection.quality import QUALITY_KINDS
 
     text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
     for kind in {*ON_REQUEST, *QUALITY_KINDS, "exact_leaks", "near_leaks", "copies", "near_copies", "unreadable"}:

@@ -16,15 +16,15 @@ from typer.testing import CliRunner
 
 from tests.cli.conftest import Output, Run, draw_folder, start
 from understudy.cli.main import app
+from understudy.comparison import runs as grid
+from understudy.comparison.result import Comparison
+from understudy.comparison.result import Run as OneRun
+from understudy.comparison.runs import Plan
+from understudy.comparison.single_run import Figures
+from understudy.comparison.summaries import choose, rank_blocks, summarize
 from understudy.core.budget import Budget
 from understudy.display.comparing import LiveTable, clock
 from understudy.display.comparison_tables import print_report
-from understudy.recipes import grid
-from understudy.recipes.comparison import Comparison
-from understudy.recipes.comparison import Run as OneRun
-from understudy.recipes.grid import Plan
-from understudy.recipes.one_run import Figures
-from understudy.recipes.summaries import choose, rank_blocks, summarize
 
 QUICK = ("--network", "cnn", "--budget", "10steps", "--jobs", 1, "--set", "size=16", "--set", "batch_size=6")
 

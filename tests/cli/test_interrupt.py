@@ -62,7 +62,7 @@ def test_interrupt__before_training(understudy: Run, photos: Path, pile: Path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("understudy.api.load", stop)
+        patch.setattr("understudy.api.train.load", stop)
         output = understudy("train", photos, "--unlabeled", pile, *STEPS, "--budget", "10steps", "--out", "r")
     assert output.code == 130
     assert output.err.count("\n") == 1
@@ -73,6 +73,6 @@ def test_interrupt__of_another_command(understudy: Run, finished: Path, monkeypa
     def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("understudy.api.load", stop)
+    monkeypatch.setattr("understudy.api.train.load", stop)
     output = understudy("evaluate", finished, "digits")
     assert (output.code, output.err) == (130, "interrupted\n")

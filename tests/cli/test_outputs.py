@@ -31,7 +31,7 @@ def _fail(*_: object, **__: object) -> None:
 def test_commands__check_what_they_write_first(
     understudy: Run, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], option: str, suffix: str
 ) -> None:
-    for name in ("understudy.api.load", "understudy.auditing.load", "understudy.suggesting.load"):
+    for name in ("understudy.api.train.load", "understudy.api.audit.load", "understudy.api.suggest.load"):
         monkeypatch.setattr(name, _fail)
     monkeypatch.setattr("understudy.serving.predictor.Predictor.load", _fail)
     Path("images").mkdir()
@@ -49,8 +49,8 @@ def test_commands__check_what_they_write_first(
 
 @pytest.mark.parametrize("command", ["train", "compare", "ablate"])
 def test_commands__check_the_folder_first(understudy: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    monkeypatch.setattr("understudy.api.load", _fail)
-    monkeypatch.setattr("understudy.recipes.compare.load", _fail)
+    monkeypatch.setattr("understudy.api.train.load", _fail)
+    monkeypatch.setattr("understudy.comparison.compare.load", _fail)
     Path("images").mkdir()
     Path("file").write_text("", "utf-8")
     assert "file/run cannot be written" in understudy(command, "images", "--out", "file/run").error()

@@ -246,7 +246,7 @@ def test_train__validation_and_two_unlabeled_sources(
         asked.update(source=source, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("understudy.api.train_since", train)
+    monkeypatch.setattr("understudy.api.train.train_since", train)
     pools = [draw_folder(Path(name), 1) for name in ("one", "two", "val")]
     arguments = ("--unlabeled", "one", "--unlabeled", "two", "--validation", "val", "--test", test_photos)
     assert understudy("train", photos, *arguments, "--out", "run", *QUICK).code == 130

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import understudy as us
-from tests.test_api import QUICK, images
+from tests.api.test_train import QUICK, images
 from understudy.core.brief import Brief
 
 IMAGES = images(60)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import understudy as us
-from tests.test_api import QUICK, images
+from tests.api.test_train import QUICK, images
 from understudy.display.console import open_console
 from understudy.display.progress import NotebookLine, watching
 
@@ -35,7 +35,7 @@ def test_train__prints_progress_and_outcome(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_train__quiet_or_watched_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    from understudy.recipes.command import Silent
+    from understudy.experiment.experiment import Silent
 
     _train(quiet=True)
     _train(watch=Silent())

@@ -19,7 +19,7 @@ from tests.faults import hostile_arguments, hostile_files, runs
 from tests.faults.hostile_commands import call_command
 from tests.faults.hostile_toml import call_toml
 from tests.faults.isolated import isolated
-from understudy.api import train
+from understudy.api.train import train
 from understudy.core.errors import UserError
 
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

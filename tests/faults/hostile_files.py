@@ -15,7 +15,7 @@ import understudy as us
 from tests.faults.hostile_toml import read_both
 from understudy.core.config import to_table
 from understudy.data.load import load
-from understudy.recipes.job import Job
+from understudy.experiment.job import Job
 
 _LONGEST_SENTENCE = 3000  # characters, with a cell of 300 in it
 _EXAMPLES = 20  # files in one attack

@@ -11,8 +11,8 @@ import tomli_w
 from understudy.cli.request import Request, options_table
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
+from understudy.experiment.job import Job
 from understudy.planning.plan import Plan
-from understudy.recipes.job import Job
 
 _VALUES: tuple[Any, ...] = (
     0, 1, -1, 2**63, 10**400, 0.0, -0.0, 1e300, float("inf"), float("nan"), "", "fixmatch", "a\0b", "x" * 5000,

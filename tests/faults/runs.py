@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from understudy.api import Result, evaluate, train
+from understudy.api.train import Result, evaluate, train
+from understudy.comparison import single_run as one_run
+from understudy.comparison.compare import compare
 from understudy.core.errors import Interrupted
 from understudy.core.files import load_arrays, read_json
 from understudy.core.stopping import signals_interrupt
 from understudy.engine import execution, rundir
 from understudy.engine import fit as fit_module
-from understudy.recipes import one_run
-from understudy.recipes.compare import compare
 from understudy.reports import record
 
 INTERRUPTED = -1  # what `run_until` returns in place of a number of moments

@@ -13,9 +13,9 @@ from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
+from understudy.experiment.experiment import Command, Silent
+from understudy.experiment.job import as_training_data, make_job
 from understudy.planning.choice import Allowance
-from understudy.recipes.command import Command, Silent
-from understudy.recipes.job import as_training_data, make_job
 
 Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
 CPU = torch.device("cpu")

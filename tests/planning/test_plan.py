@@ -16,10 +16,10 @@ from tests.planning.small import commanded, sided, with_known
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import read_toml
 from understudy.core.errors import ConfigError, Interrupted, UserError
+from understudy.experiment.experiment import Silent
 from understudy.planning.choice import Choice
 from understudy.planning.plan import Plan
 from understudy.planning.planner import Planner, merged
-from understudy.recipes.command import Silent
 
 IMAGES = with_known(sided(300), 40)
 TEST = sided(60, seed=1)

@@ -17,7 +17,7 @@ from understudy.engine.observers import Report
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
 from understudy.methods.supervised import Supervised
-from understudy.recipes import pool_labels
+from understudy.recipes.parts import pool_labels
 from understudy.recipes.rounds import Rounds
 from understudy.recipes.self_training import SelfTraining
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from understudy.recipes.compare import compare
-from understudy.recipes.comparison import Comparison, Run
-from understudy.recipes.grid import Plan
+from understudy.comparison.compare import compare
+from understudy.comparison.result import Comparison, Run
+from understudy.comparison.runs import Plan
 
 OPTIONS: dict[str, Any] = {
     "methods": ["fixmatch", "pseudo_label"],

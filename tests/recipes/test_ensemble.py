@@ -24,8 +24,8 @@ from understudy.methods.supervised import Supervised
 from understudy.models import build
 from understudy.recipes import ensemble as module
 from understudy.recipes.ensemble import Ensemble, softened
-from understudy.recipes.initial_weights import is_fresh
-from understudy.recipes.pool_labels import PoolLabels
+from understudy.recipes.parts.initial_weights import is_fresh
+from understudy.recipes.parts.pool_labels import PoolLabels
 
 TWO = Ensemble(num_members=2)
 

@@ -22,8 +22,8 @@ from understudy.core.files import write_json
 from understudy.data.training import TrainingData
 from understudy.engine import predict as predict_module
 from understudy.models import build, logits_and_features
-from understudy.recipes import features as module
-from understudy.recipes.features import frozen_features
+from understudy.recipes.parts import features as module
+from understudy.recipes.parts.features import frozen_features
 
 
 def some() -> tuple[nn.Module, TrainingData]:
@@ -111,7 +111,7 @@ _VICTIM = """
 import os, sys
 from pathlib import Path
 from tests.recipes.test_features import some
-from understudy.recipes import features as module
+from understudy.recipes.parts import features as module
 network, data = some()
 module._ROWS_AT_ONCE, module._SAVE_S = 4, 0.0
 real, calls = module.features, []

@@ -23,7 +23,7 @@ from understudy.models.noise import SkippedBranch, with_noise
 from understudy.models.residual import SmallBlock
 from understudy.recipes import rounds
 from understudy.recipes.noisy_student import NoisyStudent
-from understudy.recipes.pool_labels import PoolLabels
+from understudy.recipes.parts.pool_labels import PoolLabels
 
 SHAPE = (3, 32, 32)
 NOISY = NoisyStudent(num_rounds=2, gate=1.0)
@@ -154,7 +154,7 @@ def test_noisy_student__learns_probabilities_or_classes(tmp_path: Path) -> None:
 def test_noisy_student__classes_are_balanced() -> None:
     probs = np.tile(np.array([0.8, 0.1, 0.1], np.float32), (48, 1))
     probs[:9], probs[9:12] = [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]
-    with mock.patch("understudy.recipes.pool_labels.predict", return_value=probs):
+    with mock.patch("understudy.recipes.parts.pool_labels.predict", return_value=probs):
         _, (_, student, *_) = stages_of(NOISY, small_stage())
     shares = torch.bincount(small_stage().data.targets, minlength=3) / 12
     pseudo = student.data.targets[torch.from_numpy(student.data.labeled >= 12)]

@@ -30,13 +30,13 @@ from understudy.engine.fit import Trained
 from understudy.engine.observers import Report
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
+from understudy.experiment.experiment import Silent
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.rotation import Rotation
 from understudy.methods.supervised import Supervised
 from understudy.models import build
 from understudy.recipes import plain, pretrain, rounds
 from understudy.recipes.base import Recipe
-from understudy.recipes.command import Silent
 from understudy.recipes.pretrain import Pretrain
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.recipes.rounds_victim import small_stage, train
 from understudy.core.budget import Budget, Cost
 from understudy.recipes import rounds
-from understudy.recipes.round_decisions import Classifier, RoundPlan, plan_rounds, why_fewer, why_starved
+from understudy.recipes.parts.round_decisions import Classifier, RoundPlan, plan_rounds, why_fewer, why_starved
 from understudy.recipes.self_training import SelfTraining
 
 

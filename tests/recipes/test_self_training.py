@@ -23,8 +23,9 @@ from understudy.data.stream import Stream
 from understudy.engine.fit import Trained
 from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.stage import Stage
-from understudy.recipes import pool_labels, rounds, teacher_gate
-from understudy.recipes.pool_labels import PoolLabels, below_text, predict_pool, times_kept, with_pseudo_labels
+from understudy.recipes import rounds
+from understudy.recipes.parts import pool_labels, teacher_gate
+from understudy.recipes.parts.pool_labels import PoolLabels, below_text, predict_pool, times_kept, with_pseudo_labels
 from understudy.recipes.self_training import SelfTraining
 
 ROOT = Path(__file__).parents[2]

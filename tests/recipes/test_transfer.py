@@ -29,10 +29,11 @@ from understudy.methods.fixmatch import FixMatch
 from understudy.methods.supervised import Supervised
 from understudy.models import build, find_head, logits_and_features
 from understudy.models.weights import load_weights
-from understudy.recipes import features, propagation, transfer
-from understudy.recipes.initial_weights import is_fresh
-from understudy.recipes.linear_heads import STRENGTHS, logistic_head, prototype_head
-from understudy.recipes.propagation import nearest_neighbors, neighbor_graph, propagate, propagated_head
+from understudy.recipes import transfer
+from understudy.recipes.parts import features, propagation
+from understudy.recipes.parts.initial_weights import is_fresh
+from understudy.recipes.parts.linear_heads import STRENGTHS, logistic_head, prototype_head
+from understudy.recipes.parts.propagation import nearest_neighbors, neighbor_graph, propagate, propagated_head
 from understudy.recipes.transfer import Transfer
 from understudy.serving.predictor import Predictor
 

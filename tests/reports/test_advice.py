@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.reports.whole import run_record
-from understudy.reports.advice import advice, headline
+from understudy.reports.pages.advice import advice, headline
 
 RESULT = run_record().result
 

@@ -15,21 +15,36 @@ import numpy as np
 import pytest
 
 from tests.reports import made
-from understudy.reports import comparison_figures, comparison_page, run_figures, several_page
-from understudy.reports.picture import MINUS, Picture, points, spread
-from understudy.reports.probes import draw_probes
+from understudy.reports.figures import by_class, labels, model
+from understudy.reports.figures import comparison as comparison_figures
+from understudy.reports.figures.labels import draw_rounds
+from understudy.reports.figures.picture import MINUS, Picture, points, spread
+from understudy.reports.figures.probes import draw_probes
+from understudy.reports.figures.style import svg
+from understudy.reports.pages import comparison as comparison_page
+from understudy.reports.pages import several as several_page
 from understudy.reports.record import RunRecord
-from understudy.reports.rounds import draw_rounds
-from understudy.reports.style import svg
 
-OF_RUN = [getattr(run_figures, name) for name in run_figures.__all__]
+OF_RUN = [
+    model.accuracies,
+    model.confidence,
+    by_class.confusion,
+    labels.label_distribution,
+    model.learning_curves,
+    by_class.per_class_change,
+    labels.pseudo_labels,
+    labels.pseudo_labels_by_class,
+    model.reliability,
+    model.robustness,
+    labels.rounds,
+]
 OF_COMPARISON = [getattr(comparison_figures, name) for name in ("methods", "gains", "label_curve", "cost")]
 BY_CLASS = [
-    run_figures.confusion,
-    run_figures.per_class_change,
-    run_figures.label_distribution,
-    run_figures.pseudo_labels_by_class,
-    run_figures.rounds,
+    by_class.confusion,
+    by_class.per_class_change,
+    labels.label_distribution,
+    labels.pseudo_labels_by_class,
+    labels.rounds,
 ]
 NAN = math.nan
 
@@ -86,7 +101,7 @@ def test_by_class__a_thousand_classes_stay_small(draw: Callable[..., Any]) -> No
 def test_confusion__a_thousand_full_rows_stay_small() -> None:
     rows = [[(7 * row + 3 * column) % 11 for column in range(1000)] for row in range(1000)]
     plain = {"delivered": "uda", "metrics": {"uda": {"confusion": rows}}, "data": {"classes": made.names(1000)}}
-    assert len(_is_whole(run_figures.confusion(plain))) < 1_000_000
+    assert len(_is_whole(by_class.confusion(plain))) < 1_000_000
 
 
 @pytest.mark.parametrize("draw", BY_CLASS, ids=_name)
@@ -159,7 +174,7 @@ def _half_known() -> dict[str, Any]:
 @pytest.mark.parametrize("draw", OF_RUN, ids=_name)
 def test_of_run__half_is_known(draw: Callable[..., Any]) -> None:
     picture = draw(_half_known())
-    if draw is run_figures.per_class_change:
+    if draw is by_class.per_class_change:
         assert picture is None
     else:
         _is_whole(picture)
@@ -171,7 +186,7 @@ def test_accuracies__caption() -> None:
         for name, share in (("supervised", 0.61), ("mean_teacher", 0.6475))
     }
     verdict = {"comparison": {"difference": 0.0375, "interval": {"low": -0.01, "high": 0.085}}}
-    picture = run_figures.accuracies({"metrics": metrics, "verdict": verdict})
+    picture = model.accuracies({"metrics": metrics, "verdict": verdict})
     assert picture is not None
     assert picture.caption == (
         "Supervised is right on 61 % and mean teacher is right on 64.8 % of 400 judging images. The difference is +3.8 "
@@ -184,7 +199,7 @@ def _changes(*classes: tuple[str, int, float, float]) -> Picture:
         [{"name": name, "support": n, "recall": recall[at]} for name, n, *recall in classes] for at in range(2)
     ]
     metrics = {"supervised": {"per_class": per_class[0]}, "uda": {"per_class": per_class[1]}}
-    picture = run_figures.per_class_change({"metrics": metrics})
+    picture = by_class.per_class_change({"metrics": metrics})
     assert picture is not None
     return picture
 
@@ -211,7 +226,7 @@ def test_confusion__caption_and_cells() -> None:
         "delivered": "uda",
         "metrics": {"supervised": {"confusion": [[1, 0], [0, 1]]}, "uda": {"confusion": [[40, 10], [3, 1047]]}},
     }
-    picture = run_figures.confusion(plain)
+    picture = by_class.confusion(plain)
     assert picture is not None
     assert picture.caption.startswith(
         "Uda is right on 1,087 of 1,100 judging images; most often 'cat' is taken for 'dog': 10 of 50 images."
@@ -221,7 +236,7 @@ def test_confusion__caption_and_cells() -> None:
 
 def test_pseudo_labels_by_class__caption() -> None:
     plain = {"data": {"classes": ["a", "b", "c"]}, "pseudo_labels": [{"counts": [100, 10, 40], "right": [90, 4, 40]}]}
-    picture = run_figures.pseudo_labels_by_class(plain)
+    picture = labels.pseudo_labels_by_class(plain)
     assert picture is not None
     assert picture.caption == (
         "Of 150 pseudo-labels 'a' got the most, 100; 1 class got less than half of the mean, 50. They are least often "
@@ -235,7 +250,7 @@ def test_label_distribution__caption() -> None:
         "delivered": "uda",
         "pool": {"uda": {"per_class": [30, 70]}},
     }
-    picture = run_figures.label_distribution(plain)
+    picture = labels.label_distribution(plain)
     assert picture is not None
     assert picture.caption == (
         "The prediction for 100 unlabeled images is furthest from the labeled images for 'a': 30 against 50 %."
@@ -243,13 +258,13 @@ def test_label_distribution__caption() -> None:
 
 
 def test_confidence__caption() -> None:
-    picture = run_figures.confidence({"pool": {"uda": {"confidence": [0] * 18 + [30, 10]}}})
+    picture = model.confidence({"pool": {"uda": {"confidence": [0] * 18 + [30, 10]}}})
     assert picture is not None
     assert picture.caption == "Uda is at least 95 % sure of 25 % of 40 images."
 
 
 def test_reliability__caption_says_what_scaling_does() -> None:
-    picture = run_figures.reliability(made.result())
+    picture = model.reliability(made.result())
     assert picture is not None
     assert "supervised 11.3 % (3.1 % after scaling with temperature 1.7)" in picture.caption
     assert "1,000 judging images" in picture.caption
@@ -258,14 +273,14 @@ def test_reliability__caption_says_what_scaling_does() -> None:
 def test_robustness__caption_and_many_corruptions() -> None:
     shares = {"clean": 0.9, "n": 50}
     few = {"fog": [0.8, 0.7, 0.6, 0.5, 0.4], "jpeg": [0.9, 0.9, 0.9, 0.9, 0.9]}
-    picture = run_figures.robustness({"robustness": {"uda": {**shares, "accuracy": few}}})
+    picture = model.robustness({"robustness": {"uda": {**shares, "accuracy": few}}})
     assert picture is not None
     assert picture.caption == (
         "Mean accuracy over all corruptions and strengths: uda 75 %. Without corruption uda has 90 %. The worst at "
         "strength 5 is fog with 40 %. n = 50 images each."
     )
     many = {f"kind {at}": [0.9, 0.8, 0.7, 0.6, 0.01 * at] for at in range(20)}
-    picture = run_figures.robustness({"robustness": {"uda": {**shares, "accuracy": many}}})
+    picture = model.robustness({"robustness": {"uda": {**shares, "accuracy": many}}})
     assert {"kind 19", "19"} <= set(_strings(_is_whole(picture)))
 
 
@@ -274,7 +289,7 @@ def test_learning_curves__losses_where_nothing_validates() -> None:
     for run in result["runs"].values():
         for line in run["history"]:
             line["validation_accuracy"] = None
-    picture = run_figures.learning_curves(result)
+    picture = model.learning_curves(result)
     assert "fixmatch: unsupervised" in _strings(_is_whole(picture))
     assert picture is not None
     assert picture.caption.startswith("No image was kept for validation")
@@ -379,7 +394,7 @@ def test_draw_rounds__and_probes_write_files(tmp_path: Path) -> None:
 
 def test_figures__need_no_torch() -> None:
     code = (
-        "import sys, understudy.reports.run_figures, understudy.reports.comparison_figures\n"
+        "import sys, understudy.reports.figures.model, understudy.reports.figures.comparison\n"
         "print(sorted(name for name in ('torch', 'matplotlib.pyplot') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -471,7 +486,7 @@ def test_pseudo_labels__rounds_are_places_of_their_own() -> None:
         for number, share, right in ((1, 0.3, 0.8), (2, 0.5, 0.9))
     ]
     lines.insert(1, {"progress": 0.5, "coverage": 0.1, "pseudo_label_accuracy": 0.1})
-    picture = run_figures.pseudo_labels({"pseudo_labels": lines})
+    picture = labels.pseudo_labels({"pseudo_labels": lines})
     axes = _axes(picture)
     assert _line_of(axes, "share of the unlabeled images used") == ([1, 2], [0.3, 0.5])
     assert _line_of(axes, "share of these that is right") == ([1, 2], [0.8, 0.9])
@@ -490,7 +505,7 @@ def test_learning_curves__all_rounds_one_after_another() -> None:
         "history": history(0.4, 0.3, 0.2),
         "rounds": [{"history": history(3, 2, 1)}, {"history": history(0.4, 0.3, 0.2)}],
     }
-    picture = run_figures.learning_curves({"runs": {"self_training": run}})
+    picture = model.learning_curves({"runs": {"self_training": run}})
     x, y = _line_of(_axes(picture), "self training")
     assert (x, y) == ([0, 1, 2, 2, 3, 4], [3, 2, 1, 0.4, 0.3, 0.2])
     assert picture is not None
@@ -506,11 +521,11 @@ def test_learning_curves__begin_where_pretraining_ended(rounds: int) -> None:
         "cost": {"cpu_s": 10.0, "wall_s": 11.0},
         "rounds": [{"kept": True, "knn_accuracy": 0.5}, *[{"history": lines}] * rounds],
     }
-    x, y = _line_of(_axes(run_figures.learning_curves({"runs": {"pretrain": run}})), "pretrain")
+    x, y = _line_of(_axes(model.learning_curves({"runs": {"pretrain": run}})), "pretrain")
     assert (x, y) == ([6, 8, 10], [3, 2, 1])
 
 
-@pytest.mark.parametrize("draw", [run_figures.learning_curves, run_figures.confidence, run_figures.label_distribution])
+@pytest.mark.parametrize("draw", [model.learning_curves, model.confidence, labels.label_distribution])
 def test_legend__lies_outside_of_what_is_drawn(draw: Callable[[Any], Picture | None]) -> None:
     result = made.result(made.names(40))
     for run in result["runs"].values():

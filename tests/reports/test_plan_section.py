@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.reports.whole import run_record
 from understudy.reports.page import render
-from understudy.reports.run_page import run_page
+from understudy.reports.pages.run import run_page
 
 NO_PART = {"cost": {"wall_s": 1.0, "cpu_s": 1.0}, "figures": {"told_apart": {"mirrored": 0.5}}}
 PLAN = {

@@ -10,8 +10,8 @@ import pytest
 from tests.reports.whole import run_record
 from understudy.evaluation.repeats import over_folds, over_seeds
 from understudy.reports.page import render
-from understudy.reports.repeats_page import paired_dots
-from understudy.reports.run_page import run_page
+from understudy.reports.pages.repeats import paired_dots
+from understudy.reports.pages.run import run_page
 
 SEEDS = {"supervised": (0.90, 0.91, 0.92), "fixmatch": (0.95, 0.955, 0.975)}
 

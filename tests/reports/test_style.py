@@ -14,13 +14,13 @@ import matplotlib as mpl
 import pytest
 
 from tests.reports import made
-from understudy.reports import run_figures
-from understudy.reports.picture import Picture
-from understudy.reports.style import INK, clean, quoted, save, short_names, shorten, svg, tinted
+from understudy.reports.figures import by_class, model
+from understudy.reports.figures.picture import Picture
+from understudy.reports.figures.style import INK, clean, quoted, save, short_names, shorten, svg, tinted
 
 
 def _accuracies(seed: int = 0) -> Picture:
-    picture = run_figures.accuracies(made.result(seed=seed))
+    picture = model.accuracies(made.result(seed=seed))
     assert picture is not None
     return picture
 
@@ -39,7 +39,7 @@ def test_svg__takes_the_colors_and_the_width_of_the_page() -> None:
     assert all("fill: var(--" in one.attrib["style"] for one in root.iter("text"))
 
 
-@pytest.mark.parametrize("draw", [run_figures.robustness, run_figures.confusion])
+@pytest.mark.parametrize("draw", [model.robustness, by_class.confusion])
 def test_svg__refers_to_own_ids_only(draw: object) -> None:
     assert callable(draw)
     text = svg(draw(made.result()).figure)
@@ -62,9 +62,9 @@ def test_svg__figures_share_no_ids() -> None:
 def test_svg__equal_figures_are_equal() -> None:
     assert svg(_accuracies().figure) == svg(_accuracies().figure)
     code = (
-        "import hashlib\nfrom tests.reports import made\nfrom understudy.reports import run_figures\n"
-        "from understudy.reports.style import svg\n"
-        "print(hashlib.sha256(svg(run_figures.accuracies(made.result()).figure).encode()).hexdigest())"
+        "import hashlib\nfrom tests.reports import made\nfrom understudy.reports.figures import by_class, model\n"
+        "from understudy.reports.figures.style import svg\n"
+        "print(hashlib.sha256(svg(model.accuracies(made.result()).figure).encode()).hexdigest())"
     )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
@@ -89,7 +89,7 @@ def test_save__writes_both_files_alike_each_time(tmp_path: Path) -> None:
 
 
 def test_save__any_letters(tmp_path: Path) -> None:
-    picture = run_figures.confusion(made.result(made.HOSTILE, 300))
+    picture = by_class.confusion(made.result(made.HOSTILE, 300))
     assert picture is not None
     save(picture.figure, tmp_path / "confusion")
     ElementTree.parse(tmp_path / "confusion.svg")
@@ -144,7 +144,7 @@ def test_tinted__clear_where_there_is_nothing() -> None:
 @pytest.mark.parametrize("backend", ["module://no_such_module.backend_inline", "none-such"])
 def test_new_figure__backend_in_the_environment_is_not_there(backend: str) -> None:
     code = (
-        "import os\nfrom understudy.reports.style import new_figure, svg\nfigure = new_figure()\n"
+        "import os\nfrom understudy.reports.figures.style import new_figure, svg\nfigure = new_figure()\n"
         "figure.subplots().plot([1, 2])\nassert svg(figure)\nprint(os.environ['MPLBACKEND'])"
     )
     environment = {**os.environ, "MPLBACKEND": backend}
@@ -154,7 +154,7 @@ def test_new_figure__backend_in_the_environment_is_not_there(backend: str) -> No
 
 def test_new_figure__usable_backend_stays_that_of_the_user() -> None:
     code = (
-        "from understudy.reports.style import new_figure\nnew_figure()\n"
+        "from understudy.reports.figures.style import new_figure\nnew_figure()\n"
         "import matplotlib\nprint(matplotlib.rcParams['backend'])"
     )
     environment = {**os.environ, "MPLBACKEND": "svg"}

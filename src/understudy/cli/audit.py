@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from understudy.audit.cleaning import Cleaned
-    from understudy.audit.result import Audit
+    from understudy.inspection.cleaning import Cleaned
+    from understudy.inspection.result import Audit
 
 _MARKS = {"serious": ("!!", "bold red"), "look": (" !", "bold yellow"), "note": (" -", "dim")}
 _MOST_CLASSES = 12
@@ -110,13 +110,13 @@ def audit(
       understudy audit photos --unlabeled pile --write-manifest cleaned.csv
       understudy train cleaned.csv
     """
-    from understudy.audit.cleaning import Origin, check_kinds
-    from understudy.auditing import audit as look
+    from understudy.api.audit import audit as look
     from understudy.cli.request import absolute_pools
     from understudy.core.errors import UserError
     from understudy.core.outputs import check_json
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
+    from understudy.inspection.cleaning import Origin, check_kinds
     from understudy.reports.write import check_page_name
 
     pools = absolute_pools(unlabeled)
@@ -187,7 +187,7 @@ def _summarize(console: Console, found: Audit) -> None:
 
 def _classes(found: Audit) -> str:
     """Labeled images per class where they are few enough for a line."""
-    from understudy.core.wording import counted
+    from understudy.core.text import counted
 
     counts = found.counts.get("labeled", ())
     if not any(counts):
@@ -203,9 +203,9 @@ def _classes(found: Audit) -> str:
 
 def _tell(console: Console, cleaned: Cleaned, path: Path) -> None:
     """How many rows the manifest holds, and why others are not in it."""
-    from understudy.audit.cleaning import left_out_path
-    from understudy.core.wording import agree, counted
+    from understudy.core.text import agree, counted
     from understudy.display.console import say
+    from understudy.inspection.cleaning import left_out_path
 
     left = f"{len(cleaned.left):,} {agree(len(cleaned.left), 'is', 'are')} left out"
     say(console, f"Manifest: {path} lists {counted(len(cleaned.kept), 'image')}; {left}.")

@@ -13,7 +13,7 @@ from understudy.display.comparing import watching
 from understudy.display.console import open_console
 
 if TYPE_CHECKING:
-    from understudy.recipes.comparison import Comparison
+    from understudy.comparison.result import Comparison
 
 REQUEST = "request.json"
 COMPARE, ABLATE = "compare", "ablate"
@@ -32,7 +32,7 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool, comman
         UserError: Something given cannot be used, or every run failed.
         KeyboardInterrupt: It was stopped; the text says how to go on.
     """
-    from understudy.comparing import ablate, compare
+    from understudy.api.compare import ablate, compare
     from understudy.core.errors import Interrupted, UserError
     from understudy.display.comparison_tables import print_report
 

@@ -43,10 +43,10 @@ def evaluate(
     [bold]Example:[/bold]
       understudy evaluate runs/photos-20260131-120000 test --json figures.json
     """
-    from understudy.api import evaluate as measure
+    from understudy.api.train import evaluate as measure
     from understudy.core.files import write_json
     from understudy.core.outputs import check_json
-    from understudy.core.wording import counted
+    from understudy.core.text import counted
     from understudy.display import tables
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching

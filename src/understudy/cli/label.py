@@ -59,7 +59,7 @@ def label(
     """
     from collections import Counter
 
-    from understudy.core.wording import agree, counted
+    from understudy.core.text import agree, counted
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.display.tables import new_table

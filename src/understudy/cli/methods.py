@@ -37,9 +37,9 @@ def _print_all(console: Console) -> None:
     from understudy.augment import DOMAINS
     from understudy.display.console import say
     from understudy.engine.optim import OPTIMIZERS
+    from understudy.experiment import presets
     from understudy.methods.base import METHODS
     from understudy.models import names
-    from understudy.recipes import presets
     from understudy.recipes.base import RECIPES
 
     kinds = [METHODS.get(name) for name in METHODS.names()]

@@ -96,11 +96,11 @@ def plan(
         options=options_table(config, given, assignments or ()),
     )
     request.check()
-    from understudy import api
+    from understudy.api.train import plan
     from understudy.display.progress import watching
 
     with watching(console) as watch:
-        found = api.plan(
+        found = plan(
             request.source,
             unlabeled=request.unlabeled,
             test=request.test,

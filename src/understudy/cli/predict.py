@@ -57,7 +57,7 @@ def predict(
       understudy predict runs/photos-20260131-120000 new-photos --out new.parquet
     """
     from understudy.core.outputs import check_output
-    from understudy.core.wording import agree, counted
+    from understudy.core.text import agree, counted
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.serving.predictor import Predictor

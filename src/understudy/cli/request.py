@@ -39,8 +39,8 @@ class Request:
         """
         from understudy.core.budget import Budget
         from understudy.core.config import from_table
-        from understudy.recipes.job import Job
-        from understudy.recipes.repeats import Repetition
+        from understudy.experiment.job import Job
+        from understudy.experiment.repeats import Repetition
 
         known = {
             key: value
@@ -86,8 +86,8 @@ def options_table(
     Raises:
         ConfigError: There is no such preset, the file cannot be read, or an assignment is not KEY=VALUE.
     """
-    from understudy.recipes.job import Job
-    from understudy.recipes.presets import with_preset
+    from understudy.experiment.job import Job
+    from understudy.experiment.presets import with_preset
 
     default_method = Job().method.name  # whose knobs are meant where no method is named
     if plan is not None:

@@ -54,15 +54,15 @@ def split(
       understudy split photos --out split.csv
       understudy split photos --validation 0 --test 0.3 --seed 1 --out split.csv
     """
-    from understudy.audit.cleaning import Origin, manifest_columns, write_table
     from understudy.core.errors import UserError
     from understudy.core.outputs import check_output
-    from understudy.core.wording import agree, counted
+    from understudy.core.text import agree, counted
     from understudy.data.collection import Part
     from understudy.data.dividing import divide
     from understudy.data.load import load
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
+    from understudy.inspection.cleaning import Origin, manifest_columns, write_table
 
     _check_shares(validation, test)
     check_output(out, "a manifest", (".csv", ".parquet"), option="--out")
@@ -136,7 +136,7 @@ def _names_of(collection: Collection, parts: NDArray[np.uint8]) -> NDArray[np.ob
 
 def _print(console: Console, collection: Collection, splits: NDArray[np.object_], out: Path) -> None:
     """How many images of each class are in each part."""
-    from understudy.core.wording import counted
+    from understudy.core.text import counted
     from understudy.display.console import say
     from understudy.display.tables import new_table
 

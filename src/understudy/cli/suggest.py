@@ -74,15 +74,15 @@ def suggest(
       understudy suggest pile --count 100
       understudy suggest pile --count 100 --run runs/photos-20260131-120000 --classes-so-far suggested.csv
     """
+    from understudy.api.suggest import check_table_name
+    from understudy.api.suggest import suggest as choose
     from understudy.core.arguments import check
     from understudy.core.errors import UserError
-    from understudy.core.wording import agree, counted
+    from understudy.core.text import agree, counted
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.reports.write import check_page_name
     from understudy.serving.labels import files_of
-    from understudy.suggesting import check_table_name
-    from understudy.suggesting import suggest as choose
 
     page = out.with_suffix(".html") if sheet is None else sheet
     check(count=count)

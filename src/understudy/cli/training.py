@@ -15,7 +15,7 @@ from understudy.display.outcome import print_outcome, print_probes, print_rounds
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from understudy.api import Result
+    from understudy.api.train import Result
     from understudy.core.budget import Cost
 
 _FILES = {
@@ -59,7 +59,7 @@ def run(
         UserError: Something given cannot be used.
         KeyboardInterrupt: Training was stopped; the text says how to go on.
     """
-    from understudy.api import train_since
+    from understudy.api.train import train_since
     from understudy.core.errors import Interrupted, UserError
     from understudy.display.progress import watching
 

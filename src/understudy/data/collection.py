@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from understudy.augment import DOMAINS, render
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, nearest
-from understudy.core.wording import agree, counted
+from understudy.core.text import agree, counted
 from understudy.data.values import Range
 
 Names: TypeAlias = NDArray[Any]  # of NumPy's StringDType, which holds no Python object per row

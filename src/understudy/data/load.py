@@ -14,7 +14,7 @@ from torch import Tensor
 
 from understudy.core.arguments import check, has, path_problem, shown
 from understudy.core.errors import DataError
-from understudy.core.wording import agree, counted
+from understudy.core.text import agree, counted
 from understudy.data.collection import UNLABELED, Collection, Part
 from understudy.data.copies import exact_copies, hash_rows
 from understudy.data.formats import EXTENSIONS

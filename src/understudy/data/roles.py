@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from understudy.core.arguments import has, path_problem
 from understudy.core.errors import DataError
-from understudy.core.wording import agree, counted
+from understudy.core.text import agree, counted
 from understudy.data.collection import UNLABELED, Part
 from understudy.data.formats import EXTENSIONS
 from understudy.data.sources.dataset import is_dataset

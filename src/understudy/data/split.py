@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from understudy.core.errors import ConfigError, DataError, RunFolderError
 from understudy.core.seeding import generator
-from understudy.core.wording import agree, counted
+from understudy.core.text import agree, counted
 from understudy.data.collection import Collection, Part
 from understudy.data.copies import first_of_each, is_copy_of
 

@@ -13,15 +13,15 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from understudy.core.wording import counted
+from understudy.core.text import counted
 from understudy.display.console import say
 from understudy.display.tables import new_table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from understudy.recipes.comparison import Run
-    from understudy.recipes.grid import Plan
+    from understudy.comparison.result import Run
+    from understudy.comparison.runs import Plan
 
 _LINE_S = 10.0
 _PER_SECOND = 2
@@ -151,8 +151,8 @@ class State:
 
     def running(self) -> list[tuple[str, float, float]]:
         """The runs at work, in words, each with the share of it that is done and the wall seconds that took."""
-        from understudy.recipes.one_run import read_progress
-        from understudy.recipes.statements import labels_text
+        from understudy.comparison.conclusions import labels_text
+        from understudy.comparison.single_run import read_progress
 
         left = (task for task in self.plan.left if task.folder not in self.ended)
         found = []
@@ -178,7 +178,7 @@ def _bar(done: float) -> str:
 
 def live_table(state: State) -> RenderableType:
     """Mean accuracy and its deviation over the seeds that ended, methods by numbers of labels."""
-    from understudy.recipes.statements import labels_text
+    from understudy.comparison.conclusions import labels_text
 
     plan = state.plan
     table = new_table()

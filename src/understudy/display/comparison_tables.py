@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from understudy.comparison.result import Comparison, Summary
     from understudy.evaluation.intervals import Interval
-    from understudy.recipes.comparison import Comparison, Summary
 
 _WIDEST = 1000
 _LEGEND = (
@@ -35,7 +35,7 @@ _FILES = {
 
 def print_report(console: Console, found: Comparison) -> None:
     """Everything a comparison found."""
-    from understudy.recipes.statements import labels_text
+    from understudy.comparison.conclusions import labels_text
 
     num_test = next(run.figures.num_test for run in found.runs if run.figures)
     many = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "1 seed"

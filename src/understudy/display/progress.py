@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from understudy.core.wording import counted
+from understudy.core.text import counted
 from understudy.display.console import say
 from understudy.methods.metric_names import metric_words
 

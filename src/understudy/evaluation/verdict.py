@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.budget import Cost, format_seconds
-from understudy.core.wording import counted
+from understudy.core.text import counted
 from understudy.evaluation.decision import (
     COST_TOLERANCE,
     Facts,

@@ -20,6 +20,8 @@ from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.rundir import read_decisions
+from understudy.experiment.experiment import Command
+from understudy.experiment.job import Job, as_training_data, initial_network, make_job
 from understudy.methods.base import METHODS, Method
 from understudy.planning.choice import SHARE, Allowance, Choice, nested
 from understudy.planning.learn_architecture import learn_architecture, learn_size
@@ -30,8 +32,6 @@ from understudy.planning.learn_ssl import DEFAULT, learn_ssl
 from understudy.planning.plan import Plan, shown
 from understudy.planning.speeds import training_speed
 from understudy.planning.trials import LEAST_STEPS, Trials, judges_of
-from understudy.recipes.command import Command
-from understudy.recipes.job import Job, as_training_data, initial_network, make_job
 
 FILE = "plan.toml"
 _OF_EVERY_METHOD = {"criterion", "ema_decay"}

@@ -28,8 +28,8 @@ from understudy.engine.stage import Stage
 from understudy.models import build, find_head
 from understudy.models.nets import Execution
 from understudy.recipes.base import RECIPES, Purse, Recipe
-from understudy.recipes.initial_weights import is_fresh
-from understudy.recipes.pool_labels import PoolLabels, with_pseudo_labels
+from understudy.recipes.parts.initial_weights import is_fresh
+from understudy.recipes.parts.pool_labels import PoolLabels, with_pseudo_labels
 
 _ROWS_AT_ONCE = 8192
 

@@ -15,7 +15,7 @@ from understudy.engine.stage import Stage
 from understudy.models import build
 from understudy.models.noise import with_noise
 from understudy.recipes.base import RECIPES
-from understudy.recipes.pool_labels import BALANCES
+from understudy.recipes.parts.pool_labels import BALANCES
 from understudy.recipes.rounds import Rounds, Student
 
 _OWN_MODULE = "module:"

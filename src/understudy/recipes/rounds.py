@@ -30,8 +30,8 @@ from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Settings, Stage
 from understudy.models.nets import Execution
 from understudy.recipes.base import Purse, Recipe
-from understudy.recipes.pool_labels import BALANCES, PoolLabels, predict_pool, times_kept, with_pseudo_labels
-from understudy.recipes.round_decisions import (
+from understudy.recipes.parts.pool_labels import BALANCES, PoolLabels, predict_pool, times_kept, with_pseudo_labels
+from understudy.recipes.parts.round_decisions import (
     Classifier,
     RoundPlan,
     plan_rounds,
@@ -41,7 +41,7 @@ from understudy.recipes.round_decisions import (
     why_starved,
     why_unusable,
 )
-from understudy.recipes.teacher_gate import Opinion, crossfit_opinion, validation_opinion
+from understudy.recipes.parts.teacher_gate import Opinion, crossfit_opinion, validation_opinion
 
 _SAMPLED = 512  # rows of the pool by which labeling is timed: a few batches, below 1 % of a pool where it matters
 

@@ -34,11 +34,11 @@ from understudy.models import build, fit_input
 from understudy.models.heads import MLP_HEAD, find_head, with_head
 from understudy.models.nets import Execution
 from understudy.recipes.base import RECIPES, Purse, Recipe
-from understudy.recipes.features import Features, feature_folder, frozen_features
-from understudy.recipes.initial_weights import is_fresh
-from understudy.recipes.linear_heads import LinearHead, logistic_head, prototype_head
-from understudy.recipes.pool_labels import PoolLabels
-from understudy.recipes.propagation import propagated_head
+from understudy.recipes.parts.features import Features, feature_folder, frozen_features
+from understudy.recipes.parts.initial_weights import is_fresh
+from understudy.recipes.parts.linear_heads import LinearHead, logistic_head, prototype_head
+from understudy.recipes.parts.pool_labels import PoolLabels
+from understudy.recipes.parts.propagation import propagated_head
 
 HEADS = ("linear", "label_propagation", "prototypes", "method")
 _SCALE_SAMPLE = 20_000

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.reports.advice import Advice, Headline
-from understudy.reports.picture import Picture
-from understudy.reports.style import svg
+from understudy.reports.figures.picture import Picture
+from understudy.reports.figures.style import svg
+from understudy.reports.pages.advice import Advice, Headline
 
 _SMALL_PX = 48
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from understudy.core.errors import UserError
 from understudy.core.files import atomic, explained
 from understudy.core.outputs import check_output
-from understudy.reports.comparison_page import comparison_page
+from understudy.reports.figures.style import new_figure, save, styled, svg
 from understudy.reports.page import Page, render
+from understudy.reports.pages.comparison import comparison_page
+from understudy.reports.pages.run import partial_page, run_page
+from understudy.reports.pages.several import several_page
 from understudy.reports.record import ComparisonRecord, PartialRecord, Record, RunRecord, read
-from understudy.reports.run_page import partial_page, run_page
-from understudy.reports.several_page import several_page
-from understudy.reports.style import new_figure, save, styled, svg
 
 FIGURES = "figures"
 # How many times as long as one plain curve the report of a run takes on the processor's clock: 9 to 10 were measured

@@ -15,7 +15,7 @@ from understudy.core.errors import UserError
 from understudy.core.files import atomic
 from understudy.core.outputs import check_output
 from understudy.data.sources.manifest import written_paths
-from understudy.recipes.pool_labels import below_text
+from understudy.recipes.parts.pool_labels import below_text
 
 COLUMNS = ("path", "label", "confidence", "weight", "split", "source")
 

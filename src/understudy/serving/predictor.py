@@ -21,7 +21,7 @@ from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, RunFolderError, UnderstudyWarning, UserError
 from understudy.core.files import FORMAT, check_format, explained, read_json, write_json
 from understudy.core.outputs import check_output
-from understudy.core.wording import counted
+from understudy.core.text import counted
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.training import TrainingData

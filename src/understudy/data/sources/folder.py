@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.core.errors import DataError
-from understudy.core.wording import agree, counted
+from understudy.core.text import agree, counted
 from understudy.data.collection import UNLABELED, Part
 from understudy.data.formats import EXTENSIONS, readable
 from understudy.data.table import Table, class_order, concatenate, to_names

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import DataError, nearest
-from understudy.core.wording import agree, counted
+from understudy.core.text import agree, counted
 from understudy.data.collection import UNLABELED, Names, Part
 from understudy.data.sources.columns import read_columns
 from understudy.data.table import Table, class_order, to_names

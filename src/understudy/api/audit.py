@@ -1,0 +1,177 @@
+"""An audit as Python users call it: `understudy.audit(photos)`, what it found, and the files that can be made of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from understudy.core.arguments import check
+from understudy.core.brief import Brief
+from understudy.core.errors import UserError
+from understudy.core.files import atomic
+from understudy.data.load import load
+from understudy.data.roles import sources_of
+from understudy.display.shown import CALLBACKS, shown
+from understudy.inspection.audit import audit as look
+from understudy.inspection.cleaning import Cleaned, Origin, clean, write_manifest
+from understudy.inspection.examples import with_examples
+from understudy.inspection.feature_checks import ByFeatures
+from understudy.inspection.finding import Finding
+from understudy.inspection.result import Audit
+from understudy.reports.pages.audit import AuditRecord, audit_page
+from understudy.reports.write import check_page_name, write_page
+from understudy.serving.predictor import Predictor
+
+Watch = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Audited(Brief):
+    """What an audit found.
+
+    Args:
+        name: What the images are called.
+        found: Findings, worst first, and counts.
+        origin: Where the files lie; None for images given in memory.
+    """
+
+    name: str
+    found: Audit
+    origin: Origin | None
+
+    def brief(self) -> tuple[str, ...]:
+        """What is wrong with which images."""
+        rows = len(self.found.collection.rows)
+        return (f"{self.name}, {rows:,} images, {len(self.findings):,} kinds of findings", *self.sentences())
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong, the worst first."""
+        return self.found.findings
+
+    def sentences(self) -> tuple[str, ...]:
+        """What is wrong, why it matters and what to do."""
+        return self.found.sentences()
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {"name": self.name, **self.found.to_json()}
+
+    def report(self, path: str | Path = "audit.html") -> Path:
+        """Write the page, one self-contained HTML file, and give its path.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        check(path=path)
+        check_page_name(Path(path))
+        return write_page(audit_page(AuditRecord(self.name, *with_examples(self.found))), Path(path), figures=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write all findings as JSON, and give the file's path.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        check(path=path)
+        path = Path(path)
+        with atomic(path, parents=True) as temporary:
+            temporary.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
+        return path
+
+    def write_manifest(self, path: str | Path, drop: Sequence[str] = ()) -> Cleaned:
+        """Write a manifest without copies, leaks, blank and unreadable images, and say what was left out.
+
+        Args:
+            path: A .csv or .parquet file; a second table beside it lists what was left out, and why. No image
+                changes.
+            drop: Further kinds of findings that are left out, such as "outliers".
+
+        Raises:
+            UserError: The images are no files, a kind is unknown, or it cannot be written there.
+        """
+        if self.origin is None:
+            raise UserError("a manifest lists files, and these images were given in memory; audit a folder or manifest")
+        check(path=path, drop=drop)
+        cleaned = clean(self.found, drop)
+        write_manifest(self.found, cleaned, self.origin, Path(path))
+        return cleaned
+
+
+@shown(arguments=CALLBACKS)
+def audit(
+    source: Any = None,
+    *,
+    unlabeled: Any = None,
+    test: Any = None,
+    validation: Any = None,
+    run: str | Path | None = None,
+    network: nn.Module | str | Callable[[], nn.Module] | None = None,
+    near: bool = True,
+    features: bool = True,
+    size: int | None = None,
+    channels: int | None = None,
+    cache: str | Path | None = None,
+    decoding: Callable[[int, int], None] | None = None,
+    observe: Watch | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+) -> Audited:
+    """What is wrong with images before training on them: copies, leaks, bad files, outliers and doubtful labels.
+
+    Args:
+        source: As for `train`.
+        unlabeled: More images, without labels; also a list of sources.
+        test: Test images.
+        validation: Images that select.
+        run: A finished run folder, whose network tells which images are alike; a quick one without labels otherwise.
+        network: Your own module, for a run that trained one; see `Predictor.load`.
+        near: Whether to look for near copies.
+        features: Whether to look for outliers and doubtful labels, which takes the longest.
+        decoding: Called with the numbers of images decoded and in all.
+        observe: Called with what is being done, how much of it is done and in all.
+        quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.
+
+    Raises:
+        UserError: Something given cannot be used; the sentence says what to do.
+    """
+    check(run=run, near=near, features=features, size=size, channels=channels, cache=cache)
+    check(decoding=decoding, observe=observe)
+    if network is not None and run is None:
+        raise UserError("network is given without run; it says how to load the network of a finished run")
+    predictor = None if run is None else Predictor.load(run, network)
+    if predictor is not None and len(predictor.shape) == 3:
+        size, channels = predictor.shape[1], predictor.shape[0]
+    collection = load(
+        source,
+        unlabeled=unlabeled,
+        test=test,
+        validation=validation,
+        size=size,
+        channels=channels,
+        cache=cache,
+        observe=decoding,
+        ranges=None if predictor is None else predictor.ranges,
+    )
+    by_features = ByFeatures(None if predictor is None else predictor.network) if features else None
+    found = look(collection, near=near, features=by_features, observe=observe)
+    name = Path(source).name if isinstance(source, str | Path) else "images given in memory"
+    return Audited(name, found, _origin(source, unlabeled, test, validation))
+
+
+def _origin(source: Any, unlabeled: Any, test: Any, validation: Any) -> Origin | None:
+    """Where the files lie; None when some images are given in memory."""
+    pools = list(unlabeled) if isinstance(unlabeled, (list, tuple)) else [unlabeled]
+    for one in (source, *pools, test, validation):
+        if one is not None and not (isinstance(one, str | os.PathLike) and Path(one).expanduser().exists()):
+            return None
+    source, test, validation = (None if one is None else os.fspath(one) for one in (source, test, validation))
+    paths = [os.fspath(one) for one in pools if one is not None]
+    if len(paths) > 1 and len(sources_of(paths, vectors=False, is_alone=False)) == 1:
+        return None  # a list of images, not of folders
+    return Origin(source, None if not paths else paths if len(paths) > 1 else paths[0], test, validation)

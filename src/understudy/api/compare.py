@@ -1,0 +1,172 @@
+"""Comparisons as Python users call them: shown while they run, and with a report in their folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from understudy.comparison.ablation import ablate as carry_out_ablation
+from understudy.comparison.compare import compare as carry_out
+from understudy.comparison.result import Comparison
+from understudy.comparison.watchers import Watcher
+from understudy.core.processes import Map
+from understudy.display.comparing import watching
+from understudy.display.comparison_tables import print_report
+from understudy.display.shown import shown
+from understudy.methods.base import Method
+from understudy.recipes.base import Recipe
+from understudy.reports.write import write_report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def _finish(console: Console, found: Comparison) -> None:
+    print_report(console, found)
+
+
+@shown(finish=_finish, show=watching)
+def compare(
+    source: Any = None,
+    *,
+    methods: str | Sequence[str | Method[Any]] = (),
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+    num_labels: int | Sequence[int] | None = None,
+    seeds: int | Sequence[int] = 3,
+    budget: str | None = None,
+    upper_bound: bool = False,
+    unlabeled: Any = None,
+    test: Any = None,
+    validation: Any = None,
+    folder: str | Path | None = None,
+    cache: str | Path | None = None,
+    jobs: int | None = None,
+    map: Map | None = None,  # noqa: A002 - what functions that fan out call it
+    watch: Watcher | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    config: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Train every variant with every number of labels and seed, and supervised learning with each, and compare them.
+
+    For a number of labels and a seed all variants get the same labels, split, initial weights and draws. Test images
+    judge and select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
+
+    Args:
+        source: As `understudy.train` takes it, and so `unlabeled`, `test` and `validation`.
+        methods: Names or method objects, each a variant of its own; "all" is every registered one.
+        variants: Tables of settings by name, for whatever else is to be compared: any field of `Job` that not all runs
+            share, as `{"weak labels": {"method": "softmatch", "labeled_view": "weak"}, "rounds": {"recipe":
+            "self_training"}}`.
+        num_labels: Labels to keep; without it those given are used as they are.
+        seeds: So many from 0 on, or the seeds themselves; a seed draws labels and initial weights.
+        budget: Of each run, such as "60cpu-s", which is the default, "2m" or "500steps".
+        upper_bound: Also train supervised learning on all labels that are hidden, once for each seed, and say what
+            share of the way there each variant goes.
+        folder: Where to keep everything, with a report. A folder of the same comparison goes on, also with other
+            variants, numbers of labels or seeds, and trains only what it does not hold yet.
+        jobs: Runs at a time, each a process with one thread; as many as there are free cores.
+        map: What carries the runs out, such as a cluster's: called with a function and the tasks, gives results in any
+            order. It must reach `folder`.
+        watch: Whoever shows how it goes in place of the display; see `understudy.comparison.watchers.Watcher`.
+        quiet: Show and print nothing.
+        config: A table of options, as read from a TOML file; `options` overrule it.
+        options: Any field of `Job`, of which `network` may be an own module; a method's knob, for every method that
+            has it; or a table of knobs by the name of a method, as `fixmatch={"threshold": 0.9}`.
+
+    Raises:
+        UserError: Something given cannot be used, or every run failed.
+        Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
+    """
+    found = carry_out(
+        source,
+        methods=methods,
+        variants=variants,
+        num_labels=num_labels,
+        seeds=seeds,
+        budget=budget,
+        upper_bound=upper_bound,
+        unlabeled=unlabeled,
+        test=test,
+        validation=validation,
+        folder=folder,
+        cache=cache,
+        jobs=jobs,
+        map=map,
+        watch=watch,
+        config=config,
+        **options,
+    )
+    return _with_report(found)
+
+
+@shown(finish=_finish, show=watching)
+def ablate(
+    source: Any = None,
+    *,
+    method: str | Mapping[str, Any] | Method[Any] | None = None,
+    recipe: str | Mapping[str, Any] | Recipe | None = None,
+    num_labels: int | None = None,
+    seeds: int | Sequence[int] = 3,
+    budget: str | None = None,
+    unlabeled: Any = None,
+    test: Any = None,
+    validation: Any = None,
+    folder: str | Path | None = None,
+    cache: str | Path | None = None,
+    jobs: int | None = None,
+    map: Map | None = None,  # noqa: A002 - what functions that fan out call it
+    watch: Watcher | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    config: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Comparison:
+    """A comparison whose `ablation` says what each ingredient adds to those before it, at one budget per run.
+
+    The first rung is supervised learning with weak augmentation, one learning rate after its rise, and no average of
+    the weights. Then come the fall of the learning rate, the average of the weights, strong augmentation of labeled
+    images, the method's unlabeled images, and pretraining if the recipe is `pretrain`. Every rung has the same labels,
+    split, initial weights and budget. An ingredient that the settings turn off is left out.
+
+    Args:
+        source: As `understudy.train` takes it.
+        method: A name, a table of settings or an object; that of `Job` if not given.
+        recipe: `pretrain`, by name or with settings, adds it as the last ingredient.
+        num_labels: Labels to keep; without it those given are used as they are.
+        seeds: As `compare` takes them, and all that is not explained here.
+        watch: Whoever shows how it goes in place of the display; see `understudy.comparison.watchers.Watcher`.
+        quiet: Show and print nothing.
+        config: A table of options, as read from a TOML file; arguments overrule it.
+        options: Any field of `Job`; `lr_decay` and `labeled_view` are what their ingredient brings.
+
+    Raises:
+        UserError: Something given cannot be used, or every run failed.
+        Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
+    """
+    found = carry_out_ablation(
+        source,
+        method=method,
+        recipe=recipe,
+        num_labels=num_labels,
+        seeds=seeds,
+        budget=budget,
+        unlabeled=unlabeled,
+        test=test,
+        validation=validation,
+        folder=folder,
+        cache=cache,
+        jobs=jobs,
+        map=map,
+        watch=watch,
+        config=config,
+        **options,
+    )
+    return _with_report(found)
+
+
+def _with_report(found: Comparison) -> Comparison:
+    """The comparison, after the report of one that has a folder was written."""
+    if found.folder is not None:
+        write_report([found.folder])
+    return found

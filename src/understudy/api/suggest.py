@@ -1,0 +1,268 @@
+"""Label advice as Python users call it: `understudy.suggest(pile)`, and the table and sheet that are made of it."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from understudy.core.arguments import check
+from understudy.core.brief import Brief, listing
+from understudy.core.errors import DataError, UserError
+from understudy.core.files import atomic
+from understudy.core.outputs import check_output
+from understudy.data.collection import Collection
+from understudy.data.load import load
+from understudy.data.sources.columns import read_columns
+from understudy.data.sources.manifest import written_paths
+from understudy.display.shown import CALLBACKS, shown
+from understudy.engine.predict import predict
+from understudy.inspection.active_selection import Picks, candidates, label_first, label_next, some_labeled
+from understudy.inspection.contact_sheet import pictures
+from understudy.inspection.embedding import embed
+from understudy.reports.pages.suggestions import suggestions_page
+from understudy.reports.write import check_page_name, write_page
+from understudy.serving.labels import files_of
+from understudy.serving.predictor import Predictor
+
+Observe = Callable[[int, int], None]
+Watch = Callable[[str, int, int], None]
+
+COLUMNS = ("path", "label", "order", "reason", "cluster")
+_PILE = "unlabeled:"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Suggestions(Brief):
+    """Images to label, the most useful first.
+
+    Args:
+        source: The pile as it was given.
+        names: Of the images: their path below the pile's folder, or their position.
+        reasons: Why each was chosen.
+        clusters: Number of the group of images that each stands for.
+        why: How they were chosen, in a sentence.
+        notes: What was passed over.
+        pictures: Small images (n, height, width, 3); none for vectors.
+    """
+
+    source: Any
+    names: tuple[str, ...]
+    reasons: tuple[str, ...]
+    clusters: tuple[int, ...]
+    why: str
+    notes: tuple[str, ...]
+    pictures: NDArray[np.uint8]
+
+    def brief(self) -> tuple[str, ...]:
+        """How many images, why these, and the first of them."""
+        return (f"{len(self.names):,} images to label: {listing(self.names)}", self.why, *self.notes)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a manifest with an empty label column to fill in, which `train` then reads, and give its path.
+
+        Raises:
+            UserError: The name does not end in .csv, the images are no files, or it cannot be written.
+        """
+        check(path=path)
+        path = Path(path)
+        check_table_name(path)
+        if not isinstance(self.source, str | os.PathLike):
+            raise UserError(
+                "a table of suggestions lists files, and these images were given in memory; take their names"
+            )
+        written = written_paths(files_of(os.fspath(self.source), self.names), path.parent)
+        # Excel shows accents only in a file with a byte order mark.
+        with atomic(path, parents=True) as temporary, temporary.open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for at, name in enumerate(written):
+                writer.writerow((name, "", at + 1, self.reasons[at], self.clusters[at]))
+        return path
+
+    def sheet(self, path: str | Path = "suggested.html") -> Path:
+        """Write the images with numbers and names as one self-contained HTML file, and give its path.
+
+        Raises:
+            UserError: The name is no page's, or it cannot be written.
+        """
+        check(path=path)
+        path = Path(path)
+        check_page_name(path)
+        title = Path(self.source).name if isinstance(self.source, str | os.PathLike) else "images given in memory"
+        page = suggestions_page(title, self.names, self.reasons, self.pictures, why=self.why, notes=self.notes)
+        return write_page(page, path, figures=False)
+
+
+@shown(arguments=CALLBACKS)
+def suggest(
+    pile: Any,
+    *,
+    count: int = 100,
+    run: str | Path | None = None,
+    network: nn.Module | str | Callable[[], nn.Module] | None = None,
+    labeled: Any = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    decoding: Observe | None = None,
+    observe: Watch | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+) -> Suggestions:
+    """The images of a pile that are most worth labeling: spread over all there is, or where a run is unsure.
+
+    Args:
+        pile: Images without labels, as `train` reads them.
+        count: How many to label.
+        run: Folder of a finished run: then those count most that its classifier is unsure of.
+        network: Your own module, for a run that trained one; see `Predictor.load`.
+        labeled: Images that are labeled already, as `train` reads them; what looks like them is not suggested.
+        decoding: Called with (images decoded, images in all).
+        observe: Called with what is being done, and the numbers of images done and in all.
+        quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.
+
+    Raises:
+        UserError: Something given cannot be used; the sentence says what to do.
+    """
+    check(count=count, run=run, seed=seed, cache=cache, decoding=decoding, observe=observe)
+    if network is not None and run is None:
+        raise UserError("network is given without run; it says how to load the network of a finished run")
+    predictor = None if run is None else Predictor.load(run, network)
+    collection = _read(pile, labeled, predictor, cache, decoding)
+    known = np.flatnonzero(collection.labels >= 0)
+    inside = np.flatnonzero(collection.labels < 0)
+    if labeled is not None:
+        inside = inside[np.strings.startswith(collection.names[inside], _PILE)]
+    chosen, num_blank, num_copies = candidates(collection, inside, known, count, seed)
+    notes = _notes(collection, len(inside), len(chosen), num_blank, num_copies)
+    if count > len(chosen):
+        raise DataError(
+            f"{count:,} images were asked for and the pile holds {len(chosen):,} to choose from"
+            f"{_without(num_blank, num_copies)}; ask for fewer, or add images"
+        )
+    near = some_labeled(known, seed)
+    rows = embed(collection, np.concatenate([chosen, near]), seed=seed, observe=_telling(observe, "looking at images"))
+    features, others = rows[: len(chosen)], rows[len(chosen) :]
+    probabilities = None
+    if predictor is None:
+        picks = label_first(features, others, count, seed=seed)
+    else:
+        data = predictor.as_data(collection)
+        probabilities = predict(
+            predictor.network,
+            data,
+            chosen,
+            test_time_averaging=predictor.test_time_averaging,
+            observe=_telling(observe, "asking the run"),
+        )
+        picks = label_next(features, others, probabilities, count, seed=seed)
+    ids = chosen[picks.rows]
+    names = tuple(str(name).removeprefix(_PILE if labeled is not None else "") for name in collection.names[ids])
+    return Suggestions(
+        source=pile,
+        names=names,
+        reasons=_reasons(picks, probabilities, () if predictor is None else predictor.classes),
+        clusters=tuple(picks.cluster.tolist()),
+        why=_why(predictor, len(known)),
+        notes=notes,
+        pictures=pictures(collection, ids) if collection.is_images else np.zeros((0, 1, 1, 3), np.uint8),
+    )
+
+
+def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:
+    """Nothing, when a table of suggestions can have that name.
+
+    Raises:
+        UserError: It is that of another kind of file, of a folder, or of a table that labels were filled in or that is
+            read, or it cannot be written.
+    """
+    check_output(path, "a table of suggestions", (".csv",), option="--out", reads=reads)
+    if _holds_labels(path):
+        raise UserError(f"{path} holds labels that were filled in and would be lost; give another file with --out")
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether there is a table of that name with at least one label in it; one that cannot be read may have some."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    try:
+        columns, _, _ = read_columns(path)  # in whatever form a spreadsheet saved it
+    except DataError:
+        return True
+    return "label" in columns and any(label.strip() for label in columns["label"].to_pylist())
+
+
+def _read(pile: Any, labeled: Any, predictor: Predictor | None, cache: Any, decoding: Observe | None) -> Collection:
+    """The pile, and the labeled images if there are any, in the form that the run's classifier takes.
+
+    Raises:
+        DataError: They do not fit the classifier.
+    """
+    size, channels = None, None
+    if predictor is not None and len(predictor.shape) == 3:
+        channels, size = predictor.shape[:2]
+    ranges = None if predictor is None else predictor.ranges
+    collection = load(
+        labeled, unlabeled=pile, size=size, channels=channels, cache=cache, observe=decoding, ranges=ranges
+    )
+    if predictor is not None and collection.shape != predictor.shape:
+        raise DataError(
+            f"the rows have shape {collection.shape} and the run was trained on {predictor.shape}; give images or "
+            "vectors of the same kind"
+        )
+    return collection if predictor is None or labeled is None else collection.in_classes(predictor.classes)
+
+
+def _telling(observe: Watch | None, what: str) -> Observe | None:
+    """An observer of one piece of work."""
+    return None if observe is None else partial(observe, what)
+
+
+def _reasons(picks: Picks, probabilities: NDArray[np.float32] | None, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Why each image was chosen."""
+    found = []
+    for row, size in zip(picks.rows, picks.size, strict=True):
+        stands = f"stands for {size:,} alike" if size > 1 else "like no other"
+        if probabilities is None:
+            found.append(stands)
+            continue
+        second, first = np.argsort(probabilities[row], kind="stable")[-2:]
+        sure, other = (100 * float(probabilities[row, at]) for at in (first, second))
+        found.append(f"{classes[first]} {sure:.0f} % or {classes[second]} {other:.0f} %, {stands}")
+    return tuple(found)
+
+
+def _why(predictor: Predictor | None, num_labeled: int) -> str:
+    away = " Images that look the same as a labeled one are passed over." if num_labeled else ""
+    if predictor is not None:
+        return (
+            "Each stands for a group of images that look alike; groups of which the run is unsure come first and are "
+            f"smaller.{away}"
+        )
+    return f"Each is the most typical image of a group of images that look alike, the largest groups first.{away}"
+
+
+def _notes(collection: Collection, total: int, looked_at: int, num_blank: int, num_copies: int) -> tuple[str, ...]:
+    """What was passed over."""
+    found = []
+    if collection.quarantine:
+        found.append(f"Files that could not be read, and are not suggested: {len(collection.quarantine):,}.")
+    if num_copies:
+        found.append(f"Copies of other images, which are not suggested: {num_copies:,}.")
+    if num_blank:
+        found.append(f"Blank images, which are not suggested: {num_blank:,}.")
+    if looked_at + num_blank + num_copies < total:
+        found.append(f"Chosen among {looked_at:,} random ones of {total:,} images.")
+    return tuple(found)
+
+
+def _without(num_blank: int, num_copies: int) -> str:
+    parts = [f"{number:,} {what}" for number, what in ((num_blank, "blank"), (num_copies, "copies")) if number]
+    return f" ({' and '.join(parts)} left out)" if parts else ""

@@ -1,0 +1,1 @@
+"""Many runs: methods compared over seeds and numbers of labels, and ablations of one method."""

@@ -1,0 +1,183 @@
+"""What each ingredient of a semi-supervised run adds: a ladder of variants, each with one ingredient more."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.comparison.ablation_steps import Ingredient
+from understudy.comparison.compare import carry_out
+from understudy.comparison.result import BASELINE, Comparison
+from understudy.comparison.spec import asked_for
+from understudy.comparison.variants import Variant
+from understudy.comparison.watchers import Watcher
+from understudy.core.arguments import check, shown
+from understudy.core.config import from_table, knobs, to_table
+from understudy.core.errors import ConfigError, nearest
+from understudy.core.processes import Map
+from understudy.experiment.job import Job, spelled
+from understudy.functional.criteria import CrossEntropy
+from understudy.methods.base import Method
+from understudy.methods.supervised import Supervised
+from understudy.recipes.base import Recipe
+from understudy.recipes.plain import Plain
+from understudy.recipes.pretrain import Pretrain
+
+_BARE = {"lr_decay": "constant", "labeled_view": "weak"}
+
+
+def ablate(
+    source: Any = None,
+    *,
+    method: str | Mapping[str, Any] | Method[Any] | None = None,
+    recipe: str | Mapping[str, Any] | Recipe | None = None,
+    num_labels: int | None = None,
+    seeds: int | Sequence[int] = 3,
+    budget: str | None = None,
+    unlabeled: Any = None,
+    test: Any = None,
+    validation: Any = None,
+    folder: str | Path | None = None,
+    cache: str | Path | None = None,
+    jobs: int | None = None,
+    map: Map | None = None,  # noqa: A002 - what functions that fan out call it
+    watch: Watcher | None = None,
+    config: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Comparison:
+    """A comparison whose `ablation` says what each ingredient adds to those before it, at one budget per run.
+
+    The first rung is supervised learning with weak augmentation, one learning rate after its rise, and no average of
+    the weights. Then come the fall of the learning rate, the average of the weights, strong augmentation of labeled
+    images, the method's unlabeled images, and pretraining if the recipe is `pretrain`. Every rung has the same labels,
+    split, initial weights and budget. An ingredient that the settings turn off is left out.
+
+    Args:
+        source: As `understudy.train` takes it.
+        method: A name, a table of settings or an object; that of `Job` if not given.
+        recipe: `pretrain`, by name or with settings, adds it as the last ingredient.
+        num_labels: Labels to keep; without it those given are used as they are.
+        seeds: As `compare` takes them, and all that is not explained here.
+        config: A table of options, as read from a TOML file; arguments overrule it.
+        options: Any field of `Job`; `lr_decay` and `labeled_view` are what their ingredient brings.
+
+    Raises:
+        UserError: Something given cannot be used, or every run failed.
+        Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
+    """
+    check(config=config, num_labels=num_labels, seeds=seeds)
+    table = {**(config or {}), **options}
+    given = {"method": table.pop("method", None), "recipe": table.pop("recipe", None)}
+    given |= {name: value for name, value in (("method", method), ("recipe", recipe)) if value is not None}
+    named = {name: value for name, value in table.items() if name != "network"}  # which may be an own module
+    rungs = ladder(given["method"], given["recipe"], named)
+    kept = [one for at, one in enumerate(rungs) if not at or one.variant.settings != rungs[at - 1].variant.settings]
+    off = [one.adds for one in rungs if one not in kept]
+    if len(kept) == 1:
+        raise ConfigError(
+            f"the settings turn off {' and '.join(off)}, so there is nothing to add; leave one of them on"
+        )
+    (baseline,) = (one.variant for one in rungs if one.adds == "strong augmentation")
+    variants = [baseline, *(one.variant for one in kept if one.variant.settings != baseline.settings)]
+    settings = [one.settings for one in variants]
+    asked = asked_for(
+        variants,
+        num_labels,
+        seeds,
+        budget,
+        table,
+        notes=[f"The settings turn off {' and '.join(off)}, so that is left out."] if off else [],
+    )
+    if len(asked.num_labels) > 1:
+        raise ConfigError(f"an ablation has one number of labels, and {len(asked.num_labels)} were given; choose one")
+    return carry_out(
+        asked,
+        {"source": source, "unlabeled": unlabeled, "test": test, "validation": validation},
+        folder=folder,
+        cache=cache,
+        jobs=jobs,
+        map_=map,
+        watch=watch,
+        ladder=[Ingredient(one.adds, one.text, settings.index(one.variant.settings)) for one in kept],
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rung before it is trained: the ingredient, the settings that make it in words, and all settings so far."""
+
+    adds: str
+    text: str
+    variant: Variant
+
+
+def ladder(method: Any, recipe: Any, options: Mapping[str, Any]) -> list[Step]:
+    """All rungs from the bare run up, whether or not the options turn an ingredient off.
+
+    Raises:
+        ConfigError: A setting is unknown or the recipe is no ingredient.
+    """
+    table, full = _method(method)
+    _check(options, full)
+    defaults = Job()
+    usual = {name: options.get(name, getattr(defaults, name)) for name in _BARE}
+    settings: dict[str, Any] = {name: value for name, value in _BARE.items() if value != usual[name]}
+    supervised = _supervised(full)
+    settings["method"] = {**supervised, "ema_decay": 0.0} if full.ema_decay else supervised
+    steps = [Step("bare", "labeled_view=weak, lr_decay=constant, ema_decay=0", Variant("bare", settings))]
+
+    def add(adds: str, name: str, text: str, **changes: Any) -> None:
+        before = {key: value for key, value in steps[-1].variant.settings.items() if changes.get(key, "") is not None}
+        changed = {key: value for key, value in changes.items() if value is not None}
+        steps.append(Step(adds, text, Variant(name, before | changed)))
+
+    add("schedule", "+ schedule", f"lr_decay={usual['lr_decay']}", lr_decay=None)
+    add("weight averaging", "+ weight averaging", f"ema_decay={full.ema_decay:g}", method=supervised)
+    add("strong augmentation", "", f"labeled_view={usual['labeled_view']}", labeled_view=None)
+    add("unlabeled images", "", f"method={full.name}", method=supervised if isinstance(full, Supervised) else table)
+    if (added := _recipe(recipe)) is not None:
+        add("pretraining", "", f"recipe={Pretrain.name}", recipe=added)
+    return steps
+
+
+def _method(given: Any) -> tuple[Any, Method[Any]]:
+    """The method as a table or object, and with all its settings."""
+    if isinstance(given, Method):
+        return given, given
+    table = {"name": Job().method.name} | spelled({"method": given}).get("method", {})
+    resolved: Method[Any] = from_table(Method, table, where="method")
+    return table, resolved
+
+
+def _supervised(method: Method[Any]) -> dict[str, Any]:
+    """Supervised learning with the average of the weights and the criterion of the method."""
+    table: dict[str, Any] = {"name": BASELINE}
+    if method.ema_decay != Supervised().ema_decay:
+        table["ema_decay"] = method.ema_decay
+    if method.criterion != CrossEntropy():
+        table["criterion"] = to_table(method.criterion)
+    return table
+
+
+def _recipe(given: Any) -> Any:
+    """Pretraining as a table or object, or None."""
+    name = given.name if isinstance(given, Recipe) else given.get("name") if isinstance(given, Mapping) else given
+    if name in (None, Plain.name):
+        return None
+    if name != Pretrain.name:
+        raise ConfigError(
+            f"recipe {shown(name)} is no ingredient of a run; {nearest(str(name), (Plain.name, Pretrain.name))}"
+        )
+    return {"name": name} if isinstance(given, str) else given
+
+
+def _check(options: Mapping[str, Any], method: Method[Any]) -> None:
+    known = {field.name for field in dataclasses.fields(Job)}
+    for key in options:
+        if key not in known and key in knobs(type(method)):
+            raise ConfigError(f"{key} is a setting of method {method.name}; write method.{key}")
+        if key not in known:
+            raise ConfigError(f"unknown setting {key}: {nearest(key, known)}")

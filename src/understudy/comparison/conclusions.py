@@ -1,0 +1,211 @@
+"""What is to be said of a comparison in words: what its figures can show, and what they cannot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from understudy.evaluation.decision import COST_TOLERANCE, p_words
+from understudy.evaluation.learning_curve import learning_curve
+from understudy.evaluation.verdict import percent
+
+if TYPE_CHECKING:
+    from understudy.comparison.result import Comparison, Rung, Summary, UpperBound
+
+_SURE = 0.05
+
+
+def labels_text(num_labels: int) -> str:
+    """A number of labels in words; 0 stands for those that were given."""
+    return f"{num_labels:,} labels" if num_labels else "the labels given"
+
+
+def statements(found: Comparison) -> tuple[str, ...]:
+    """The sentences of a comparison, one statement each."""
+    lines = [found.judged_by]
+    if found.ablation:
+        lines += _ingredients(found)
+    else:
+        lines += _proven(found)
+        lines += _ranks(found)
+        lines += _choices(found)
+    lines += _upper_bound(found)
+    lines += _more_labels(found)
+    lines += _costs(found)
+    lines += _stopped(found)
+    return tuple(lines + _failures(found))
+
+
+def _ingredients(found: Comparison) -> list[str]:
+    """What each ingredient of an ablation adds to those before it."""
+    tested = sum(one.step is not None and one.step.p_value is not None for one in found.ablation)
+    lines = [_ingredient(one, tested) for one in found.ablation[1:]]
+    lines.append("Each step is that of an ingredient added to those before it; in another order it may be another.")
+    if len(found.seeds) > 1:
+        return [*lines, *_few_seeds(found)]
+    return [*lines, "McNemar's test of one seed speaks of these very classifiers only; give more seeds."]
+
+
+def _ingredient(rung: Rung, tested: int) -> str:
+    """One step: its size, its interval, and whether it is more than chance once all steps are looked at."""
+    name, step = f"{rung.adds[:1].upper()}{rung.adds[1:]}", rung.step
+    if step is None:
+        return f"{name}: no seed finished with and without it."
+    between = ""
+    if step.interval is not None:
+        between = f" ({100 * step.interval.low:.1f} to {100 * step.interval.high:.1f})"
+    text = f"{name}: {100 * step.difference:+.1f} points{between}"
+    if step.p_holm is None:
+        return f"{text}; all seeds differ alike, so there is no test."
+    steps = f"corrected for {tested} steps" if tested > 1 else "of one step"
+    return f"{text}, {'proven' if step.p_holm < _SURE else 'not proven'}: {p_words(step.p_holm)}, {steps}."
+
+
+def _upper_bound(found: Comparison) -> list[str]:
+    """What all labels give, and the share of the way there that each method goes."""
+    if found.upper_bound is None or found.upper_bound.summary.accuracy is None:
+        return []
+    summary = found.upper_bound.summary
+    assert summary.accuracy is not None
+    counts = {run.figures.num_labeled for run in found.runs if run.method == summary.method and run.figures}
+    between = ""
+    if summary.interval is not None:
+        between = f" ({100 * summary.interval.low:.1f} to {100 * summary.interval.high:.1f})"
+    return [
+        f"All {max(counts):,} labels bring supervised to {percent(summary.accuracy)}{between} in the same budget.",
+        *(line for count in found.num_labels for line in _gaps(found.upper_bound, count)),
+    ]
+
+
+def _gaps(bound: UpperBound, num_labels: int) -> list[str]:
+    """What share of the way each method goes with so many labels; once for all where that cannot be said of any."""
+    gaps = [gap for gap in bound.gaps if gap.num_labels == num_labels and gap.num_seeds]
+    lines = [gap.sentence for gap in gaps if gap.share is not None]
+    if len(lines) < len(gaps):
+        seeds = max(gap.num_seeds for gap in gaps)
+        whose = "of some methods " if lines else ""
+        lines.append(
+            f"With {labels_text(num_labels)} it cannot be said {whose}what share of the gap to all labels is closed: "
+            f"over {seeds} seed{'s' if seeds > 1 else ''} all labels are not certain to do better. Give more seeds."
+        )
+    return lines
+
+
+def _more_labels(found: Comparison) -> list[str]:
+    """What twice as many labels as the most measured would buy with each method, where there is a curve to follow."""
+    lines = []
+    for method in found.methods:
+        accuracies: dict[int, list[float]] = {}
+        for run in found.runs:
+            if run.method == method and run.figures:
+                accuracies.setdefault(run.num_labels, []).append(run.figures.accuracy)
+        curve = learning_curve(accuracies) if len(accuracies) > 1 else None
+        if curve is not None:
+            lines.append(f"{method}: {curve.sentence(curve.counts[-1])}")
+    return lines
+
+
+def _proven(found: Comparison) -> list[str]:
+    """Which methods differ from supervised, after correction."""
+    compared = [one for one in found.summaries if one.gain is not None]
+    if not compared:
+        return []
+    if len(found.seeds) == 1:
+        return [
+            "With one seed there is no interval, no deviation and no effect size, and McNemar's test speaks of these "
+            "very classifiers only: another draw of labels may turn the order round. Give more seeds."
+        ]
+    sure = [one for one in compared if one.gain and one.gain.p_holm is not None and one.gain.p_holm < _SURE]
+    family = f"{len(compared)} comparisons with supervised, corrected together by Holm's method"
+    if not sure:
+        return [f"Of {family}, none is proven at the level of 5 %.", *_few_seeds(found)]
+    named = "; ".join(
+        f"{one.method} with {labels_text(one.num_labels)} ({100 * one.gain.difference:+.1f} points)"
+        for one in sure
+        if one.gain
+    )
+    return [f"Of {family}, {len(sure)} {'is' if len(sure) == 1 else 'are'} proven at the level of 5 %: {named}."]
+
+
+def _few_seeds(found: Comparison) -> list[str]:
+    if len(found.seeds) >= 5:
+        return []
+    return [
+        f"{len(found.seeds)} seeds show large differences only; the same command with more seeds goes on from here."
+    ]
+
+
+def _ranks(found: Comparison) -> list[str]:
+    test = found.friedman
+    if test is None:
+        return []
+    order = sorted(zip(test.mean_ranks, found.ranked, strict=True))
+    named = ", ".join(f"{name} {rank:.2f}" for rank, name in order)
+    p_value = p_words(test.p_value)
+    return [f"Mean ranks over {test.num_blocks} blocks of labels and seed: {named} (Friedman's test, {p_value})."]
+
+
+def _choices(found: Comparison) -> list[str]:
+    """What the validation images choose, or why nothing is chosen; never by the test images."""
+    lines, without = [], []
+    for count in found.num_labels:
+        scored = [one for one in found.summaries if one.num_labels == count and one.validation_accuracy is not None]
+        chosen = found.chosen[count]
+        if not scored:
+            without.append(count)
+        elif chosen is None:
+            lines.append(f"With {labels_text(count)} nothing is chosen, since no method finished every seed.")
+        else:
+            scores = ", ".join(f"{one.method} {percent(one.validation_accuracy or 0.0)}" for one in scored)
+            lines.append(f"With {labels_text(count)} the validation images choose {chosen} ({scores}).")
+    if without:
+        numbers = " and ".join(
+            [", ".join(f"{count:,}" for count in without[:-1]), f"{without[-1]:,}"][len(without) == 1 :]
+        )
+        what = f"{numbers} labels leave" if without[0] else "The labels given leave"
+        lines.append(
+            f"{what} no validation images, so nothing is chosen: "
+            "the method that looks best on the test images would be flattered by them."
+        )
+    return lines
+
+
+def _costs(found: Comparison) -> list[str]:
+    """Whether the costs are those of equals."""
+    compared = [one for one in found.summaries if one.cost_ratio is not None and one.gain is not None]
+    off = [one for one in compared if abs((one.cost_ratio or 0.0) - 1) > COST_TOLERANCE]
+    if not compared:
+        return []
+    if not off:
+        return [f"All methods cost the same as supervised within {100 * COST_TOLERANCE:.0f} %."]
+    named = "; ".join(f"{one.method} with {labels_text(one.num_labels)} {_times(one)}" for one in off)
+    if not found.is_timed:
+        return [f"The budget is a number of steps, so costs differ, as a share of supervised's: {named}."]
+    return [
+        f"Not all costs are within {100 * COST_TOLERANCE:.0f} % of supervised's, which may explain a gain: {named}."
+    ]
+
+
+def _times(one: Summary) -> str:
+    return percent(one.cost_ratio or 0.0)
+
+
+def _stopped(found: Comparison) -> list[str]:
+    """Which runs ended of their own accord before the budget was used, and why."""
+    reasons: dict[tuple[str, int, str], list[str]] = {}
+    for run in found.runs:
+        if run.figures and run.figures.stopped:
+            reasons.setdefault((run.method, run.num_labels, run.figures.stopped), []).append(str(run.seed))
+    return [
+        f"{method} with {labels_text(count)} ended early (seed {', '.join(seeds)}): {reason}."
+        for (method, count, reason), seeds in reasons.items()
+    ]
+
+
+def _failures(found: Comparison) -> list[str]:
+    """Each reason for which runs failed, once."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for run in found.runs:
+        if run.figures is None:
+            where = f"seed {run.seed}" + (f" of {run.num_labels:,} labels" if run.num_labels else "")
+            reasons.setdefault((run.method, run.error), []).append(where)
+    return [f"{method} failed ({', '.join(where)}): {error}." for (method, error), where in reasons.items()]

@@ -1,0 +1,254 @@
+"""What a comparison found: every run, and per number of labels how the methods did, by how much and how surely."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from understudy.comparison.single_run import Figures
+from understudy.core.brief import Brief
+from understudy.core.errors import DataError
+from understudy.core.files import atomic, write_json
+from understudy.evaluation.intervals import Interval
+from understudy.evaluation.ranking import Friedman
+
+Clock = Literal["cpu_s", "wall_s"]
+
+FORMAT = 1
+BASELINE, ALL_LABELS = "supervised", "all labels"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method with one number of labels and one seed: its figures, or the sentence that says why it has none.
+
+    Args:
+        num_labels: Labels kept; 0 is all that were given.
+        folder: Below the comparison's folder.
+    """
+
+    method: str
+    num_labels: int
+    seed: int
+    folder: str
+    figures: Figures | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A method against supervised on the same labels and seeds, in accuracy.
+
+    Args:
+        interval: Of the mean difference over seeds, by Student's t; None for one seed or where all seeds differ alike.
+        test: The paired t-test over seeds; of a single seed McNemar's test, which speaks of those two classifiers only.
+        p_holm: The p-value corrected for all comparisons with supervised in the report.
+        effect: Cohen's d of the paired differences.
+    """
+
+    num_seeds: int
+    difference: float
+    interval: Interval | None
+    test: Literal["paired t", "McNemar"]
+    p_value: float | None
+    p_holm: float | None
+    effect: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method with one number of labels, over the seeds that finished; every figure is None when none did.
+
+    Args:
+        deviation: Standard deviation between seeds, which differ in label draw and initial weights; None for one.
+        interval: Of the mean over seeds, by Student's t; None for one seed or where all are equal.
+        mean_rank: Among the methods, over the seeds that all of them finished.
+        gain: Over supervised; None for supervised itself and where no seed finished both.
+        cost_ratio: Mean over seeds of this method's cost as a share of supervised's.
+    """
+
+    method: str
+    num_labels: int
+    seeds: tuple[int, ...]
+    failed: tuple[int, ...]
+    accuracy: float | None = None
+    deviation: float | None = None
+    interval: Interval | None = None
+    worst: float | None = None
+    worst_seed: int | None = None
+    balanced_accuracy: float | None = None
+    mean_rank: float | None = None
+    gain: Gain | None = None
+    cost_ratio: float | None = None
+    cpu_s: float | None = None
+    wall_s: float | None = None
+    steps: float | None = None
+    mask_ratio: float | None = None
+    pseudo_label_accuracy: float | None = None
+    validation_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One ingredient of an ablation, added to all those before it.
+
+    Args:
+        name: The variant of the comparison that has it and all those before it.
+        adds: The ingredient.
+        settings: Those that make it.
+        step: Its accuracy against that of the rung before, on the same labels and seeds, corrected for all rungs; None
+            for the first and where no seed finished both.
+    """
+
+    name: str
+    adds: str
+    settings: str
+    accuracy: float | None
+    interval: Interval | None
+    step: Gain | None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much of the way from supervised to all labels a method goes with the labels kept.
+
+    Args:
+        num_seeds: Those that finished all three.
+        share: 1 is as good as all labels; None where these are not certain to gain anything.
+        interval: Over seeds; None for one.
+        sentence: The same in words; empty where no seed finished.
+    """
+
+    method: str
+    num_labels: int
+    num_seeds: int
+    share: float | None
+    interval: Interval | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class UpperBound:
+    """Supervised learning with all labels that were hidden, at the same cost; in no rank, test or choice."""
+
+    summary: Summary
+    gaps: tuple[Gap, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Brief):
+    """Variants x numbers of labels x seeds, every run at one budget, judged by images that decided nothing.
+
+    Args:
+        methods: Names of the variants in the order asked for, supervised first.
+        num_labels: Labels kept; 0 is all that were given.
+        cost_clock: The clock that costs are compared by: the processor's, or the wall's for a device.
+        is_timed: Whether the budget is a time, which matches costs, or a number of steps, which does not.
+        chosen: By number of labels, the method that the validation images choose; None where there are none.
+        friedman: Over the blocks of labels and seed that all its methods finished; None for fewer than 3 methods or
+            2 blocks.
+        ranked: The methods that the ranks speak of: those with any finished run.
+        upper_bound: What all labels give, if that was asked for; its runs are among `runs`.
+        ablation: The rungs of a ladder of ingredients, if the comparison was made for one.
+    """
+
+    methods: tuple[str, ...]
+    num_labels: tuple[int, ...]
+    seeds: tuple[int, ...]
+    budget: str
+    cost_clock: Clock
+    is_timed: bool
+    judged_by: str
+    runs: tuple[Run, ...]
+    summaries: tuple[Summary, ...]
+    chosen: Mapping[int, str | None]
+    friedman: Friedman | None
+    ranked: tuple[str, ...]
+    notes: tuple[str, ...]
+    folder: Path | None
+    upper_bound: UpperBound | None = None
+    ablation: tuple[Rung, ...] = ()
+
+    def brief(self) -> tuple[str, ...]:
+        """What was compared, and the first of what is to be said of it."""
+        failed = sum(run.figures is None for run in self.runs)
+        what = f"{len(self.methods)} variants, {len(self.runs):,} runs of {self.budget}"
+        what += f", {failed:,} of which failed" if failed else ""
+        where = () if self.folder is None else (f"saved in {self.folder}",)
+        return (what, *where, *self.sentences())
+
+    def summary(self, method: str, num_labels: int = 0) -> Summary:
+        """How a method did with so many labels.
+
+        Raises:
+            DataError: It is not part of the comparison.
+        """
+        for one in self.summaries:
+            if (one.method, one.num_labels) == (method, num_labels):
+                return one
+        raise DataError(
+            f"method {method!r} with {num_labels} labels is not part of the comparison of {', '.join(self.methods)} "
+            f"with {', '.join(map(str, self.num_labels))} labels"
+        )
+
+    def sentences(self) -> tuple[str, ...]:
+        """What is to be said of the figures, one statement each."""
+        from understudy.comparison.conclusions import statements
+
+        return statements(self)
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as what `json.dumps` takes, the words included."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain |= {
+            "runs": [asdict(run) for run in self.runs],
+            "summaries": [asdict(one) for one in self.summaries],
+            "chosen": {str(count): name for count, name in self.chosen.items()},
+            "friedman": None if self.friedman is None else asdict(self.friedman),
+            "upper_bound": None if self.upper_bound is None else asdict(self.upper_bound),
+            "ablation": [asdict(one) for one in self.ablation],
+        }
+        del plain["folder"]
+        return {"format": FORMAT, **plain, "sentences": list(self.sentences())}
+
+    def save(self, folder: Path, more: Mapping[str, Any]) -> None:
+        """Write `comparison.json`, `runs.csv` and `summary.csv`.
+
+        Args:
+            more: What else the JSON is to say.
+        """
+        write_json(folder / "comparison.json", {**self.to_json(), **more})
+        _write_csv(folder / "runs.csv", [_flat(run, run.figures) for run in self.runs])
+        _write_csv(folder / "summary.csv", [_flat(one, one.gain) for one in self.summaries])
+
+
+def _flat(one: Run | Summary, inner: Figures | Gain | None) -> dict[str, Any]:
+    """A line of CSV: intervals as two columns, the inner record's columns after the outer's, lists as text."""
+    line: dict[str, Any] = {}
+    kind = Figures if isinstance(one, Run) else Gain
+    prefix = "" if isinstance(one, Run) else "gain_"
+    inside = {f"{prefix}{field.name}": getattr(inner, field.name, None) for field in fields(kind)}
+    plain = {field.name: getattr(one, field.name) for field in fields(one) if field.name not in ("figures", "gain")}
+    for name, value in {**plain, **inside}.items():
+        if name.endswith("interval"):
+            line |= {f"{name}_low": getattr(value, "low", None), f"{name}_high": getattr(value, "high", None)}
+        elif isinstance(value, Mapping):
+            line |= {f"{name}_{key}": item for key, item in value.items()}
+        else:
+            line[name] = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return line
+
+
+def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    names = [name for name in names if name != "execution"]
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(lines)

@@ -1,0 +1,230 @@
+"""What a comparison was asked for, sorted: variants with settings of their own, numbers of labels, seeds, the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from understudy.comparison.result import BASELINE
+from understudy.comparison.variants import Variant, named_variants
+from understudy.core.config import knobs
+from understudy.core.errors import ConfigError, nearest
+from understudy.experiment.job import Job, spelled
+from understudy.methods.base import METHODS, Method
+from understudy.models import as_module
+
+ALL = "all"
+DEFAULT_BUDGET = "60cpu-s"
+_MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A checked request.
+
+    Args:
+        variants: Supervised first, then methods, then named variants.
+        num_labels: Ascending; 0 is all that are given.
+        shared: Settings of every run.
+        upper_bound: Whether supervised learning is also to be trained on all labels that are hidden.
+        module: The user's own network, of which `shared` has the name.
+    """
+
+    variants: tuple[Variant, ...]
+    num_labels: tuple[int, ...]
+    seeds: tuple[int, ...]
+    budget: str
+    shared: Mapping[str, Any]
+    notes: tuple[str, ...]
+    upper_bound: bool = False
+    module: nn.Module | None = None
+
+
+def sort_options(
+    methods: str | Sequence[str | Method[Any]],
+    num_labels: int | Sequence[int] | None,
+    seeds: int | Sequence[int],
+    budget: str | None,
+    options: Mapping[str, Any],
+    *,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+    upper_bound: bool = False,
+) -> Asked:
+    """The request, once it is known to make sense; nothing was read yet.
+
+    Raises:
+        ConfigError: A method or setting is unknown, a number is out of range, the budget is none, or the name of a
+            variant is taken.
+    """
+    options = dict(options)
+    named = options.pop("variants", {})
+    named = named if variants is None else variants
+    names = _methods(methods, alone=not named)
+    listed = [Variant("", {"method": one if isinstance(one, Method) else {"name": one}}) for one in names]
+    listed += named_variants(named, map(_name, names))
+    return asked_for(listed, num_labels, seeds, budget, options, upper_bound=upper_bound)
+
+
+def asked_for(
+    variants: Sequence[Variant],
+    num_labels: int | Sequence[int] | None,
+    seeds: int | Sequence[int],
+    budget: str | None,
+    options: Mapping[str, Any],
+    *,
+    upper_bound: bool = False,
+    notes: Sequence[str] = (),
+) -> Asked:
+    """The request for these variants, supervised first, with the options sorted.
+
+    Raises:
+        ConfigError: As `sort_options` does.
+    """
+    options = spelled({**options, **({} if budget is None else {"budget": budget})})
+    module = None
+    if not isinstance(options.get("network", ""), str):
+        module = as_module(options["network"])
+        options["network"] = f"module:{type(module).__qualname__}"
+    first_seed, kept = options.pop("seed", 0), options.pop("num_labels", 0)
+    in_table = options.pop("budget", DEFAULT_BUDGET)
+    budget = in_table
+    sorting = _Sorting(variants)
+    for key, value in options.items():
+        sorting.take(key, value)
+    return Asked(
+        variants=sorting.completed(),
+        num_labels=_numbers_of_labels(num_labels if num_labels is not None else kept or None),
+        seeds=_seeds(seeds, first_seed),
+        budget=budget,
+        shared=sorting.shared,
+        upper_bound=upper_bound,
+        notes=(*notes, *sorting.notes),
+        module=module,
+    )
+
+
+def _methods(asked: str | Sequence[str | Method[Any]], *, alone: bool) -> list[str | Method[Any]]:
+    """The names and objects asked for, supervised first, each name once.
+
+    Args:
+        alone: Whether nothing else is compared with supervised.
+
+    Raises:
+        ConfigError: There are none, or a name is unknown.
+    """
+    given = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(asked)
+    given = [one for item in given for one in (_all() if item == ALL else [item])]
+    for one in given:
+        if not isinstance(one, Method):
+            METHODS.get(one)
+    given = [one if isinstance(one, Method) else METHODS.canonical(one) for one in given]
+    if alone and not any(_name(one) != BASELINE for one in given):
+        raise ConfigError(f"no method to compare with supervised was given; allowed: all, {', '.join(_all())}")
+    baseline = next((one for one in given if _name(one) == BASELINE), BASELINE)
+    result: list[str | Method[Any]] = [baseline]
+    return result + [one for one in dict.fromkeys(given) if one != baseline]
+
+
+def _all() -> list[str]:
+    """The methods that learn classes; those that learn features alone are where others start from."""
+    return METHODS.offered()
+
+
+def _name(one: str | Method[Any]) -> str:
+    return one.name if isinstance(one, Method) else one
+
+
+class _Sorting:
+    """Where each option belongs: every run, every method that has it, or one method."""
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        """The first variant is the baseline."""
+        self.variants = variants
+        self.shared: dict[str, Any] = {}
+        self.general: dict[str, Any] = {}
+        self.own: list[tuple[str, Mapping[str, Any]]] = []
+        self.recipe: Any = None
+        self.notes: list[str] = []
+        tables = [one.method for one in variants if not isinstance(one.method, Method)]  # an object stays as given
+        self.kinds = {str(one["name"]): METHODS.get(str(one["name"])) for one in tables}
+        self.settings = {field.name for field in dataclasses.fields(Job)} - {"method"}
+
+    def take(self, key: str, value: Any) -> None:
+        """Put one option where it belongs."""
+        if key == "method":
+            if isinstance(value, Method):
+                raise ConfigError(f"method is a {value.name} object; give what is compared as methods=[...]")
+            self.take_method(dict(value))
+        elif key == "recipe":
+            table = {"name": value} if isinstance(value, str) else value
+            self.recipe = table if table != {"name": Job().recipe.name} else None
+        elif key in self.settings:
+            self.shared[key] = {"name": value} if key == "optimizer" and isinstance(value, str) else value
+        elif isinstance(value, Mapping) and key in METHODS.names():
+            if key not in self.kinds:
+                raise ConfigError(f"settings of {key} were given, which is not compared; {nearest(key, self.kinds)}")
+            self.own.append((key, value))
+        else:
+            self.general[key] = value
+
+    def take_method(self, table: dict[str, Any]) -> None:
+        """The method of a file that trained a single one: its settings are those of the same method here, or of all."""
+        name = table.pop("name", None)
+        if name is None:
+            self.general |= table
+        elif name in self.kinds:
+            self.own.append((name, table))
+        elif table:
+            self.notes.append(f"The settings of method {name} change nothing, since it is not compared.")
+
+    def completed(self) -> tuple[Variant, ...]:
+        """The variants with what was said of all that have it, before what was said of one method, before their own.
+
+        Raises:
+            ConfigError: No method has a setting.
+        """
+        for key in self.general:
+            if not any(key in knobs(kind) for kind in self.kinds.values()):
+                names = {*self.settings, *self.kinds, *(knob for kind in self.kinds.values() for knob in knobs(kind))}
+                have = ", ".join(dict.fromkeys(_method_name(one) for one in self.variants))
+                raise ConfigError(f"unknown setting {key}: none of {have} has it; {nearest(key, names)}")
+        return tuple(self._complete(one, is_baseline=not at) for at, one in enumerate(self.variants))
+
+    def _complete(self, variant: Variant, *, is_baseline: bool) -> Variant:
+        settings, method = dict(variant.settings), variant.method
+        if not isinstance(method, Method):
+            name = str(method["name"])
+            known = knobs(self.kinds[name])
+            table = {key: value for key, value in self.general.items() if key in known}
+            for owner, values in self.own:
+                table |= values if owner == name else {}
+            settings["method"] = {"name": name} | table | dict(method)
+        if self.recipe is not None and not is_baseline:
+            settings.setdefault("recipe", self.recipe)
+        return Variant(variant.name, settings)
+
+
+def _method_name(variant: Variant) -> str:
+    method = variant.method
+    return method.name if isinstance(method, Method) else str(method["name"])
+
+
+def _numbers_of_labels(asked: int | Sequence[int] | None) -> tuple[int, ...]:
+    numbers = [0] if asked is None else [asked] if isinstance(asked, int) else list(asked)
+    bad = [number for number in numbers if not isinstance(number, int) or number < (0 if asked is None else 1)]
+    if bad or not numbers:
+        raise ConfigError(f"the numbers of labels are {numbers}; give whole numbers of at least one label per class")
+    return tuple(sorted(set(numbers)))
+
+
+def _seeds(asked: int | Sequence[int], first: int) -> tuple[int, ...]:
+    seeds = list(range(first, first + asked)) if isinstance(asked, int) else list(dict.fromkeys(asked))
+    if not seeds or len(seeds) > _MOST_SEEDS or any(not isinstance(seed, int) or seed < 0 for seed in seeds):
+        raise ConfigError(
+            f"seeds is {asked}; give how many, from 1 to {_MOST_SEEDS}, or a list of whole numbers of at least 0"
+        )
+    return tuple(seeds)

@@ -1,0 +1,173 @@
+"""What a comparison sets side by side: variants, tables of settings with a name; that of a method is short for one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from understudy.comparison.result import ALL_LABELS, BASELINE
+from understudy.comparison.runs import folder_name
+from understudy.core.arguments import shown
+from understudy.core.config import Config, knobs, to_table
+from understudy.core.errors import ConfigError, UserError, nearest
+from understudy.data.collection import Collection
+from understudy.experiment.job import Job, make_job, spelled
+from understudy.methods.base import METHODS, Method
+from understudy.recipes.plain import Plain
+
+SHARED = (
+    "budget", "seed", "num_labels", "imbalance", "num_unlabeled", "unlabeled_imbalance", "unlabeled_order",
+    "size", "channels", "domain", "device", "dtype", "compile", "corrupted",
+)  # fmt: skip
+"""Settings that no variant may have of its own: without them equal, a difference would say nothing of the variant."""
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the things that are compared.
+
+    Args:
+        name: In the report; empty for a method, which is called by its own name and the settings changed of it.
+        settings: A table of `Job`. Its `method` is a table with a name, or an object.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+
+    @property
+    def method(self) -> Mapping[str, Any] | Method[Any]:
+        """What the method was asked to be."""
+        found: Mapping[str, Any] | Method[Any] = self.settings["method"]
+        return found
+
+    def job(self, shared: Mapping[str, Any], collection: Collection, source: str) -> Job:
+        """All settings of its runs.
+
+        Raises:
+            ConfigError: One is unknown, has the wrong type or is outside its range.
+        """
+        table = {**shared, **self.settings}
+        usual, own = shared.get("optimizer"), self.settings.get("optimizer")
+        if isinstance(usual, Mapping) and isinstance(own, Mapping) and own.get("name") in (None, usual.get("name")):
+            table["optimizer"] = {**usual, **own}
+        with said_of(self.name):
+            return make_job(table, collection, None, source)
+
+    def own(self, job: Job) -> dict[str, Any]:
+        """Its settings beside the method, in full and as plain values."""
+        return {name: plain(getattr(job, name)) for name in self.settings if name != "method"}
+
+    def label(self, job: Job, shared: Mapping[str, Any], collection: Collection, source: str) -> str:
+        """What it is called: its name, or its method's with whatever differs from the method's defaults."""
+        if self.name:
+            return self.name
+        kind = job.method.name
+        text = kind
+        if self.method != {"name": kind}:
+            usual: Method[Any] = type(job.method)()
+            if kind in METHODS.names():
+                usual = make_job({**shared, "method": kind}, collection, None, source).method
+            text = _label(job.method, usual)
+        if isinstance(job.recipe, Plain):
+            return text
+        return f"{_label(job.recipe, type(job.recipe)())}: {text}"
+
+    def folder(self, label: str) -> str:
+        """The name of its folders: one that no other variant, method or operating system can take for its own."""
+        if not self.name:
+            return folder_name(label)
+        readable = re.sub(r"[^a-zA-Z0-9_.=-]+", "-", label).strip("-.")
+        return f"{readable}-{hashlib.blake2b(label.encode(), digest_size=4).hexdigest()}".strip("-")
+
+
+def named_variants(tables: Any, taken: Iterable[str]) -> list[Variant]:
+    """The variants of a table of tables, once names and settings are known to make sense.
+
+    Args:
+        taken: Names of the methods that are compared with them.
+
+    Raises:
+        ConfigError: A name is taken or cannot be shown, or a setting is unknown or belongs to all variants.
+    """
+    if not isinstance(tables, Mapping):
+        raise ConfigError(f"variants is {shown(tables)}; give a table of settings under the name of each variant")
+    names = {name.casefold(): name for name in (BASELINE, ALL_LABELS, *taken)}
+    found = []
+    for name, settings in tables.items():
+        if not isinstance(name, str) or not name.isprintable() or name != name.strip() or not name:
+            raise ConfigError(
+                f"variant name {shown(name)} cannot be shown; give printable text without spaces around it"
+            )
+        if len(name) > _LONGEST_NAME:
+            raise ConfigError(
+                f"variant name {shown(name)} has {len(name)} characters, too many for a table; give at most "
+                f"{_LONGEST_NAME}"
+            )
+        if name.casefold() in names:
+            raise ConfigError(
+                f"variant {name!r} has the name of {names[name.casefold()]!r}, which is compared too; choose another"
+            )
+        names[name.casefold()] = name
+        with said_of(name):
+            found.append(Variant(name, _checked(settings)))
+    return found
+
+
+@contextmanager
+def said_of(name: str) -> Iterator[None]:
+    """While it lasts, errors of the user say which variant they are about."""
+    try:
+        yield
+    except UserError as error:
+        if not name:
+            raise
+        raise type(error)(f"variant {name!r}: {error}") from None
+
+
+def plain(value: Any) -> Any:
+    """A setting as a value of JSON."""
+    return to_table(value) if isinstance(value, Config) else value
+
+
+def _checked(settings: Any) -> dict[str, Any]:
+    """A variant's table with its method, optimizer and recipe as tables or objects."""
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"{shown(settings)} is no table of settings; write for example method = 'fixmatch'")
+    table: dict[str, Any] = {"method": Job().method.name, **settings}
+    table = spelled(table)
+    method = table["method"]
+    if isinstance(method, Mapping):
+        table["method"] = method = {"name": Job().method.name, **method}
+        kind = METHODS.get(str(method["name"]))
+    elif isinstance(method, Method):
+        kind = type(method)
+    else:
+        raise ConfigError(
+            f"method is {shown(method)}; give the name of a method, or a table with its name and settings"
+        )
+    known = {field.name for field in dataclasses.fields(Job)} - set(SHARED)
+    for key in table:
+        if key in SHARED:
+            raise ConfigError(f"{key} is the same for all variants; set it for the whole comparison")
+        if key not in known and key in knobs(kind):
+            raise ConfigError(f"{key} is a setting of method {kind.name}; write method.{key}")
+        if key not in known:
+            raise ConfigError(f"unknown setting {key}: {nearest(str(key), known)}")
+    return table
+
+
+def _label(one: Config, default: Config) -> str:
+    """The name of a method or recipe, with the knobs that differ from the default in brackets."""
+    own, usual = to_table(one), to_table(default)
+    changed = [f"{name}={_text(value)}" for name, value in own.items() if value != usual.get(name)]
+    return f"{one.name}({', '.join(changed)})" if changed else one.name
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""One experiment: a method and its supervised baseline on one data set, from prepared data to a verdict."""

@@ -1,0 +1,367 @@
+"""What a report tells beyond the verdict: where the models fail, what they say of the pool, and pictures of both."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from understudy.core.errors import UserError
+from understudy.core.files import atomic
+from understudy.core.seeding import generator
+from understudy.data.collection import Collection
+from understudy.data.simulate import HiddenLabels
+from understudy.data.split import Splits
+from understudy.data.training import TrainingData
+from understudy.engine.execution import pick_device
+from understudy.engine.fit import Trained
+from understudy.engine.predict import features, predict
+from understudy.engine.robustness import robustness
+from understudy.evaluation.calibration import calibrate
+from understudy.evaluation.chance import chance_accuracy
+from understudy.evaluation.label_errors import suspects
+from understudy.experiment.experiment import OutOfFold
+from understudy.experiment.reserve import MOST_COMPARED, POOL_SAMPLE
+
+PICTURES, HELD_OUT = "pictures.npz", "held_out.npz"
+_LARGEST_PICTURE_PX = 96
+_MOST_MISTAKES = 24
+_MOST_SUSPECTS = 200
+_MOST_SHOWN = 24
+_NUM_NEIGHBORS = 3
+_CONFIDENCE_BINS = 20
+_SAMPLES_PER_CLASS, _MOST_SAMPLED_CLASSES = 4, 10
+_NO_PICTURES: NDArray[np.uint8] = np.zeros((0, 1, 1, 3), np.uint8)
+
+Ids = NDArray[np.int64]
+Probabilities = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that is known of a finished run beside verdict and metrics, as the report takes it.
+
+    Args:
+        figures: The keys of `result.json` that are made here.
+        pictures: Small images (n, height, width, 3), by the numbers that `figures` names; empty for vectors.
+        held_out: Names, labels, and class probabilities by run of the images that judge.
+    """
+
+    figures: Mapping[str, Any]
+    pictures: NDArray[np.uint8]
+    held_out: Mapping[str, NDArray[Any]]
+
+    def save(self, folder: Path) -> None:
+        """Write pictures, predictions of the held-out images, and the lists of files to look at again."""
+        _save_arrays(folder / PICTURES, {"images": self.pictures})
+        _save_arrays(folder / HELD_OUT, self.held_out)
+        classes = self.figures["data"]["classes"]
+        for name, keys in (("mistakes", ("true", "predicted")), ("label_errors", ("given", "suggested"))):
+            lines = [
+                {"path": line["name"]}
+                | {key: classes[line[key]] for key in keys}
+                | {key: f"{value:.4f}" for key, value in line.items() if key.endswith("confidence")}
+                for line in self.figures[name]
+            ]
+            _save_lines(folder / f"{name}.csv", ("path", *keys, "confidence", "given_confidence"), lines)
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A job after its last step.
+
+    Args:
+        name: What the images are called.
+        domain: The name of their domain.
+        runs: By name; `delivered` is one of them.
+        held: By run, the class probabilities of the images that judge and that choose.
+        corrupted: How many judging images are also asked corrupted, by every run.
+        out_of_fold: What the models of folds say of all labeled images, none of which they were trained on.
+    """
+
+    name: str
+    domain: str
+    collection: Collection
+    splits: Splits
+    data: TrainingData
+    runs: Mapping[str, Trained]
+    held: Mapping[str, Mapping[str, Probabilities]]
+    delivered: str
+    hidden: HiddenLabels | None
+    device: str
+    seed: int
+    corrupted: int = 0
+    out_of_fold: OutOfFold | None = None
+
+
+def look(done: Finished) -> Findings:
+    """What there is to find; images that judge are asked nothing that could still change a model."""
+    album = _Album(done.data)
+    judge = done.splits.judge
+    figures: dict[str, Any] = {
+        "data": _data(done),
+        "delivered": done.delivered,
+        "calibration": {name: _calibration(done, found) for name, found in done.held.items()} if len(judge) else {},
+        "robustness": _robustness(done),
+        "mistakes": _mistakes(done, album),
+        "label_errors": _label_errors(done, album),
+    }
+    sample = _pool_sample(done)
+    said = {name: _predict(done, trained, sample) for name, trained in done.runs.items()}
+    figures["pool"] = {name: _pool(done, sample, found) for name, found in said.items()} if len(sample) else {}
+    figures["samples"] = _samples(done, sample, said[done.delivered], album)
+    held_out: dict[str, NDArray[Any]] = {
+        "names": np.array([str(name) for name in done.collection.names[judge]], dtype=np.str_),
+        "labels": done.collection.labels[judge],
+    }
+    held_out |= {name: found["judge"].astype(np.float16) for name, found in done.held.items()}
+    return Findings(figures, album.pictures(), held_out)
+
+
+@dataclass(eq=False)
+class _Album:
+    """Rows that are shown, each once, in the order in which they were asked for."""
+
+    data: TrainingData
+    places: dict[int, int] = field(default_factory=dict)
+
+    def picture(self, row: int) -> int | None:
+        """The number of the row's picture; None for rows that are no images."""
+        if self.data.rows.dtype != torch.uint8:
+            return None
+        return self.places.setdefault(int(row), len(self.places))
+
+    def pictures(self) -> NDArray[np.uint8]:
+        """The pictures by number."""
+        if not self.places:
+            return _NO_PICTURES
+        views = self.data.render(np.array(list(self.places), np.int64), "plain", device=torch.device("cpu"))
+        pixels = (views.clamp(0, 1) * 255).round().byte().numpy().transpose(0, 2, 3, 1)
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+        side = max(pixels.shape[1:3])
+        if side <= _LARGEST_PICTURE_PX:
+            return np.ascontiguousarray(pixels)
+        size = [max(1, round(length * _LARGEST_PICTURE_PX / side)) for length in (pixels.shape[2], pixels.shape[1])]
+        return np.stack(
+            [np.asarray(Image.fromarray(one).resize((size[0], size[1]), Image.Resampling.BOX)) for one in pixels]
+        )
+
+
+def _data(done: Finished) -> dict[str, Any]:
+    """The images and what each of them was for."""
+    collection, splits, num_classes = done.collection, done.splits, len(done.data.classes)
+
+    def per_class(labels: Ids) -> list[int]:
+        return np.bincount(labels[labels >= 0], minlength=num_classes).tolist()  # type: ignore[no-any-return]
+
+    judges = hashlib.blake2b(digest_size=16)
+    for name, label in zip(collection.names[splits.judge], collection.labels[splits.judge], strict=True):
+        judges.update(f"{name}\n{label}\n".encode())
+    return {
+        "name": done.name,
+        "classes": list(done.data.classes),
+        "domain": done.domain,
+        "shape": list(done.data.row_shape),
+        **{f"num_{role}": len(getattr(splits, role)) for role in ("labeled", "unlabeled", "choose", "judge")},
+        "judged_by": splits.judged_by,
+        "content": collection.content,
+        "judges": judges.hexdigest(),
+        "labeled_per_class": per_class(collection.labels[splits.labeled]),
+        "judge_per_class": per_class(collection.labels[splits.judge]),
+        "pool_per_class": None if done.hidden is None else per_class(done.hidden.of(splits.unlabeled)),
+    }
+
+
+def _calibration(done: Finished, found: Mapping[str, Probabilities]) -> dict[str, Any]:
+    """How far the confidence on judging images can be trusted; a temperature is fitted on the others."""
+    labels, splits = done.collection.labels, done.splits
+    choosing = len(splits.choose) > 0
+    return calibrate(
+        labels[splits.judge],
+        found["judge"],
+        fit_labels=labels[splits.choose] if choosing else None,
+        fit_probabilities=found["choose"] if choosing else None,
+    ).to_json()
+
+
+def _robustness(done: Finished) -> dict[str, Any]:
+    """What each model still knows of corrupted judging images, where it was asked for."""
+    ids = done.splits.judge
+    has_trained_on_them = done.splits.judged_by == "out of fold"
+    if not done.corrupted or not len(ids) or has_trained_on_them or done.data.rows.dtype != torch.uint8:
+        return {}
+    if len(ids) > done.corrupted:
+        ids = np.sort(generator("corrupted", done.seed).choice(ids, done.corrupted, replace=False))
+    result = {}
+    for name, trained in done.runs.items():
+        found = robustness(
+            trained.model, done.data, ids, done.collection.labels[ids], device=pick_device(done.device), seed=done.seed
+        )
+        result[name] = {
+            "n": found.n,
+            "clean": found.clean,
+            "mean": found.mean,
+            "accuracy": {kind: list(shares) for kind, shares in found.accuracy.items()},
+        }
+    return result
+
+
+def _mistakes(done: Finished, album: _Album) -> list[dict[str, Any]]:
+    """The delivered model's most confident errors, each with the labeled training images that look most like it."""
+    judge, labels = done.splits.judge, done.collection.labels
+    if not len(judge):
+        return []
+    probabilities = done.held[done.delivered]["judge"]
+    predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
+    wrong = np.flatnonzero(predicted != labels[judge])
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MOST_MISTAKES]
+    neighbors = _neighbors(done, judge[wrong], album)
+    return [
+        {
+            "name": str(done.collection.names[judge[at]]),
+            "true": int(labels[judge[at]]),
+            "predicted": int(predicted[at]),
+            "confidence": float(confidence[at]),
+            "picture": album.picture(judge[at]),
+            "neighbors": near,
+        }
+        for at, near in zip(wrong, neighbors, strict=True)
+    ]
+
+
+def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, Any]]]:
+    """For each row the labeled training rows whose features point most nearly the same way."""
+    known = done.splits.labeled
+    if not len(ids) or not len(known):
+        return [[] for _ in ids]
+    if len(known) > MOST_COMPARED:
+        known = np.sort(generator("neighbors", done.seed).choice(known, MOST_COMPARED, replace=False))
+    model, device = done.runs[done.delivered].model, pick_device(done.device)
+
+    def directions(rows: Ids) -> NDArray[np.float32]:
+        found = features(model, done.data, rows, device=device)
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
+
+    try:
+        alike = directions(ids) @ directions(known).T
+    except UserError:  # a user's network need not have a layer whose input could be features
+        return [[] for _ in ids]
+    alike[ids[:, None] == known] = -np.inf  # an image that judged a fold was trained on in the end
+    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :_NUM_NEIGHBORS]
+    return [
+        [
+            {
+                "name": str(done.collection.names[known[at]]),
+                "label": int(done.collection.labels[known[at]]),
+                "similarity": float(alike[row, at]),
+                "picture": album.picture(known[at]),
+            }
+            for at in nearest[row]
+            if np.isfinite(alike[row, at])
+        ]
+        for row in range(len(ids))
+    ]
+
+
+def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
+    """Images whose given label is doubted by a model that had not seen it: held out, or of the fold left out."""
+    splits, found = done.splits, done.held[done.delivered]
+    ids, where = np.concatenate([splits.judge, splits.choose]), "held out"
+    probabilities = np.concatenate([found["judge"], found["choose"]])
+    if done.out_of_fold is not None:
+        ids, where = done.out_of_fold.ids, "out of fold"
+        probabilities = done.out_of_fold.probabilities[done.delivered]
+    if not len(ids):
+        return []
+    labels = done.collection.labels[ids]
+    is_right = probabilities.argmax(-1) == labels
+    if is_right.mean() <= chance_accuracy(labels, probabilities.shape[1]):
+        return []  # the doubts of a model that learned nothing are its own mistakes
+    doubted = suspects(labels, probabilities)[:_MOST_SUSPECTS]
+    return [
+        {
+            "name": str(done.collection.names[ids[one.row]]),
+            "given": one.given,
+            "suggested": one.suggested,
+            "confidence": one.confidence,
+            "given_confidence": one.given_confidence,
+            "where": where,
+            "picture": album.picture(ids[one.row]) if number < _MOST_SHOWN else None,
+        }
+        for number, one in enumerate(doubted)
+    ]
+
+
+def _pool_sample(done: Finished) -> Ids:
+    pool = done.splits.unlabeled
+    if len(pool) <= POOL_SAMPLE:
+        return pool
+    return np.sort(generator("pool sample", done.seed).choice(pool, POOL_SAMPLE, replace=False))
+
+
+def _pool(done: Finished, sample: Ids, probabilities: Probabilities) -> dict[str, Any]:
+    """How a model's predictions of unlabeled images are spread over classes and confidences."""
+    predicted = probabilities.argmax(-1)
+    counts = np.histogram(probabilities.max(-1), _CONFIDENCE_BINS, (0.0, 1.0))[0]
+    accuracy = float("nan") if done.hidden is None else done.hidden.accuracy(sample, predicted)
+    return {
+        "n": len(sample),
+        "per_class": np.bincount(predicted, minlength=len(done.data.classes)).tolist(),
+        "confidence": counts.tolist(),
+        "accuracy": None if np.isnan(accuracy) else accuracy,
+    }
+
+
+def _samples(done: Finished, sample: Ids, probabilities: Probabilities, album: _Album) -> dict[str, Any]:
+    """A few labeled images of each class, and a few unlabeled ones with what the delivered model takes them for."""
+    labels, names, random = done.collection.labels, done.collection.names, generator("samples", done.seed)
+    predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
+
+    def drawn(of_class: Callable[[int], Ids]) -> list[int]:
+        some = (random.permutation(of_class(number))[:_SAMPLES_PER_CLASS] for number in range(_MOST_SAMPLED_CLASSES))
+        return [int(at) for part in some for at in part]
+
+    labeled = done.splits.labeled
+    shown = drawn(lambda number: labeled[labels[labeled] == number])
+    true = np.full(len(sample), -1) if done.hidden is None else done.hidden.of(sample)
+    from_pool = drawn(lambda number: np.flatnonzero(predicted == number))
+    return {
+        "labeled": [
+            {"name": str(names[row]), "label": int(labels[row]), "picture": album.picture(row)} for row in shown
+        ],
+        "pool": [
+            {
+                "name": str(names[sample[at]]),
+                "predicted": int(predicted[at]),
+                "confidence": float(confidence[at]),
+                "picture": album.picture(sample[at]),
+                "true": int(true[at]) if true[at] >= 0 else None,
+            }
+            for at in from_pool
+        ],
+    }
+
+
+def _predict(done: Finished, trained: Trained, ids: Ids) -> Probabilities:
+    return predict(trained.model, done.data, ids, device=pick_device(done.device), execution=trained.execution)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _save_lines(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
+    names = [name for name in columns if any(name in line for line in lines)] or list(columns[:-1])
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(lines)

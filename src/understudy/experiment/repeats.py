@@ -1,0 +1,278 @@
+"""A command many times: over seeds, or over folds in which every labeled image judges once; one model is delivered."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from understudy.core.arguments import shown
+from understudy.core.errors import ConfigError, DataError
+from understudy.data.folds import cross_validation
+from understudy.data.split import Splits, split
+from understudy.evaluation.decision import Facts
+from understudy.evaluation.metrics import are_imbalanced
+from understudy.evaluation.repeats import Repeats, over_folds, over_seeds
+from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
+from understudy.experiment.experiment import (
+    BASELINE,
+    Command,
+    Judged,
+    OutOfFold,
+)
+
+Keep = Callable[[Judged], None]
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """How often a command is run; 0 is once, with nothing to sum up.
+
+    Args:
+        repeats: Whole runs, each with a seed of its own.
+        folds: Parts of the labeled images, each of which judges models that were trained on the others.
+    """
+
+    repeats: int = 0
+    folds: int = 0
+
+    @classmethod
+    def taken_from(cls, table: dict[str, Any]) -> Repetition:
+        """What a table of options says of it, its keys taken out.
+
+        Raises:
+            ConfigError: A number is none or too small, or both are asked for.
+        """
+        repeats, folds = table.pop("repeats", 0), table.pop("folds", 0)
+        for name, given in (("repeats", repeats), ("folds", folds)):
+            if not isinstance(given, int) or isinstance(given, bool):
+                raise ConfigError(f"{name} is {shown(given)}; give a whole number")
+        if repeats < 0:
+            raise ConfigError(f"repeats is {repeats}; give the number of seeds to train with, such as 3")
+        if folds < 0 or folds == 1:
+            raise ConfigError(f"folds is {folds}; give at least 2, such as 5, or leave it out for no cross-validation")
+        if repeats and folds:
+            raise ConfigError(
+                f"repeats is {repeats} and folds is {folds}; give one of them: repeats for the spread over seeds, "
+                "folds to let every label judge once"
+            )
+        return cls(repeats, folds)
+
+    def options(self) -> dict[str, int]:
+        """The options that ask for it."""
+        return {name: number for name, number in dataclasses.asdict(self).items() if number}
+
+    def __str__(self) -> str:
+        """What a run folder is recognized by."""
+        return ", ".join(f"{name} {number}" for name, number in self.options().items())
+
+
+def train_seeds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repeats]:
+    """The first seed's run, with the kind of model that all seeds together speak for, and what they say.
+
+    Args:
+        keep: Called with the run of each seed, to save it.
+
+    Raises:
+        UserError: No image would judge some seed's models.
+    """
+    seeds = range(command.job.seed, command.job.seed + count)
+    for seed in seeds:
+        _check_judged(dataclasses.replace(command, job=dataclasses.replace(command.job, seed=seed)), count)
+    share = command.share(count)
+    if share.is_timed:
+        command.say(f"{_count(count, 'seed')} of {share} each.")
+    found: list[Judged] = []
+    for number, seed in enumerate(seeds, 1):
+        part = command.part(f"repeat-{seed}", share, seed=seed)
+        part.say(f"Seed {seed}, {number} of {count}:")
+        found.append(part.run())
+        keep(found[-1])
+    names = list(found[0].runs)
+    method = found[0].method
+    repeats = over_seeds(
+        seeds,
+        [len(one.splits.judge) for one in found],
+        {name: [float(one.right(name).mean()) for one in found] for name in names},
+        only=found[0].verdict if count == 1 else None,
+        facts=_facts_of_all(found),
+        remarks=_about_seeds(found) if count > 1 else (),
+    )
+    first = found[0]
+    delivered = method if repeats.delivered == "method" else BASELINE
+    verdict = first.verdict
+    if verdict is not None and count > 1:
+        reason = f"Delivered: what all {count} seeds speak for, which is the model of {delivered}."
+        verdict = dataclasses.replace(verdict, delivered=repeats.delivered, reason=reason)
+    whole = dataclasses.replace(command, log=first.command.log)
+    return dataclasses.replace(first, command=whole, verdict=verdict, delivered=delivered), repeats
+
+
+def train_folds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repeats]:
+    """The final run, trained on every label with the kind of model that the folds prove, and what they say.
+
+    Args:
+        keep: Called with the run of each fold, to save it.
+
+    Raises:
+        UserError: A class has too few labels for so many folds.
+    """
+    collection, hidden = command.simulated()
+    if hidden is not None:
+        command.say(collection.notes[-1])
+    final, folds = cross_validation(collection, count, command.job.seed)
+    share = command.share(count + 1)
+    if share.is_timed:
+        command.say(f"{count} folds and the final model, {share} each.")
+    found: list[Judged] = []
+    for number, splits in enumerate(folds, 1):
+        found.append(command.part(f"fold-{number}", share).run(splits))
+        keep(found[-1])
+    out_of_fold = _pooled(found)
+    verdict = _verdict(command, found, out_of_fold)
+    repeats = over_folds({name: [one.right(name) for one in found] for name in found[0].runs}, verdict)
+    kind = found[0].method if repeats.delivered == "method" else BASELINE
+    command.say("Final model, of the kind that the folds speak for:")
+    last = command.within(share).run(_final_roles(final), only=kind)
+    remark = _about_final(last)
+    repeats = dataclasses.replace(repeats, sentences=(*repeats.sentences, remark))
+    judged = dataclasses.replace(
+        last, command=command, verdict=verdict, method=found[0].method, delivered=kind, out_of_fold=out_of_fold
+    )
+    return judged, repeats
+
+
+def _check_judged(command: Command, count: int) -> None:
+    """Nothing, when some images will judge."""
+    splits = split(command.simulated()[0], command.job.seed)
+    if not len(splits.judge):
+        raise DataError(
+            f"{_count(count, 'repeat')} with {len(splits.labeled)} labels would be judged by no image, and nothing "
+            "could be said of them; label at least 5 images per class, or give labeled images with test"
+        )
+
+
+def _about_seeds(found: Sequence[Judged]) -> list[str]:
+    """What differs between seeds, what judged them, and whether they were trained at equal cost."""
+    first = found[0]
+    what = ["labels kept"] if first.hidden is not None else []
+    if first.splits.judged_by != "test" and any(
+        not np.array_equal(one.splits.judge, first.splits.judge) for one in found[1:]
+    ):
+        what.append("images held out")
+    what += ["the order of images"] if first.command.module is not None else ["initial weights", "the order of images"]
+    differ = " and ".join(filter(None, [", ".join(what[:-1]), what[-1]]))
+    n = len(first.splits.judge)
+    judged = f"each was judged by {n:,} images held out"
+    if first.splits.judged_by == "test":
+        judged = (
+            f"all were judged by the same {n:,} test images, and how much other images would differ is in no interval"
+        )
+    told = [f"Seeds differ in {differ}; {judged}."]
+    verdicts = [one.verdict for one in found if one.verdict is not None]
+    unequal = sum(not verdict.is_cost_matched for verdict in verdicts)
+    if verdicts and not unequal:
+        told.append("For every seed both trainings cost the same within 5 %.")
+    elif unequal:
+        told.append(
+            f"For {unequal} of {len(found)} seeds the two trainings did not cost the same, so part of any difference "
+            "may be due to that."
+        )
+    return told
+
+
+def _pooled(found: Sequence[Judged]) -> OutOfFold:
+    """What the models of each fold say of its images, in the order of the images."""
+    ids = np.concatenate([one.splits.judge for one in found])
+    order = np.argsort(ids)
+    probabilities = {name: np.concatenate([one.held[name]["judge"] for one in found])[order] for name in found[0].runs}
+    return OutOfFold(ids[order], probabilities)
+
+
+def _verdict(command: Command, found: Sequence[Judged], pooled: OutOfFold) -> Verdict | None:
+    """The paired comparison over the images of all folds, at the cost of all folds together."""
+    verdicts = [one.verdict for one in found if one.verdict is not None]
+    if not verdicts:
+        return None
+    method = found[0].method
+    labels = command.collection.labels[pooled.ids]
+    predicted = {name: probabilities.argmax(-1) for name, probabilities in pooled.probabilities.items()}
+    return judge(
+        HeldOut(labels, predicted[BASELINE], predicted[method]),
+        baseline=_together(BASELINE, found),
+        method=_together(method, found),
+        cost_clock=verdicts[0].cost_clock,
+        imbalanced=are_imbalanced(labels),
+        folds=len(found),
+        facts=_facts_of_all(found),
+    )
+
+
+def _facts_of_all(found: Sequence[Judged]) -> Facts | None:
+    """What the trainings of all seeds or folds tell together."""
+    verdicts = [one.verdict for one in found if one.verdict is not None]
+    if not verdicts:
+        return None
+    facts, clock = [one.facts for one in verdicts], verdicts[0].cost_clock
+    used = [one.share_used for one in facts if one.share_used is not None]
+    steps = [one.fewest_steps for one in facts if one.fewest_steps is not None]
+    baseline, method = (sum(getattr(one.cost, clock) for one in side) for side in (
+        [one.baseline for one in verdicts], [one.method for one in verdicts]))  # fmt: skip
+    return dataclasses.replace(
+        facts[0],
+        chosen=None,
+        num_chosen=0,
+        cost_ratio=method / baseline if baseline > 0 else float("inf"),
+        learned_from_pool=any(one.learned_from_pool for one in facts),
+        share_used=sum(used) / len(used) if used else None,
+        is_divided=any(one.is_divided for one in facts),
+        fewest_steps=min(steps, default=None),
+    )
+
+
+def _together(name: str, found: Sequence[Judged]) -> Candidate:
+    runs = [one.runs[name] for one in found]
+    cost = runs[0].cost
+    for one in runs[1:]:
+        cost += one.cost
+    return Candidate(name, cost, sum(one.steps for one in runs))
+
+
+def _final_roles(final: Splits) -> Splits:
+    """The roles for the final model, with a sentence of its own where no image is left to judge it."""
+    if len(final.judge):
+        return final
+    return dataclasses.replace(final, note=f"All {len(final.labeled):,} labels train; the folds have judged already.")
+
+
+def _about_final(final: Judged) -> str:
+    """How the final model came to be, and what is known of it."""
+    kind = "without" if final.method == BASELINE else "with"
+    made = f"The final model was trained on all {len(final.splits.labeled):,} labels, {kind} the unlabeled images"
+    if not len(final.splits.judge):
+        return f"{made}, and no image is left to judge it: the figures are those of the folds' models."
+    share = 100 * float(final.right(final.method).mean())
+    images = "test images" if final.splits.judged_by == "test" else "validation images"
+    return f"{made}; it gets {share:.1f} % of {len(final.splits.judge):,} {images} right, which decided nothing."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def held_out_of(judged: Judged) -> tuple[Splits, Mapping[str, Mapping[str, Any]]]:
+    """The images that the figures of a run are of, and what the models say of them.
+
+    They are those of the folds where no others judge the final model.
+    """
+    found = judged.out_of_fold
+    if found is None or len(judged.splits.judge):
+        return judged.splits, judged.held
+    splits = dataclasses.replace(judged.splits, judge=found.ids, judged_by="out of fold")
+    nothing = {name: probabilities[:0] for name, probabilities in found.probabilities.items()}
+    return splits, {
+        name: {"judge": probabilities, "choose": nothing[name]} for name, probabilities in found.probabilities.items()
+    }

@@ -1,0 +1,331 @@
+"""The audit: copies, leaks, bad images and unequal classes, from one pass over the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.data.collection import Collection
+from understudy.data.copies import ALONE
+from understudy.data.split import FEW_PER_CLASS
+from understudy.inspection.duplicates import LABELED, POOL, ROLES, VALIDATION, Kin, Pairs, roles_of
+from understudy.inspection.finding import SEVERITIES, Finding, images
+from understudy.inspection.near_duplicates import NearCopies, near_copies, near_groups
+from understudy.inspection.quality import flaws
+from understudy.inspection.result import Audit
+from understudy.inspection.scan import Scan, scan
+
+Ids = NDArray[np.int64]
+Watch = Callable[[str, int, int], None]
+"""Called with what is being done, and how much of it, in all."""
+
+_UNEQUAL, _VERY_UNEQUAL = 3.0, 20.0
+_MANY = 0.01
+
+
+class Features(Protocol):
+    """What a look at features adds."""
+
+    def __call__(
+        self, collection: Collection, roles: NDArray[np.int8], watch: Watch
+    ) -> tuple[list[Finding], list[str]]:
+        """Findings, and sentences on what was not judged."""
+
+
+def audit(
+    collection: Collection,
+    *,
+    near: bool = True,
+    features: Features | None = None,
+    observe: Watch | None = None,
+) -> Audit:
+    """What is to be known of a collection before training on it; nothing is changed.
+
+    Args:
+        near: Whether to look for near copies.
+        features: What finds outliers and doubtful labels; left out where None.
+        observe: Told how far it is.
+    """
+    watch = observe or _silent
+    roles = roles_of(collection)
+    kin = Kin.of(collection, roles)
+    found: list[Finding] = [*_unreadable(collection), *_all_alike(collection)]
+    skipped: list[str] = []
+    scanned: Scan | None = None
+    pairs: NearCopies | None = None
+    if collection.is_images:
+        scanned = scan(
+            collection.rows, hashes=near, observe=lambda done, total: watch("looking at images", done, total)
+        )
+        if near:
+            pairs = near_copies(
+                collection.rows,
+                scanned,
+                collection.copies,
+                observe=lambda done, total: watch("comparing images", done, total),
+            )
+            skipped += pairs.notes
+        else:
+            skipped.append("Near copies were not looked for, as asked.")
+    else:
+        skipped.append("These rows are no images: near copies and the quality of images were not judged.")
+    groups = _groups(collection, pairs)
+    found += _leaks(kin, pairs)
+    found += _conflicts(collection, kin, pairs)
+    found += _repeats(kin, groups, scanned)
+    if scanned is not None:
+        assert collection.size is not None
+        found += _flaws(scanned, collection, roles)
+    found += _classes(collection, roles)
+    if features is None:
+        skipped.append("Outliers and doubtful labels were not looked for, as asked.")
+    else:
+        more, why_not = features(collection, roles, watch)
+        found += more
+        skipped += why_not
+    found.sort(key=lambda one: SEVERITIES.index(one.severity))
+    return Audit(
+        collection=collection,
+        roles=roles,
+        groups=groups,
+        edge_px=None if scanned is None else scanned.edge_px,
+        findings=tuple(found),
+        counts=_counts(collection, roles),
+        channels=() if scanned is None else _channels(scanned),
+        not_judged=tuple(skipped),
+    )
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Nothing."""
+
+
+def _groups(collection: Collection, pairs: NearCopies | None) -> Ids:
+    if pairs is not None:
+        return near_groups(pairs, len(collection), collection.copies)
+    return np.full(len(collection), ALONE, np.int64) if collection.copies is None else collection.copies
+
+
+def _unreadable(collection: Collection) -> Iterator[Finding]:
+    if not collection.quarantine:
+        return
+    count, (name, reason) = len(collection.quarantine), collection.quarantine[0]
+    such = f", such as {name} ({reason})" if count > 1 else f": {name} ({reason})"
+    yield Finding(
+        "unreadable",
+        "look",
+        count,
+        f"{images(count, 'file')} cannot be read{such}.",
+        "They are passed over in training; replace or remove them.",
+    )
+
+
+def _all_alike(collection: Collection) -> Iterator[Finding]:
+    if collection.copies is not None and len(collection) > 1 and not collection.copies.any():
+        yield Finding(
+            "all_alike",
+            "serious",
+            len(collection),
+            f"All {len(collection):,} are the same, byte for byte.",
+            "There is nothing to learn from them; look how they were exported.",
+            np.arange(len(collection)),
+        )
+
+
+def _leaks(kin: Kin, near: NearCopies | None) -> Iterator[Finding]:
+    """Training images that are also held-out images."""
+    exact = kin.exact_leaks()
+    if len(exact):
+        yield _of_pairs(
+            "exact_leaks",
+            "serious",
+            exact,
+            f"{_copies(len(exact), 'exact')} of images that judge or choose {_are(len(exact))} among the others "
+            f"({_by_role(kin, exact.rows)}).",
+            "A model that has seen an image in training proves nothing by recognizing it. Training leaves these copies "
+            "out by itself; a cleaned manifest does so for good.",
+        )
+    if near is None:
+        return
+    pairs = kin.near_leaks(near)
+    if len(pairs):
+        yield _of_pairs(
+            "near_leaks",
+            "serious",
+            pairs,
+            f"{_copies(len(pairs), 'near')} of images that judge or choose {_are(len(pairs))} among the others "
+            f"({_by_role(kin, pairs.rows)}): the same pictures compressed, resized or cropped.",
+            "They make a model look better than it is, and training does not leave them out by itself: "
+            "train on a cleaned manifest.",
+        )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _copies(count: int, kind: str) -> str:
+    return f"{count:,} {kind} {'copy' if count == 1 else 'copies'}"
+
+
+def _conflicts(collection: Collection, kin: Kin, near: NearCopies | None) -> Iterator[Finding]:
+    pairs = kin.conflicts(near)
+    if not len(pairs):
+        return
+    one, other = (collection.classes[collection.labels[rows[0]]] for rows in (pairs.rows, pairs.partners))
+    yield Finding(
+        "conflicts",
+        "serious",
+        len(pairs),
+        f"{images(len(pairs), 'pair')} of copies carr{'ies' if len(pairs) == 1 else 'y'} different labels, such as "
+        f"{one!r} and {other!r}.",
+        "One label of each pair is wrong, or the image shows both classes: correct it by hand. --drop conflicts leaves "
+        "all of them out.",
+        pairs.rows,
+        pairs.partners,
+        {"likeness": pairs.likeness},
+    )
+
+
+def _repeats(kin: Kin, groups: Ids, scanned: Scan | None) -> Iterator[Finding]:
+    """Copies that are no leaks: more of the same."""
+    every = np.ones(len(groups), np.bool_)
+    exact = np.where(kin.copied, kin.same_as, ALONE)
+    leaks = np.isin(np.arange(len(groups)), kin.exact_leaks().rows)
+    many = kin.too_many(exact, ~leaks)
+    if len(many):
+        yield _of_pairs(
+            "copies",
+            "look",
+            many,
+            f"{_copies(len(many), 'exact')} of other images ({_by_role(kin, many.rows)}).",
+            "A repeated image counts several times in training, and in testing; a cleaned manifest keeps one of each.",
+        )
+    sharpness = None if scanned is None else -scanned.edge_px
+    of_all = kin.too_many(groups, every, sharpness)
+    near = ~np.isin(of_all.rows, np.concatenate([many.rows, kin.exact_leaks().rows]))
+    held = (kin.roles[of_all.partners] >= VALIDATION) & (kin.roles[of_all.rows] < kin.roles[of_all.partners])
+    near &= ~held
+    if near.any():
+        pairs = Pairs(of_all.rows[near], of_all.partners[near], of_all.likeness[near])
+        yield _of_pairs(
+            "near_copies",
+            "look",
+            pairs,
+            f"{_copies(len(pairs), 'near')} of other images ({_by_role(kin, pairs.rows)}).",
+            "They add little to training, and count several times in testing; a cleaned manifest keeps one of each.",
+        )
+
+
+_FLAWS = {
+    "blank": (
+        "look",
+        "blank: all pixels are nearly of one color",
+        "They teach nothing; a cleaned manifest leaves them out.",
+    ),
+    "dark": ("look", "much darker than the others", "Little can be seen in them; look whether they can be used."),
+    "overexposed": ("look", "overexposed", "Little can be seen in them; look whether they can be used."),
+    "blurry": ("look", "blurred beside the others", "Look whether the class can still be told."),
+    "tiny": ("look", "far smaller than the others, and enlarged for training", "Give the originals if there are any."),
+    "elongated": (
+        "look",
+        "far longer than wide, or wider than high",
+        "A square from the middle is trained on, which may miss what they show; crop them by hand.",
+    ),
+    "gray": (
+        "note",
+        "gray, while most have color",
+        "That does no harm unless it tells the class: then the model learns color, not shape.",
+    ),
+}  # fmt: skip
+
+
+def _flaws(scanned: Scan, collection: Collection, roles: NDArray[np.int8]) -> Iterator[Finding]:
+    assert collection.size is not None
+    for kind, rows in flaws(scanned, collection.sizes, collection.size).items():
+        severity, what, why = _FLAWS[kind]
+        rows = rows[roles[rows] >= 0]
+        if len(rows):
+            share = len(rows) / len(collection)
+            often = f" ({100 * share:.1f} % of all)" if share >= _MANY else ""
+            serious = kind == "blank" and share >= 0.05
+            yield Finding(
+                kind,
+                "serious" if serious else severity,  # type: ignore[arg-type]
+                len(rows),
+                f"{images(len(rows))} {_are(len(rows))} {what}{often}.",
+                why,
+                rows,
+            )
+
+
+def _classes(collection: Collection, roles: NDArray[np.int8]) -> Iterator[Finding]:
+    """Classes that are far from equal, or nearly without labels."""
+    counts = _counts(collection, roles).get("labeled", ())
+    if not counts or not any(counts):
+        return
+    most, least = int(np.argmax(counts)), int(np.argmin(counts))
+    few = [name for name, count in zip(collection.classes, counts, strict=True) if count < FEW_PER_CLASS]
+    if counts[least] and counts[most] / counts[least] >= _UNEQUAL:
+        ratio = counts[most] / counts[least]
+        yield Finding(
+            "imbalance",
+            "serious" if ratio >= _VERY_UNEQUAL else "look",
+            len(counts),
+            f"Classes are unequal, {ratio:.1f} to 1: {counts[most]:,} labels of {collection.classes[most]!r}, "
+            f"{counts[least]:,} of {collection.classes[least]!r}.",
+            "Judge by balanced accuracy. Label more of the small classes, or try "
+            "--set method.criterion.logit_adjustment=1.",
+        )
+    if few:
+        yield Finding(
+            "few_labels",
+            "look",
+            len(few),
+            f"{images(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} have under {FEW_PER_CLASS} "
+            f"labels: {', '.join(few[:5])}{', ...' if len(few) > 5 else ''}.",
+            "That is too few to hold any back; label more of them first.",
+        )
+
+
+def _counts(collection: Collection, roles: NDArray[np.int8]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for number, role in enumerate(ROLES):
+        rows = roles == number
+        if number == POOL:
+            found[role] = (int(rows.sum()),)
+        elif rows.any() or number == LABELED:
+            counts = np.bincount(collection.labels[rows], minlength=len(collection.classes))
+            found[role] = tuple(counts.tolist())
+    return found
+
+
+def _channels(scanned: Scan) -> tuple[tuple[float, float], ...]:
+    return tuple((mean / 255, std / 255) for mean, std in zip(scanned.channel_means, scanned.channel_stds, strict=True))
+
+
+def _of_pairs(kind: str, severity: str, pairs: Pairs, sentence: str, why: str) -> Finding:
+    return Finding(
+        kind,
+        severity,  # type: ignore[arg-type]
+        len(pairs),
+        sentence,
+        why,
+        pairs.rows,
+        pairs.partners,
+        {"likeness": pairs.likeness},
+    )
+
+
+def _by_role(kin: Kin, rows: Ids) -> str:
+    """How many rows there are of each role."""
+    counts = np.bincount(kin.roles[rows], minlength=len(ROLES))
+    parts = [
+        f"{counts[number]:,} {'unlabeled' if number == POOL else ROLES[number]}"
+        for number in reversed(range(len(ROLES)))
+        if counts[number]
+    ]
+    return ", ".join(parts)

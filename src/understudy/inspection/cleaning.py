@@ -1,0 +1,255 @@
+"""A cleaned manifest: one of each set of copies, no leaks, nothing blank; beside it what was left out, and why."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.core.arguments import shown
+from understudy.core.errors import UserError, nearest
+from understudy.core.files import atomic
+from understudy.core.outputs import check_output
+from understudy.data import roles
+from understudy.data.collection import Collection, Part
+from understudy.data.sources.manifest import written_paths
+from understudy.inspection.duplicates import NOTHING, POOL, ROLES, VALIDATION, Kin
+from understudy.inspection.quality import QUALITY_KINDS
+from understudy.inspection.result import Audit
+
+Ids = NDArray[np.int64]
+
+ON_REQUEST = (
+    *(kind for kind in QUALITY_KINDS if kind != "blank"),
+    *("outliers", "unrelated", "doubted_labels", "conflicts"),
+)
+"""What is left out only when asked for: a person knows better than a threshold whether these are of use."""
+_SPLITS = {Part.FREE: "", Part.TRAIN: "train", Part.PSEUDO: "train", Part.VALIDATION: "validation", Part.TEST: "test"}
+_REASONS = {
+    "doubted_labels": "label doubted",
+    "conflicts": "copies with different labels",
+    "outliers": "outlier",
+    "unrelated": "unlike the labeled",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Cleaned:
+    """Which rows a cleaned manifest holds.
+
+    Args:
+        kept: Row numbers, ascending.
+        left: Row numbers left out, ascending.
+        reasons: Why, of each.
+        instead: The row that is kept in its place, -1 where there is none.
+    """
+
+    kept: Ids
+    left: Ids
+    reasons: tuple[str, ...]
+    instead: Ids
+
+    def counts(self) -> dict[str, int]:
+        """How many rows were left out for each reason, the commonest first."""
+        names, counts = np.unique(np.array(self.reasons, dtype=object), return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return {str(names[at]): int(counts[at]) for at in order}
+
+
+def check_kinds(kinds: Iterable[str]) -> None:
+    """Nothing, when each of the kinds can be left out on request.
+
+    Raises:
+        UserError: One cannot.
+    """
+    for kind in kinds:
+        if not isinstance(kind, str) or kind not in ON_REQUEST:
+            allowed = nearest(shown(kind), ON_REQUEST)
+            raise UserError(f"--drop names {shown(kind)}; {allowed} (copies and blank images always are)")
+
+
+def clean(audit: Audit, drop: Sequence[str] = ()) -> Cleaned:
+    """The rows worth keeping: of copies the one in test before validation, labeled and pool, of these the sharpest.
+
+    Args:
+        drop: Kinds of findings that are left out too, of `ON_REQUEST`.
+
+    Raises:
+        UserError: A kind is unknown.
+    """
+    check_kinds(drop)
+    count = len(audit.collection)
+    reasons = np.full(count, "", dtype=object)
+    instead = np.full(count, -1, np.int64)
+    for kind in ("blank", *drop):
+        finding = audit[kind]
+        rows = finding.rows if kind != "conflicts" else _whole_groups(audit, finding.rows)
+        if kind == "outliers":
+            rows = rows[audit.roles[rows] == POOL]
+        reasons[rows[reasons[rows] == ""]] = _REASONS.get(kind, kind)
+    kin = Kin.of(audit.collection, audit.roles)
+    sharpness = None if audit.edge_px is None else -audit.edge_px
+    repeated = kin.too_many(audit.groups, reasons == "", sharpness)
+    exact = kin.same_as[repeated.rows] == kin.same_as[repeated.partners]
+    leaks = audit.roles[repeated.partners] >= VALIDATION
+    leaks &= audit.roles[repeated.rows] < audit.roles[repeated.partners]
+    for row, other, is_exact, leaks_out in zip(repeated.rows, repeated.partners, exact, leaks, strict=True):
+        what = f" of a {ROLES[audit.roles[other]]} image" if leaks_out else ""
+        reasons[row] = f"{'exact' if is_exact else 'near'} copy{what}"
+    instead[repeated.rows] = repeated.partners
+    left = np.flatnonzero(reasons != "")
+    return Cleaned(np.flatnonzero(reasons == ""), left, tuple(reasons[left].tolist()), instead[left])
+
+
+def _whole_groups(audit: Audit, rows: Ids) -> Ids:
+    """The rows of every group of copies in which labels disagree."""
+    groups = np.unique(audit.groups[rows])
+    found: Ids = np.flatnonzero(np.isin(audit.groups, groups[groups >= 0]))
+    return found
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the images of a collection lie: the folders or manifests it was loaded from."""
+
+    source: str | None = None
+    unlabeled: str | Sequence[str] | None = None
+    test: str | None = None
+    validation: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """The folders and manifests by what the names of their rows begin with."""
+        held_out = {f"{roles.TEST}:": self.test, f"{roles.VALIDATION}:": self.validation}
+        found = {prefix: path for prefix, path in {roles.MAIN: self.source, **held_out}.items() if path is not None}
+        if self.unlabeled is not None:
+            pools = roles.sources_of(self.unlabeled, vectors=False, is_alone=not found)
+            found |= {pool.prefix: pool.item for pool in pools}
+        return found
+
+    def folders(self) -> dict[str, str]:
+        """By what names of rows begin with, the folder that the rest of the name is below.
+
+        Raises:
+            UserError: A source is neither a folder nor a manifest.
+        """
+        return {prefix: _root(path) for prefix, path in self.given().items()}
+
+    def paths(self, names: Iterable[object]) -> list[str]:
+        """The absolute path of the file behind each name."""
+        folders = self.folders()
+        found = []
+        for name in map(str, names):
+            prefix = next((one for one in folders if one and name.startswith(one)), roles.MAIN)
+            found.append(os.path.join(folders[prefix], name.removeprefix(prefix)))
+        return found
+
+    def check(self, path: Path) -> None:
+        """Nothing, when a manifest can be written there; better said before an hour's work than after.
+
+        Raises:
+            UserError: Its name is not a manifest's, or it would replace a source.
+        """
+        sources = [os.path.abspath(one) for one in self.given().values()]
+        for written in (path, left_out_path(path)):
+            check_output(written, "a manifest", (".csv", ".parquet"), option="--write-manifest")
+            if os.path.abspath(written) in sources:
+                raise UserError(f"{written} is read, and would be replaced by what is written; give another name")
+        self.folders()
+
+
+def left_out_path(path: Path) -> Path:
+    """The table of what is not in the manifest of that name."""
+    return path.with_name(f"{path.stem}-left-out{path.suffix}")
+
+
+def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -> Path:
+    """The path of a manifest of the rows kept, which `load` reads, with a table of those left out beside it.
+
+    Raises:
+        UserError: It cannot be written there.
+    """
+    origin.check(path)
+    whole = audit.collection
+    columns = manifest_columns(whole, cleaned.kept, _splits(audit, cleaned.kept), origin, path)
+    left = _columns(whole, cleaned.left, _splits(audit, cleaned.left), origin, path)
+    left["reason"] = list(cleaned.reasons)
+    partners = cleaned.instead
+    kept_instead = written_paths(origin.paths(whole.names[partners]), path.parent) if len(partners) else []
+    left["kept_instead"] = [name if at >= 0 else "" for name, at in zip(kept_instead, partners, strict=True)]
+    for name, reason in whole.quarantine:
+        for key, value in zip(
+            left,
+            (written_paths(origin.paths([name]), path.parent)[0], "", "", f"unreadable: {reason}", ""),
+            strict=True,
+        ):
+            left[key].append(value)
+    write_table(columns, path)
+    write_table(left, left_out_path(path))
+    return path
+
+
+def manifest_columns(
+    whole: Collection, rows: Ids, splits: Sequence[str], origin: Origin, path: Path
+) -> dict[str, list[Any]]:
+    """The columns of a manifest of the rows: path, label, split, and weight, source and group where there are any."""
+    columns = _columns(whole, rows, splits, origin, path)
+    if (whole.weights != 1).any():
+        columns["weight"] = [float(weight) for weight in whole.weights[rows]]
+    if (pseudo := whole.parts[rows] == Part.PSEUDO).any():
+        columns["source"] = ["model" if by_model else "" for by_model in pseudo]
+    if whole.groups is not None:
+        columns["group"] = ["" if group < 0 else str(group) for group in whole.groups[rows]]
+    return columns
+
+
+def _columns(whole: Collection, rows: Ids, splits: Sequence[str], origin: Origin, path: Path) -> dict[str, list[Any]]:
+    """Path, label and split of the rows."""
+    names = [*whole.classes, ""]
+    return {
+        "path": written_paths(origin.paths(whole.names[rows]), path.parent),
+        "label": [names[label] for label in whole.labels[rows]],
+        "split": list(splits),
+    }
+
+
+def _splits(audit: Audit, rows: Ids) -> list[str]:
+    return [_split(audit.collection, audit, int(row)) for row in rows]
+
+
+def _split(whole: Collection, audit: Audit, row: int) -> str:
+    if audit.roles[row] == POOL:
+        return "unlabeled"
+    assert audit.roles[row] != NOTHING or whole.parts[row] != Part.LEFT_OUT
+    return _SPLITS[Part(whole.parts[row])]
+
+
+def write_table(columns: dict[str, list[Any]], path: Path) -> None:
+    """Write the columns as CSV or Parquet, whole or not at all."""
+    with atomic(path, parents=True) as temporary:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow
+            import pyarrow.parquet
+
+            types = {name: pyarrow.float64() if name == "weight" else pyarrow.string() for name in columns}
+            table = {name: pyarrow.array(values, types[name]) for name, values in columns.items()}
+            pyarrow.parquet.write_table(pyarrow.table(table), temporary)
+        else:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _root(source: str) -> str:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return os.path.abspath(path)
+    if path.suffix.lower() in (".csv", ".parquet") and path.exists():
+        return os.path.abspath(path.parent)
+    raise UserError(f"{source!r} is neither a folder of images nor a manifest; a manifest lists files")

@@ -1,0 +1,196 @@
+"""Figures of a run class by class: what is taken for what, and which classes the unlabeled images helped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from understudy.reports.figures.picture import (
+    BASELINE,
+    Picture,
+    Plain,
+    classes_of,
+    column_names,
+    count,
+    delivered_of,
+    inside,
+    method_of,
+    number,
+    percent,
+    points,
+    rows_axis,
+    run_word,
+    upper,
+)
+from understudy.reports.figures.style import (
+    FULL,
+    INK,
+    MUTED,
+    RIGHT,
+    SMALL,
+    WRONG,
+    new_figure,
+    quoted,
+    short_names,
+    styled,
+    tinted,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_COUNTED = 20
+_MOST_NAMED = 30
+_MOST_BARS = 30
+_EACH_END = 12
+_MOST_CELLS = 250
+_FIGURE_IN = 6.6
+
+
+@styled
+def confusion(result: Plain) -> Picture | None:
+    """What the delivered model takes for what: counts, or shares of each true class where there are many classes."""
+    import numpy as np
+
+    name = delivered_of(result)
+    rows = inside(result, "metrics", name, "confusion")
+    counts = np.array(rows or [[0]], float)  # None becomes not a number
+    counts[~np.isfinite(counts)] = 0
+    if name is None or not counts.any():
+        return None
+    support = counts.sum(1, keepdims=True)
+    shares = counts / np.maximum(support, 1)
+    classes = classes_of(result, len(counts))[: len(counts)]
+    k = len(counts)
+    figure = new_figure(height=_confusion_height(k))
+    axes = figure.subplots()
+    shown = _pooled(shares, -(-k // _MOST_CELLS))
+    axes.imshow(
+        tinted(FULL * shown if k <= _MOST_COUNTED else np.sqrt(shown)),
+        aspect="auto" if k <= _MOST_NAMED else "equal",
+        interpolation="none",
+        extent=(-0.5, k - 0.5, k - 0.5, -0.5),
+    )
+    axes.grid(False)
+    if k <= _MOST_COUNTED:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            text = f"{counts[row, column]:,.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=9.5 if k <= 12 else SMALL)
+    if k <= _MOST_NAMED:
+        column_names(axes, short_names(classes, 16), _FIGURE_IN - 0.075 * max(map(len, names := short_names(classes))))
+        axes.set_yticks(range(k), names)
+        axes.tick_params(axis="y", labelcolor=INK, labelsize=9 if k <= _MOST_COUNTED else SMALL)
+    for at in range(k + 1) if k <= _MOST_NAMED else (0, k):
+        axes.axhline(at - 0.5, color=MUTED if at in (0, k) else INK, linewidth=0.6, alpha=1 if at in (0, k) else 0.08)
+        axes.axvline(at - 0.5, color=MUTED if at in (0, k) else INK, linewidth=0.6, alpha=1 if at in (0, k) else 0.08)
+    by = "" if k <= _MOST_NAMED else ", by its number"
+    axes.set(xlabel=f"predicted class{by}", ylabel=f"true class{by}")
+    return Picture("confusion", "Confusion matrix", _confusion_caption(name, counts, classes), figure)
+
+
+@styled
+def per_class_change(result: Plain) -> Picture | None:
+    """How much more of each class the method finds than the supervised model does, sorted."""
+    method = method_of(result)
+    before, after = (inside(result, "metrics", name, "per_class") or () for name in (BASELINE, method))
+    changes = []
+    classes = classes_of({"data": {"classes": [inside(one, "name") for one in after]}} if after else result, len(after))
+    for place, (one, two) in enumerate(zip(before, after, strict=False)):
+        old, new, n = number(inside(one, "recall")), number(inside(two, "recall")), number(inside(two, "support"))
+        if old is not None and new is not None and n:
+            changes.append((new - old, old, new, int(n), classes[place]))
+    if not changes or method is None:
+        return None
+    changes.sort(key=lambda one: -one[0])
+    left_out = max(0, len(changes) - 2 * _EACH_END) if len(changes) > _MOST_BARS else 0
+    shown: list[Any] = changes
+    if left_out:
+        shown = [*changes[:_EACH_END], None, *changes[-_EACH_END:]]
+    figure = new_figure(height=0.75 + 0.27 * len(shown))
+    axes = figure.subplots()
+    named = short_names([one[4] if one else "" for one in shown])
+    labels = [label if one else "" for label, one in zip(named, shown, strict=True)]
+    for row, one in enumerate(shown):
+        if one is None:
+            axes.text(0, row, f"{left_out:,} more classes in between", ha="center", va="center", color=MUTED)
+            continue
+        change, old, new, n = one[:4]
+        axes.barh(row, change, 0.62, color=RIGHT if change >= 0 else WRONG, linewidth=0)
+        axes.annotate(
+            f"{points(change)}  ({percent(old, 0)} → {percent(new, 0)} % of {n:,})",
+            (max(change, 0), row),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+        )
+    rows_axis(axes, labels, size=9)
+    _symmetric(axes, [one[0] for one in changes])
+    axes.axvline(0, color=MUTED, linewidth=1)
+    axes.xaxis.set_major_formatter(lambda value, _: points(value))
+    axes.set_title("change in recall, in points")
+    caption = _change_caption(changes, run_word(method), len(after) - len(changes))
+    return Picture("per_class_change", "Change by class", caption, figure)
+
+
+def _confusion_height(k: int) -> float:
+    return min(6.4, 1.9 + 0.34 * k)
+
+
+def _pooled(shares: Any, block: int) -> Any:
+    """The largest share of each block of classes, so that the picture of very many stays small."""
+    import numpy as np
+
+    if block <= 1:
+        return shares
+    more = -len(shares) % block
+    padded = np.pad(shares, ((0, more), (0, more)))
+    return padded.reshape(len(padded) // block, block, -1, block).max(axis=(1, 3))
+
+
+def _confusion_caption(name: str, counts: Any, classes: Sequence[str]) -> str:
+    import numpy as np
+
+    total, right = counts.sum(), np.trace(counts)
+    wrong = counts - np.diag(np.diag(counts))
+    text = f"{run_word(name)} is right on {right:,.0f} of {count(total, 'judging image')}"
+    if wrong.max() > 0:
+        true, taken = divmod(int(wrong.argmax()), len(wrong))
+        text += (
+            f"; most often {quoted(classes[true])} is taken for {quoted(classes[taken])}: "
+            f"{wrong[true, taken]:,.0f} of {count(counts[true].sum(), 'image')}"
+        )
+    text = upper(text) + "."
+    if len(counts) <= _MOST_COUNTED:
+        return text + " Cells hold counts; the darker, the larger the share of the row."
+    return text + " The darker a cell, the larger its share of the true class."
+
+
+def _symmetric(axes: Axes, changes: Sequence[float]) -> None:
+    """Limits with room for what is written beside the bars."""
+    low, high = min(0.0, *changes), max(0.0, *changes)
+    width = max(high - low, 0.05)
+    right = high + 0.5 * width * max(0.25, 1 - 0.75 * high / width) + 0.3 * high
+    axes.set_xlim(low - 0.03 * width, right)
+    axes.set_xticks([tick for tick in axes.get_xticks() if low - 0.03 * width <= tick <= min(right, 1)])
+
+
+def _change_caption(changes: Sequence[Any], method: str, left_out: int) -> str:
+    best, worst = changes[0], changes[-1]
+    parts = []
+    if best[0] > 0:
+        parts.append(f"the largest gain is {_change_words(best)}")
+    if worst[0] < 0:
+        parts.append(f"the largest loss is {_change_words(worst)}")
+    text = ", ".join(parts) or "no class changed"
+    better, worse = sum(one[0] > 0 for one in changes), sum(one[0] < 0 for one in changes)
+    text = (
+        f"{upper(text)}. {upper(method)} finds more images of {count(better, 'class', 'classes')} and fewer of {worse}"
+    )
+    if left_out > 0:
+        text += f"; {count(left_out, 'class', 'classes')} without judging images left out"
+    return f"{text}."
+
+
+def _change_words(one: Any) -> str:
+    return f"{quoted(one[4])}, from {percent(one[1])} to {percent(one[2])} % of {count(one[3], 'image')}"

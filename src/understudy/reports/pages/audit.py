@@ -1,0 +1,189 @@
+"""The page of an audit: what is wrong with the images, worst first, with examples of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.evaluation.verdict import percent
+from understudy.reports.figures.audit import class_counts
+from understudy.reports.page import Grid, Page, Section, Small, Table, Tile, image, known
+from understudy.reports.pages.advice import Advice, Headline
+
+_TITLES = {
+    "unreadable": "Files that cannot be read",
+    "all_alike": "All images are one",
+    "exact_leaks": "Held-out images that are also elsewhere: exact copies",
+    "near_leaks": "Held-out images that are also elsewhere: near copies",
+    "conflicts": "Copies with different labels",
+    "copies": "Exact copies",
+    "near_copies": "Near copies",
+    "blank": "Blank images",
+    "dark": "Dark images",
+    "overexposed": "Overexposed images",
+    "blurry": "Blurred images",
+    "tiny": "Tiny images",
+    "elongated": "Odd shapes",
+    "gray": "Gray among color",
+    "outliers": "Outliers",
+    "unrelated": "Unlike the labeled images",
+    "doubted_labels": "Doubted labels",
+}
+_TONES = {"serious": "bad", "look": "open", "note": "good"}
+_MOST_LISTED = 100
+
+
+@dataclass(frozen=True, eq=False)
+class AuditRecord:
+    """An audit as plain values.
+
+    Args:
+        name: What the images are called.
+        found: As `docs/audit.md` describes it, each finding with examples.
+        pictures: Small images (n, height, width, 3), by the numbers in the examples.
+    """
+
+    name: str
+    found: Mapping[str, Any]
+    pictures: NDArray[np.uint8]
+
+
+def audit_page(record: AuditRecord) -> Page:
+    """The page of an audit."""
+    found = record.found
+    findings = found["findings"]
+    tones = [_TONES[one["severity"]] for one in findings]
+    return Page(
+        title=f"{record.name}: audit",
+        kicker=f"Audit of {record.name}",
+        headline=Headline(
+            "bad" if "bad" in tones else "open" if "open" in tones else "good", found["headline"], _shape(found)
+        ),
+        tiles=_tiles(found),
+        advice=[Advice(one["sentence"], one["why"]) for one in findings if one["severity"] != "note"],
+        sections=(
+            *(_section(record, one) for one in findings),
+            _quarantine(found),
+            _classes(found),
+            _measured(found),
+        ),
+        footer=(
+            f"Made by understudy {version('understudy')}. No file was changed. Each finding shows at most 24 examples; "
+            "--json writes all numbers, --write-manifest a list of images without what is wrong here."
+        ),
+    )
+
+
+def _shape(found: Mapping[str, Any]) -> str:
+    parts = [
+        f"{found['roles'][role]:,} {'unlabeled' if role == 'pool' else role}"
+        for role in ("labeled", "pool", "validation", "test")
+        if found["roles"][role]
+    ]
+    return f"{found['rows']:,} images in {len(found['classes'])} classes were looked at: {', '.join(parts)}."
+
+
+def _tiles(found: Mapping[str, Any]) -> list[Tile]:
+    counts = {one["kind"]: one["count"] for one in found["findings"]}
+    leaks = counts.get("exact_leaks", 0) + counts.get("near_leaks", 0)
+    copies = counts.get("copies", 0) + counts.get("near_copies", 0)
+    flawed = sum(counts.get(kind, 0) for kind in ("blank", "dark", "overexposed", "blurry", "tiny", "elongated"))
+    tiles = [
+        Tile(f"{leaks:,}", "copies of held-out images among the others"),
+        Tile(f"{copies:,}", "further copies of images"),
+        Tile(f"{flawed:,}", "blank, dark, overexposed, blurred or oddly shaped"),
+    ]
+    if "doubted_labels" in counts:
+        tiles.append(Tile(f"{counts['doubted_labels']:,}", "labels in doubt"))
+    elif found["quarantine"]:
+        tiles.append(Tile(f"{len(found['quarantine']):,}", "files that cannot be read"))
+    return tiles
+
+
+def _section(record: AuditRecord, one: Mapping[str, Any]) -> Section:
+    """A finding with its examples, as a grid of images or, where rows are no images, as a table."""
+    title, examples = _TITLES.get(one["kind"], ""), one.get("examples", [])
+    if not examples or not title:
+        return Section(title)
+    sentences = [one["sentence"] if one["severity"] != "note" else f"{one['sentence']} {one['why']}"]
+    if not len(record.pictures):
+        return Section(title, sentences, tables=[_table(examples)])
+    tiles = [
+        Small(
+            image(record.pictures, line["picture"]),
+            _words(one["kind"], line),
+            second=image(record.pictures, line["partner"]["picture"]) if "partner" in line else None,
+            name=_names(line),
+        )
+        for line in examples
+    ]
+    caption = ""
+    if len(tiles) < one["count"]:
+        each = ", at most one of each set of copies" if "partner" in examples[0] else ""
+        caption = f"{len(tiles):,} of {one['count']:,} are shown{each}."
+    return Section(title, sentences, grids=[Grid("", caption, tiles)])
+
+
+def _words(kind: str, line: Mapping[str, Any]) -> str:
+    """What is written below an example."""
+    if kind == "doubted_labels":
+        return f"labeled {line['given']}; looks like {line['suggested']} ({percent(line['confidence'])} sure)"
+    if "partner" in line:
+        words = f"{_role(line)} | {_role(line['partner'])}"
+        return words if line.get("likeness", 1) >= 1 else f"{words}, {int(100 * line['likeness'])} % alike"
+    if "size" in line:
+        return f"{line['size'][0]:,} x {line['size'][1]:,} px, {_role(line)}"
+    return _role(line)
+
+
+def _role(line: Mapping[str, Any]) -> str:
+    role = "unlabeled" if line["role"] == "pool" else line["role"]
+    if not line["label"]:
+        return role
+    return line["label"] if role == "labeled" else f"{role} {line['label']}"
+
+
+def _names(line: Mapping[str, Any]) -> str:
+    if "partner" not in line:
+        return str(line["name"])
+    return f"{line['name']} | {line['partner']['name']}"
+
+
+def _table(examples: list[Mapping[str, Any]]) -> Table:
+    rows = [
+        (line["name"], _role(line), line.get("partner", {}).get("name", line.get("suggested", ""))) for line in examples
+    ]
+    return Table(("row", "role and label", "copy of, or label suggested"), rows)
+
+
+def _quarantine(found: Mapping[str, Any]) -> Section:
+    lines = found["quarantine"]
+    if not lines:
+        return Section("")
+    rows = [(line["file"], line["reason"]) for line in lines[:_MOST_LISTED]]
+    more = len(lines) - len(rows)
+    return Section(
+        "Files that cannot be read",
+        ["They are passed over in training, and nothing is deleted or changed."],
+        tables=[Table(("file", "reason"), rows, f"and {more:,} more" if more > 0 else "")],
+    )
+
+
+def _classes(found: Mapping[str, Any]) -> Section:
+    return Section("How many images of each class", pictures=known([class_counts(found)]))
+
+
+def _measured(found: Mapping[str, Any]) -> Section:
+    """Channel statistics, what was not judged, and what was recognized on reading."""
+    names = ("red", "green", "blue") if len(found["channels"]) == 3 else ("gray",)
+    rows = [
+        (name, f"{one['mean']:.3f}", f"{one['std']:.3f}") for name, one in zip(names, found["channels"], strict=False)
+    ]
+    tables = [Table(("channel", "mean", "standard deviation"), rows, "Levels from 0 to 1", numeric=(1, 2))]
+    sentences = [*found["not_judged"], *(f"{note[:1].upper()}{note[1:]}." for note in found["notes"])]
+    return Section("How this was looked at", sentences, tables=tables if rows else ())

@@ -1,0 +1,225 @@
+"""The page of a comparison: methods over seeds and numbers of labels, or ingredients added one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from understudy.evaluation.verdict import percent
+from understudy.reports.figures import comparison as draw
+from understudy.reports.figures import ingredients as ingredients
+from understudy.reports.page import Page, Section, Table, Tile, known, p_value
+from understudy.reports.pages.advice import Advice, Headline
+from understudy.reports.record import ComparisonRecord
+
+_LEVEL = 0.05
+_BASELINE = "supervised"
+
+
+def comparison_page(record: ComparisonRecord) -> Page:
+    """The page of a comparison's folder."""
+    found = record.found
+    proven = _proven(found)
+    return Page(
+        title=f"{record.name}: {_headline(found, proven).answer}",
+        kicker=(
+            f"Comparison {record.name}: {len(found['methods'])} methods, {_seeds(found)}, {found['budget']} a run. "
+            f"{found['judged_by']}"
+        ),
+        headline=_headline(found, proven),
+        tiles=_tiles(found),
+        advice=tuple(_advice(found, proven)),
+        sections=(
+            Section("What each ingredient adds", (), known([_waterfall(found)])),
+            Section("How good is each method?", (), known([draw.methods(found), draw.label_curve(found)])),
+            Section("What is proven against the labels alone?", found["sentences"], known([draw.gains(found)])),
+            Section("What it costs", (), known([draw.cost(found)])),
+            Section("Settings tried", (), known([_parallel(found)])),
+            Section("All figures", found["notes"], tables=[_summary_table(found)]),
+        ),
+        footer=f"Made by understudy from {record.name}; every run is in runs.csv, all numbers are in comparison.json.",
+    )
+
+
+def _proven(found: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], bool]]:
+    """The summaries whose gain is proven, and whether it is one."""
+    return [
+        (one, one["gain"]["difference"] > 0)
+        for one in found["summaries"]
+        if one["gain"] and one["gain"]["p_holm"] is not None and one["gain"]["p_holm"] < _LEVEL
+    ]
+
+
+def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], bool]]) -> Headline:
+    if found.get("ablation"):
+        return _ladder_headline(found["ablation"], len(found["seeds"]))
+    better = [one for one, is_gain in proven if is_gain]
+    tested = sum(1 for one in found["summaries"] if one["gain"])
+    if better:
+        names = list(dict.fromkeys(one["method"] for one in better))
+        largest = max(better, key=lambda one: one["gain"]["difference"])
+        return Headline(
+            "good",
+            f"Proven better than the labels alone: {_listed(names)}",
+            f"The largest proven gain is {largest['method']}'s{_labels(largest)}: "
+            f"{100 * largest['gain']['difference']:+.1f} points, {percent(largest['accuracy'])} on average of "
+            f"{len(largest['seeds'])} seeds. {len(better)} of {tested} comparisons hold after correction for all.",
+        )
+    if proven:
+        losses = [100 * abs(one["gain"]["difference"]) for one, _ in proven]
+        ends = f"{min(losses):.1f} to {max(losses):.1f}" if len(losses) > 1 else f"{losses[0]:.1f}"
+        return Headline(
+            "bad",
+            "In this time the unlabeled images made it worse",
+            f"With {found['budget']} a run no method is proven better than the labels alone, and {len(proven)} of "
+            f"{tested} comparisons prove a loss, of {ends} points.",
+        )
+    why = "one seed shows no spread between label draws" if len(found["seeds"]) < 2 else "see the intervals below"
+    return Headline(
+        "open",
+        "No method is proven better than the labels alone",
+        f"Of {tested} comparisons none holds after correction for all of them; {why}.",
+    )
+
+
+def _ladder_headline(rungs: Sequence[Mapping[str, Any]], num_seeds: int) -> Headline:
+    """Which ingredient adds most, and whether that is proven."""
+    steps = [rung for rung in rungs[1:] if rung["step"] is not None]
+    if not steps:
+        return Headline("open", "No ingredient could be measured", "Too few runs finished; see the notes below.")
+    sure = [rung for rung in steps if rung["step"]["p_holm"] is not None and rung["step"]["p_holm"] < _LEVEL]
+    most = max(sure or steps, key=lambda rung: rung["step"]["difference"])
+    first, last = (percent(rungs[at]["accuracy"]) for at in (0, -1))
+    detail = (
+        f"From {first} with the bare training to {last} with everything, on average of "
+        f"{'1 seed' if num_seeds == 1 else f'{num_seeds} seeds'}: {most['adds']} "
+        f"{100 * most['step']['difference']:+.1f} points. {len(sure)} of {len(steps)} steps hold after "
+        "correction for all of them."
+    )
+    return Headline(
+        "good" if sure else "open",
+        f"{_first_upper(most['adds'])} adds most" + ("" if sure else ", though nothing is proven"),
+        detail,
+    )
+
+
+def _tiles(found: Mapping[str, Any]) -> list[Tile]:
+    """For each number of labels, supervised and the method that the validation images choose or that is best."""
+    tiles = []
+    for count in found["num_labels"]:
+        rows = [one for one in found["summaries"] if one["num_labels"] == count and one["accuracy"] is not None]
+        alone = next((one for one in rows if one["method"] == _BASELINE), None)
+        with_labels = f" with {count:,} labels" if count else ""
+        if alone is not None:
+            tiles.append(Tile(percent(alone["accuracy"]), f"the labels alone{with_labels}, mean of {_seeds(found)}"))
+        chosen = found["chosen"].get(str(count))
+        best = next((one for one in rows if one["method"] == chosen and chosen != _BASELINE), None)
+        if best is not None:
+            tiles.append(Tile(percent(best["accuracy"]), f"{chosen}{with_labels}, chosen by validation images"))
+    bound = (found.get("upper_bound") or {}).get("summary") or {}
+    if bound.get("accuracy") is not None:
+        tiles.append(Tile(percent(bound["accuracy"]), "with the labels of all images, at the same cost"))
+    return tiles
+
+
+def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], bool]]) -> Iterator[Advice]:
+    if len(found["seeds"]) < 5:
+        yield Advice(
+            "Run more seeds",
+            f"With {_seeds(found)} an interval over label draws is wide or missing; the same command "
+            "with --seeds 5 and this folder as --out trains only what is new.",
+        )
+    if found.get("ablation"):
+        return
+    better = [one for one, is_gain in proven if is_gain]
+    if better:
+        name = max(better, key=lambda one: one["gain"]["difference"])["method"]
+        yield Advice(f"Train {name} with your whole budget", f"understudy train ... --method {name}")
+    else:
+        yield Advice(
+            "Give each run more time, or use the labels alone",
+            f"Nothing else is proven at {found['budget']} a run. Methods that learn from unlabeled images make fewer "
+            "steps in the same time, and catch up when the labels have nothing more to teach.",
+        )
+    if len(found["num_labels"]) < 2:
+        yield Advice(
+            "Ask what more labels would buy",
+            "With several numbers of labels, such as --labels 40,100,250, the report draws the learning curve.",
+        )
+
+
+def _waterfall(found: Mapping[str, Any]) -> Any:
+    rungs = found.get("ablation")
+    if not rungs:
+        return None
+    return ingredients.waterfall([(rung["adds"], rung["accuracy"], rung["interval"]) for rung in rungs])
+
+
+def _parallel(found: Mapping[str, Any]) -> Any:
+    """The settings of all variants against mean accuracy at the fewest labels, where any are more than a method's name.
+
+    A variant's settings are its method's and whatever else it has of its own; the best one is always among them.
+    """
+    methods, own = found.get("method_settings", {}), found.get("variant_settings") or {}
+    count = found["num_labels"][0]
+    mean = {one["method"]: one["accuracy"] for one in found["summaries"] if one["num_labels"] == count}
+    names = [name for name in methods if mean.get(name) is not None]
+    kinds = [str(methods[name].get("name")) for name in names]
+    if len(names) < 2 or len(set(kinds)) == len(kinds):
+        return None
+    return ingredients.parallel_coordinates(
+        [({**own.get(name, {}), "method": methods[name]}, mean[name]) for name in names]
+    )
+
+
+def _summary_table(found: Mapping[str, Any]) -> Table:
+    rows = []
+    for one in found["summaries"]:
+        gain = one["gain"]
+        rows.append(
+            [
+                one["method"],
+                f"{one['num_labels']:,}" if one["num_labels"] else "all",
+                "failed" if one["accuracy"] is None else percent(one["accuracy"]),
+                "-" if one["interval"] is None else _interval(one["interval"]),
+                "-" if one["worst"] is None else percent(one["worst"]),
+                "-" if not gain else f"{100 * gain['difference']:+.1f}",
+                "-" if not gain or not gain["interval"] else _interval(gain["interval"]),
+                "-" if not gain or gain["p_holm"] is None else p_value(gain["p_holm"]),
+                "-" if one["cpu_s"] is None else f"{one['cpu_s']:,.1f}",
+                "-" if one["steps"] is None else f"{one['steps']:,.0f}",
+            ]
+        )
+    columns = (
+        "method",
+        "labels",
+        "mean",
+        "95 % interval",
+        "worst seed",
+        "gain",
+        "95 % interval",
+        "p (Holm)",
+        "CPU-s",
+        "steps",
+    )
+    return Table(columns, rows, numeric=range(1, len(columns)))
+
+
+def _interval(interval: Mapping[str, float]) -> str:
+    return f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f}"
+
+
+def _seeds(found: Mapping[str, Any]) -> str:
+    return "1 seed" if len(found["seeds"]) == 1 else f"{len(found['seeds'])} seeds"
+
+
+def _labels(one: Mapping[str, Any]) -> str:
+    return f" with {one['num_labels']:,} labels" if one["num_labels"] else ""
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,141 @@
+"""What features tell reaches the audit with the right rows, and what is not worth saying is not said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from torch import nn
+
+from tests.inspection.made import collected
+from understudy.data.collection import Collection, Part
+from understudy.evaluation.label_errors import Suspect
+from understudy.inspection import feature_checks as module
+from understudy.inspection.audit import audit
+from understudy.inspection.examples import with_examples
+from understudy.inspection.feature_checks import ByFeatures
+from understudy.inspection.label_issues import Doubted
+from understudy.inspection.outliers import Outliers
+
+
+def stripes(seed: int, upright: bool) -> Image.Image:
+    """Stripes of a random width and shade, upright or level."""
+    random = np.random.default_rng(seed)
+    line = (np.sin(np.arange(32) * random.uniform(0.7, 1.1) + random.uniform(0, 6)) > 0) * random.uniform(90, 160) + 40
+    pixels = np.tile(line, (32, 1)) + random.normal(0, 8, (32, 32))
+    pixels = pixels if upright else pixels.T
+    return Image.fromarray(np.repeat(pixels.clip(0, 255)[..., None], 3, -1).astype(np.uint8))
+
+
+def odd(seed: int) -> Image.Image:
+    image = Image.new("RGB", (32, 32), (200, 30, 30))
+    draw = ImageDraw.Draw(image)
+    for at in range(seed % 3 + 3):
+        draw.ellipse((5 * at, 3 * at + seed % 7, 5 * at + 9, 3 * at + 12), (20, 220, 60))
+    return image
+
+
+def data() -> Collection:
+    """120 labeled images, of which 3, 40 and 77 are labeled wrongly, and 100 unlabeled, the last two of them odd."""
+    pictures = [stripes(seed, seed % 2 == 0) for seed in range(218)] + [odd(1), odd(5)]
+    labels = np.array([seed % 2 if seed < 120 else -1 for seed in range(220)])
+    labels[[3, 40, 77]] = 1 - labels[[3, 40, 77]]
+    return collected(pictures, labels.tolist())
+
+
+def test_by_features__planted_outliers_and_label_errors() -> None:
+    calls: list[tuple[str, int, int]] = []
+    found = audit(data(), features=ByFeatures(), observe=lambda *call: calls.append(call))
+    assert {218, 219} <= set(found["outliers"].rows.tolist())
+    assert found["outliers"].count <= 6
+    doubted = found["doubted_labels"]
+    assert sorted(doubted.rows[:3].tolist()) == [3, 40, 77]
+    assert doubted.details["given"].tolist() == found.collection.labels[doubted.rows].tolist()
+    assert (doubted.details["suggested"] != doubted.details["given"]).all()
+    assert ("finding features", 220, 220) in calls
+    plain, pictures = with_examples(found)
+    line = next(one for one in plain["findings"] if one["kind"] == "doubted_labels")
+    assert line["given"][0] == line["examples"][0]["given"] != line["examples"][0]["suggested"]
+    assert pictures.shape[1:] == (32, 32, 3)
+
+
+def test_by_features__a_pool_half_of_other_things() -> None:
+    """Half of the pool shows what no labeled image does, and most of that is told; a pool of the same tells of none."""
+    labels = [seed % 2 if seed < 120 else -1 for seed in range(240)]
+    same = [stripes(seed, seed % 2 == 0) for seed in range(240)]
+    assert audit(collected(same, labels), features=ByFeatures(), near=False)["unrelated"].count == 0
+    mixed = [*same[:180], *(odd(seed) for seed in range(60))]
+    found = audit(collected(mixed, labels), features=ByFeatures(), near=False)["unrelated"]
+    assert (found.rows >= 180).sum() >= 55
+    assert (found.rows < 180).sum() <= 6
+    assert "--filter-pool" in found.why
+    assert set(found.rows[:40].tolist()) <= set(range(180, 240)), "the least alike come first"
+
+
+def test_by_features__held_out_images_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(
+        module, "embed", lambda whole, ids, **_: seen.append(ids) or np.zeros((len(ids), 2), np.float32)
+    )
+    whole = data()
+    parts = whole.parts.copy()
+    parts[100:120] = Part.TEST
+    audit(replace(whole, parts=parts), features=ByFeatures())
+    assert seen[0].tolist() == [*range(100), *range(120, 220)]
+
+
+def test_by_features__of_very_many_some_are_drawn_and_rows_keep_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 60)
+    monkeypatch.setattr(module, "embed", lambda whole, ids, **_: ids[:, None].astype(np.float32))
+    monkeypatch.setattr(
+        module, "find_outliers", lambda features, seed: Outliers(np.array([2]), np.arange(len(features)), 1.5)
+    )
+    monkeypatch.setattr(
+        module,
+        "find_doubted",
+        lambda features, labels, classes, seed: Doubted((Suspect(4, 0, 1, 0.9, 0.1),), 0.9, len(labels), 0.8),
+    )
+    found = audit(data(), features=ByFeatures(), near=False)
+    drawn = ByFeatures()._drawn(np.arange(120, 220))
+    assert found["outliers"].rows.tolist() == [drawn[2]]
+    assert found["doubted_labels"].rows.tolist() == [ByFeatures()._drawn(np.arange(120))[4]]
+    assert "Of 100 unlabeled images outliers were looked for among 60 drawn at random." in found.not_judged
+    assert "Of 120 labeled images doubtful labels were looked for among 60 drawn at random." in found.not_judged
+    assert (
+        "right on 90 % of images it never saw; where one label in 20 is wrong, 80 % of its"
+        in found["doubted_labels"].why
+    )
+
+
+def test_by_features__a_weak_model_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    weak = Doubted((Suspect(4, 0, 1, 0.9, 0.1),), 0.55, 120, 0.1)
+    monkeypatch.setattr(module, "find_doubted", lambda *_, **__: weak)
+    found = audit(data(), features=ByFeatures(), near=False)
+    assert found["doubted_labels"].count == 0
+    assert any(
+        "right on only 55 % of images that it never saw, so that 90 % of its doubts would be its own mistakes" in text
+        for text in found.not_judged
+    )
+
+
+def test_by_features__few_images_and_no_labels() -> None:
+    pictures = [stripes(seed, seed % 2 == 0) for seed in range(20)]
+    found = audit(collected(pictures, [0, 1, *[-1] * 18]), features=ByFeatures())
+    assert "Outliers were not looked for: there are under 50 unlabeled images." in found.not_judged
+    assert "Labels were not doubted: no class has enough of them to learn from some and judge" in " ".join(
+        found.not_judged
+    )
+
+
+def test_by_features__a_network_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(
+        module,
+        "embed",
+        lambda whole, ids, network, **_: given.append(network) or np.zeros((len(ids), 2), np.float32),
+    )
+    network = nn.Identity()
+    audit(data(), features=ByFeatures(network), near=False)
+    assert given == [network]
