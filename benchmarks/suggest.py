@@ -1,7 +1,7 @@
 """What label advice buys: images suggested for labeling against random ones, judged by two models trained on them.
 
 `python benchmarks/suggest.py --cifar10 PATH --cats-dogs PATH` wants folders with train/<class>/* and test/<class>/*.
-Labels are looked at only for what was picked; test images judge and nothing else.
+Labels are looked at only for what was picked; test images only measure accuracy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from understudy.experiment.job import as_training_data, initial_network, make_jo
 from understudy.inspection.active_selection import label_first, label_next
 from understudy.inspection.embedding import embed, unit
 
-PILE, JUDGES = 5_000, 3_000
+DIR, JUDGES = 5_000, 3_000
 FIRST = ("random", "suggested", "k_means_centers", "k_center")
 NEXT = ("random", "suggested", "margin", "first_again")
 
@@ -36,7 +36,7 @@ Ids = NDArray[np.int64]
 
 
 def main() -> None:
-    """Draw piles, pick images to label in each way, train on them, and write what came of it."""
+    """Draw pools, pick images to label in each way, train on them, and write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cifar10", type=Path)
     parser.add_argument("--cats-dogs", type=Path)
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--budget", default="30cpu-s", help="of each supervised run; 0 for none")
     args = parser.parse_args()
-    result: dict[str, Any] = {"count": args.count, "pile": PILE, "budget": args.budget}
+    result: dict[str, Any] = {"count": args.count, "unlabeled": DIR, "budget": args.budget}
     costs, sizes = [], {}
     for name, folder, side in (("cifar10", args.cifar10, 32), ("cats_dogs", args.cats_dogs, 64)):
         if folder is None:
@@ -67,30 +67,30 @@ def main() -> None:
 
 
 def _draw(collection: Collection, seed: int, count: int, budget: str) -> dict[str, Any]:
-    """Accuracies with the images picked in each way from one random pile."""
+    """Accuracies with the images picked in each way from one random unlabeled."""
     random = np.random.default_rng(seed)
     is_test = collection.parts == Part.TEST
-    pile = random.permutation(np.flatnonzero(~is_test & (collection.labels >= 0)))[:PILE]
+    unlabeled = random.permutation(np.flatnonzero(~is_test & (collection.labels >= 0)))[:DIR]
     judges = np.flatnonzero(is_test)
     asked = random.permutation(judges)[:JUDGES]
     begun = time.process_time()
-    rows = embed(collection, np.concatenate([pile, asked]), seed=seed)
-    features, tests = rows[: len(pile)], rows[len(pile) :]
+    rows = embed(collection, np.concatenate([unlabeled, asked]), seed=seed)
+    features, tests = rows[: len(unlabeled)], rows[len(unlabeled) :]
     nothing = features[:0]
     picks = {"suggested": label_first(features, nothing, count, seed=seed).rows}
     line: dict[str, Any] = {"suggest_cpu_s": time.process_time() - begun}
     picks |= {
-        "random": random.permutation(len(pile))[:count],
+        "random": random.permutation(len(unlabeled))[:count],
         "k_means_centers": _centers(unit(features), count, seed),
         "k_center": _spread(unit(features), count),
     }
-    labels, truth = collection.labels[pile], collection.labels[asked]
+    labels, truth = collection.labels[unlabeled], collection.labels[asked]
     for way in FIRST:
         chosen = picks[way]
         found = _balance(labels[chosen], len(collection.classes))
         found["linear"] = _linear(features[chosen], labels[chosen], tests, truth)[0]
         if budget != "0" and way in ("random", "suggested"):
-            found["supervised"] = _supervised(collection, np.sort(pile[chosen]), judges, budget, seed)
+            found["supervised"] = _supervised(collection, np.sort(unlabeled[chosen]), judges, budget, seed)
         line[way] = found
     line["next"] = _next(features, labels, tests, truth, picks["random"], count, seed)
     return line

@@ -1,4 +1,4 @@
-"""The main job from end to end: photos and a pile, a trained run, its figures, and predictions of new images."""
+"""From photos and unlabeled images to a trained run, its figures, and predictions of new images."""
 
 from __future__ import annotations
 
@@ -38,21 +38,31 @@ def command(*arguments: object) -> Result:
 
 @pytest.fixture
 def _images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """photos/ and test/ with a folder per class, pile/ without, one file in it unreadable."""
+    """photos/ and test/ with a folder per class, unlabeled/ without, one file in it unreadable."""
     monkeypatch.chdir(tmp_path)
     for number in range(30):
         for kind in CLASSES:
             draw(Path("photos", kind, f"{number}.png"), kind, number)
             draw(Path("test", kind, f"{number}.jpg"), kind, 1000 + number)
-            draw(Path("pile", f"{kind}-{number}.png"), kind, 2000 + number)
-    Path("pile/broken.png").write_bytes(b"\x89PNG and then nothing")
+            draw(Path("unlabeled", f"{kind}-{number}.png"), kind, 2000 + number)
+    Path("unlabeled/broken.png").write_bytes(b"\x89PNG and then nothing")
 
 
 @pytest.mark.usefixtures("_images")
-def test_train_evaluate_predict__photos_and_a_pile() -> None:
+def test_train_evaluate_predict__photos_and_unlabeled() -> None:
     arguments = ("--labels", 20, "--network", "cnn", "--size", 16, "--budget", "60steps", "--set", "batch_size=16")
     trained = command(
-        "train", "photos", "--unlabeled", "pile", "--test", "test", "--out", "run", *arguments, "--set", "method.mu=2"
+        "train",
+        "photos",
+        "--unlabeled",
+        "unlabeled",
+        "--test",
+        "test",
+        "--out",
+        "run",
+        *arguments,
+        "--set",
+        "method.mu=2",
     )
     assert "1 file could not be used, such as unlabeled:broken.png" in trained.stdout
     run = Path("run")
@@ -60,7 +70,7 @@ def test_train_evaluate_predict__photos_and_a_pile() -> None:
     assert result["metrics"]["supervised"]["accuracy"] > 0.8, "shapes this plain are learned in 60 steps"
     assert (result["runs"]["supervised"]["steps"], result["runs"]["softmatch"]["steps"]) == (60, 60)
     splits = json.loads((run / "splits.json").read_text(encoding="utf-8"))
-    assert (len(splits["labeled"]["ids"]), len(splits["judge"]["ids"])) == (20, 60)
+    assert (len(splits["labeled"]["ids"]), len(splits["test"]["ids"])) == (20, 60)
     (quarantined,) = json.loads((run / "quarantine.json").read_text(encoding="utf-8"))
     assert quarantined["file"].endswith("broken.png")
     assert result["verdict"]["sentences"][0] in (run / "log.txt").read_text(encoding="utf-8")
@@ -71,15 +81,15 @@ def test_train_evaluate_predict__photos_and_a_pile() -> None:
     assert figures.pop("checksum")
     assert figures == result["metrics"][delivered]
 
-    predicted = command("predict", "run", "pile", "--out", "pile.csv")
-    assert "60 images are in pile.csv." in predicted.stdout
+    predicted = command("predict", "run", "unlabeled", "--out", "unlabeled.csv")
+    assert "60 images are in unlabeled.csv." in predicted.stdout
     assert "broken.png" in predicted.stdout
-    with Path("pile.csv").open(newline="", encoding="utf-8") as file:
+    with Path("unlabeled.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     right = sum(row["file"].startswith(row["label"]) for row in rows)
     assert right > 0.8 * len(rows) == 48
 
     with pytest.warns(UnderstudyWarning, match="1 of 61 images"):
-        same = us.Predictor.load("run").predict("pile")
+        same = us.Predictor.load("run").predict("unlabeled")
     assert [row["file"] for row in rows] == list(same.names)
     assert [float(row["p_disks"]) for row in rows] == pytest.approx(same.probabilities[:, 1].tolist(), abs=1e-6)

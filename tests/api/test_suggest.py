@@ -27,10 +27,10 @@ def _picture(path: Path, kind: int, random: np.random.Generator) -> None:
 
 
 @pytest.fixture
-def pile(tmp_path: Path) -> Path:
+def unlabeled(tmp_path: Path) -> Path:
     """Sixty pictures of three kinds, a copy of one, a blank one, an unreadable one, and odd names."""
     random = np.random.default_rng(0)
-    folder = tmp_path / "pile"
+    folder = tmp_path / "unlabeled"
     for at in range(60):
         _picture(folder / f"{at:02d}.png", at % 3, random)
     (folder / "copy.png").write_bytes((folder / "07.png").read_bytes())
@@ -70,10 +70,10 @@ def _table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_suggest__a_filled_in_table_trains(pile: Path) -> None:
-    out = pile.parent / "suggested.csv"
-    text = _cli(pile, "--count", 30, "--out", out)
-    assert f"30 images to label are listed in {out} and shown in {pile.parent / 'suggested.html'}" in text
+def test_suggest__a_filled_in_table_trains(unlabeled: Path) -> None:
+    out = unlabeled.parent / "suggested.csv"
+    text = _cli(unlabeled, "--count", 30, "--out", out)
+    assert f"30 images to label are listed in {out} and shown in {unlabeled.parent / 'suggested.html'}" in text
     assert "Files that could not be read, and are not suggested: 1." in text
     assert "Copies of other images, which are not suggested: 1." in text
     assert "Blank images, which are not suggested: 1." in text
@@ -81,7 +81,7 @@ def test_suggest__a_filled_in_table_trains(pile: Path) -> None:
     assert list(lines[0]) == ["path", "label", "order", "reason", "cluster"]
     assert [line["order"] for line in lines] == [str(at) for at in range(1, 31)]
     assert all(line["label"] == "" for line in lines)
-    assert not {"pile/blank.png", "pile/broken.png"} & {line["path"] for line in lines}
+    assert not {"unlabeled/blank.png", "unlabeled/broken.png"} & {line["path"] for line in lines}
     kinds = [
         0 if "猫" in line["path"] else int(re.findall(r"\d+", line["path"].replace("copy", "7"))[0]) % 3
         for line in lines
@@ -91,14 +91,14 @@ def test_suggest__a_filled_in_table_trains(pile: Path) -> None:
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
         writer.writerows(line | {"label": f"kind {kind}"} for line, kind in zip(lines, kinds, strict=True))
-    result = understudy.train(out, unlabeled=pile, budget="2steps", size=24)
+    result = understudy.train(out, unlabeled=unlabeled, budget="2steps", size=24)
     assert result.predictor.classes == ("kind 0", "kind 1", "kind 2")
-    assert len(result.splits.labeled) + len(result.splits.judge) == 30
+    assert len(result.splits.labeled) + len(result.splits.test) == 30
 
 
-def test_suggest__the_page_stands_alone(pile: Path) -> None:
-    found = understudy.suggest(pile, count=59)
-    page = found.sheet(pile.parent / "look.html").read_text("utf-8")
+def test_suggest__the_page_stands_alone(unlabeled: Path) -> None:
+    found = understudy.suggest(unlabeled, count=59)
+    page = found.sheet(unlabeled.parent / "look.html").read_text("utf-8")
     assert page.count('<div class="card">') == 59
     assert "猫,&lt;b&gt;&amp;.png" in page
     assert "<b>&" not in page
@@ -107,29 +107,29 @@ def test_suggest__the_page_stands_alone(pile: Path) -> None:
     assert "<script" not in page
 
 
-def test_suggest__is_repeatable(pile: Path) -> None:
-    first, again = (understudy.suggest(pile, count=10, seed=1) for _ in range(2))
+def test_suggest__is_repeatable(unlabeled: Path) -> None:
+    first, again = (understudy.suggest(unlabeled, count=10, seed=1) for _ in range(2))
     assert first.names == again.names
-    assert first.names != understudy.suggest(pile, count=10, seed=2).names
+    assert first.names != understudy.suggest(unlabeled, count=10, seed=2).names
 
 
-def test_suggest__after_a_run_names_what_it_is_unsure_of(pile: Path, run: Path) -> None:
-    out = pile.parent / "next.csv"
-    assert "unsure" in _cli(pile, "--run", run, "--count", 6, "--out", out)
+def test_suggest__after_a_run_names_what_it_is_unsure_of(unlabeled: Path, run: Path) -> None:
+    out = unlabeled.parent / "next.csv"
+    assert "unsure" in _cli(unlabeled, "--run", run, "--count", 6, "--out", out)
     assert all(re.match(r"[abc] \d+ % or [abc] \d+ %, ", line["reason"]) for line in _table(out))
 
 
-def test_suggest__what_is_labeled_is_not_suggested_again(pile: Path) -> None:
-    first = pile.parent / "first.csv"
-    understudy.suggest(pile, count=20).save(first)
+def test_suggest__what_is_labeled_is_not_suggested_again(unlabeled: Path) -> None:
+    first = unlabeled.parent / "first.csv"
+    understudy.suggest(unlabeled, count=20).save(first)
     header, *lines = first.read_text("utf-8").splitlines()
     filled = [line.replace(",,", ",x,") if at % 2 else line for at, line in enumerate(lines)]  # one half still empty
     first.write_text("\n".join([header, *filled, ""]), "utf-8")
-    second = understudy.suggest(pile, count=20, labeled=first)
+    second = understudy.suggest(unlabeled, count=20, labeled=first)
     assert not {Path(line["path"]).name for line in _table(first)} & set(second.names)
-    assert {(pile / name).exists() for name in second.names} == {True}
-    second.save(pile.parent / "second.csv")
-    assert {(pile.parent / line["path"]).exists() for line in _table(pile.parent / "second.csv")} == {True}
+    assert {(unlabeled / name).exists() for name in second.names} == {True}
+    second.save(unlabeled.parent / "second.csv")
+    assert {(unlabeled.parent / line["path"]).exists() for line in _table(unlabeled.parent / "second.csv")} == {True}
 
 
 def test_suggest__of_vectors() -> None:
@@ -140,60 +140,64 @@ def test_suggest__of_vectors() -> None:
         found.save("suggested.csv")
 
 
-def test_suggest__refuses_a_count(pile: Path) -> None:
-    out = pile.parent / "s.csv"
-    assert _refusal(pile, "--count", 0, "--out", out) == ("error: count is 0; give a whole number of at least 1")
-    assert _refusal(pile, "--count", 100, "--out", out) == (
-        "error: 100 images were asked for and the pile holds 60 to choose from (1 blank and 1 copies left out); ask "
-        "for fewer, or add images"
+def test_suggest__refuses_a_count(unlabeled: Path) -> None:
+    out = unlabeled.parent / "s.csv"
+    assert _refusal(unlabeled, "--count", 0, "--out", out) == ("error: count is 0; give a whole number of at least 1")
+    assert _refusal(unlabeled, "--count", 100, "--out", out) == (
+        "error: 100 images were asked for and there are 60 to select from (1 blank and 1 copies left out); ask for "
+        "fewer, or add images"
     )
     assert not out.exists()
 
 
-def test_suggest__refuses_a_pile(tmp_path: Path) -> None:
+def test_suggest__refuses_a_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "empty holds no image" in _refusal(tmp_path / "empty")
     assert "neither a folder of images nor a manifest" in _refusal(tmp_path / "missing")
     assert "neither a folder of images nor a manifest" in _refusal("digits")
 
 
-def test_suggest__refuses_a_run(pile: Path, run: Path) -> None:
-    assert "holds no finished run" in _refusal(pile, "--run", pile)
-    assert "is not there" in _refusal(pile, "--run", pile / "missing")
-    other = pile.parent / "labeled" / "wolf"
+def test_suggest__refuses_a_run(unlabeled: Path, run: Path) -> None:
+    assert "holds no finished run" in _refusal(unlabeled, "--run", unlabeled)
+    assert "is not there" in _refusal(unlabeled, "--run", unlabeled / "missing")
+    other = unlabeled.parent / "labeled" / "wolf"
     other.mkdir(parents=True)
-    (pile / "01.png").rename(other / "1.png")
-    assert "class 'wolf' is unknown to the model; " in _refusal(pile, "--run", run, "--classes-so-far", other.parent)
-
-
-def test_suggest__refuses_names_of_files(pile: Path) -> None:
-    assert "and 's.parquet' was given; name one that ends in .csv" in _refusal(pile, "--out", pile.parent / "s.parquet")
-    assert "name one that ends in .html" in _refusal(pile, "--out", pile.parent / "s.csv", "--sheet", "s.png")
-    (pile.parent / "so_far.csv").write_text("path,label\npile/01.png,x\n")
-    so_far = pile.parent / "so_far.csv"
-    assert "holds the labels so far and would be replaced" in _refusal(
-        pile, "--classes-so-far", so_far, "--out", so_far
+    (unlabeled / "01.png").rename(other / "1.png")
+    assert "class 'wolf' is unknown to the model; " in _refusal(
+        unlabeled, "--run", run, "--classes-so-far", other.parent
     )
 
 
-def test_suggest__table_elsewhere_has_absolute_paths(pile: Path) -> None:
-    _cli(pile, "--count", 5, "--out", pile.parent / "below" / "s.csv")
-    paths = [Path(line["path"]) for line in _table(pile.parent / "below" / "s.csv")]
-    assert [path.parent for path in paths] == [pile] * 5
+def test_suggest__refuses_names_of_files(unlabeled: Path) -> None:
+    assert "and 's.parquet' was given; name one that ends in .csv" in _refusal(
+        unlabeled, "--out", unlabeled.parent / "s.parquet"
+    )
+    assert "name one that ends in .html" in _refusal(unlabeled, "--out", unlabeled.parent / "s.csv", "--sheet", "s.png")
+    (unlabeled.parent / "so_far.csv").write_text("path,label\nunlabeled/01.png,x\n")
+    so_far = unlabeled.parent / "so_far.csv"
+    assert "holds the labels so far and would be replaced" in _refusal(
+        unlabeled, "--classes-so-far", so_far, "--out", so_far
+    )
+
+
+def test_suggest__table_elsewhere_has_absolute_paths(unlabeled: Path) -> None:
+    _cli(unlabeled, "--count", 5, "--out", unlabeled.parent / "below" / "s.csv")
+    paths = [Path(line["path"]) for line in _table(unlabeled.parent / "below" / "s.csv")]
+    assert [path.parent for path in paths] == [unlabeled] * 5
     assert all(path.exists() for path in paths)
 
 
-def test_suggest__keeps_a_table_that_was_filled_in(pile: Path) -> None:
-    table = pile.parent / "s.csv"
-    _cli(pile, "--count", 2, "--out", table)
-    _cli(pile, "--count", 3, "--out", table)
+def test_suggest__keeps_a_table_that_was_filled_in(unlabeled: Path) -> None:
+    table = unlabeled.parent / "s.csv"
+    _cli(unlabeled, "--count", 2, "--out", table)
+    _cli(unlabeled, "--count", 3, "--out", table)
     assert len(_table(table)) == 3, "nothing was filled in yet"
     filled = table.read_text(encoding="utf-8").replace(".png,,1,", ".png,cat,1,")
     table.write_text(filled, encoding="utf-8")
-    assert "holds labels that were filled in and would be lost" in _refusal(pile, "--count", 2, "--out", table)
+    assert "holds labels that were filled in and would be lost" in _refusal(unlabeled, "--count", 2, "--out", table)
     assert table.read_text(encoding="utf-8") == filled
     with pytest.raises(UserError, match="would be lost"):
-        understudy.suggest(pile, count=2).save(table)
+        understudy.suggest(unlabeled, count=2).save(table)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +216,6 @@ def test_check_table_name__keeps_what_a_spreadsheet_saved(
     check_table_name(table)
 
 
-def test_suggest__the_next_command_can_be_pasted(pile: Path) -> None:
-    text = _cli(pile, "--count", 2, "--out", pile.parent / "my table.csv")
-    assert f"understudy train '{pile.parent}/my table.csv' --unlabeled {pile}" in text.replace("\n", " ")
+def test_suggest__the_next_command_can_be_pasted(unlabeled: Path) -> None:
+    text = _cli(unlabeled, "--count", 2, "--out", unlabeled.parent / "my table.csv")
+    assert f"understudy train '{unlabeled.parent}/my table.csv' --unlabeled {unlabeled}" in text.replace("\n", " ")

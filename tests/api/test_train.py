@@ -156,7 +156,7 @@ def test_train__one_label_per_class() -> None:
 def test_train__validation_selects_and_test_images_only_test() -> None:
     pools = [images(20, 2)[0], images(20, 3)[0]]
     result = us.train(images(20), unlabeled=pools, validation=images(30, 4), test=images(40, 1), quiet=True, **QUICK)
-    assert (len(result.splits.choose), len(result.splits.judge), len(result.splits.labeled)) == (30, 40, 20)
+    assert (len(result.splits.validation), len(result.splits.test), len(result.splits.labeled)) == (30, 40, 20)
     assert len(result.splits.unlabeled) == 40
     for run in result.runs.values():
         assert run.history[-1]["validation_accuracy"] is not None
@@ -186,7 +186,7 @@ def test_train__long_tailed_labels_and_reversed_pool(tmp_path: Path) -> None:
     _, labels = images(100)
     assert np.bincount(labels[result.splits.labeled]).tolist() == [16, 4]
     assert np.bincount(labels[result.splits.unlabeled]).tolist() == [23, 46]
-    assert len(result.splits.judge) == 40
+    assert len(result.splits.test) == 40
     note = "labels per class 16 to 4 (ratio 4), pool per class 46 to 23 (ratio 2, reversed order); 11 images left out"
     assert any(text.endswith(note) for text in result.notes)
     assert result.verdict is not None

@@ -124,20 +124,21 @@ def test_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unlabeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty unlabeled images."""
-    folder = tmp_path_factory.mktemp("data") / "pile"
+    folder = tmp_path_factory.mktemp("data") / "unlabeled"
     for number in range(60):
         draw(folder / f"{number}.png", ("ring", "square")[number % 2], 200 + number)
     return folder
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, photos: Path, test_photos: Path, pile: Path) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, photos: Path, test_photos: Path, unlabeled: Path) -> Path:
     """A finished run folder; not to be written to."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     result = CliRunner().invoke(
-        app, ["train", str(photos), "--unlabeled", str(pile), "--test", str(test_photos), "--out", str(folder), *QUICK]
+        app,
+        ["train", str(photos), "--unlabeled", str(unlabeled), "--test", str(test_photos), "--out", str(folder), *QUICK],
     )
     assert result.exit_code == 0, result.stderr
     return folder

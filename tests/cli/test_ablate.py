@@ -17,8 +17,8 @@ QUICK = (
 )  # fmt: skip
 
 
-def test_ablate__prints_the_ladder_and_goes_on(understudy: Run, photos: Path, pile: Path) -> None:
-    first = understudy("ablate", photos, "--unlabeled", pile, "--labels", 6, *QUICK, "--out", "ladder")
+def test_ablate__prints_the_ladder_and_goes_on(understudy: Run, photos: Path, unlabeled: Path) -> None:
+    first = understudy("ablate", photos, "--unlabeled", unlabeled, "--labels", 6, *QUICK, "--out", "ladder")
     assert first.code == 0, first.err
     assert "5 variants with supervised x 2 seeds: 10 runs of 6 steps each, 1 at a time." in first.out
     rows = [line.split("  ")[0].strip() for line in first.out.splitlines() if line.startswith(("bare", "+ "))]
@@ -34,8 +34,8 @@ def test_ablate__prints_the_ladder_and_goes_on(understudy: Run, photos: Path, pi
     assert "ladder is of another command; go on with: understudy ablate --resume ladder" in other.error()
 
 
-def test_ablate__interrupted_and_resumed(understudy: Run, photos: Path, pile: Path) -> None:
-    arguments = ("--unlabeled", pile, "--labels", 6, *QUICK, "--budget", "200steps", "--out", "stopped")
+def test_ablate__interrupted_and_resumed(understudy: Run, photos: Path, unlabeled: Path) -> None:
+    arguments = ("--unlabeled", unlabeled, "--labels", 6, *QUICK, "--budget", "200steps", "--out", "stopped")
     process = start("ablate", photos, *arguments)
     assert process.stdout is not None
     for line in process.stdout:

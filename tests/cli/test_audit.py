@@ -20,26 +20,26 @@ from tests.inspection.made import CHANGES, FLAWED, photo
 
 @pytest.fixture
 def planted() -> Path:
-    """photos, pile and test below the working directory, with one fault of each kind."""
+    """photos, unlabeled and test below the working directory, with one fault of each kind."""
     for seed in range(20):
         kind = ("cat", "dog")[seed % 2]
         for name, offset in (
             (f"photos/{kind}/{seed}.png", 0),
-            (f"pile/{seed}.png", 100),
+            (f"unlabeled/{seed}.png", 100),
             (f"test/{kind}/{seed}.png", 200),
         ):
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             photo(offset + seed).save(name)
-    photo(200).save("pile/test-copy.png")
-    CHANGES["jpeg 60"](photo(201)).save("pile/test-near.png")
-    FLAWED["blank"](photo(0)).save("pile/<b>blank & odd.png")
-    Path("pile/broken.jpg").write_bytes(b"")
+    photo(200).save("unlabeled/test-copy.png")
+    CHANGES["jpeg 60"](photo(201)).save("unlabeled/test-near.png")
+    FLAWED["blank"](photo(0)).save("unlabeled/<b>blank & odd.png")
+    Path("unlabeled/broken.jpg").write_bytes(b"")
     return Path()
 
 
 def test_audit__summary_page_json_and_manifest(understudy: Run, planted: Path) -> None:
     output = understudy(
-        "audit", "photos", "--unlabeled", "pile", "--test", "test", "--no-features", "--json", "found.json",
+        "audit", "photos", "--unlabeled", "unlabeled", "--test", "test", "--no-features", "--json", "found.json",
         "--write-manifest", "cleaned.csv",
     )  # fmt: skip
     assert output.code == 0, output.err
@@ -49,8 +49,8 @@ def test_audit__summary_page_json_and_manifest(understudy: Run, planted: Path) -
     places = [
         text.index(part)
         for part in (
-            "!! 1 exact copy of images that judge or choose is among the others (1 unlabeled).",
-            "!! 1 near copy of images that judge or choose is among the others (1 unlabeled)",
+            "!! 1 exact copy of held-out images is among the others (1 unlabeled).",
+            "!! 1 near copy of held-out images is among the others (1 unlabeled)",
             " ! 1 file cannot be read: unlabeled:broken.jpg (the file is empty).",
             " ! 1 image is blank: all pixels are nearly of one color (1.6 % of all).",
             "Outliers and doubtful labels were not looked for, as asked.",
@@ -72,7 +72,9 @@ def test_audit__summary_page_json_and_manifest(understudy: Run, planted: Path) -
 
 def test_audit__the_manifest_trains(understudy: Run, planted: Path) -> None:
     assert (
-        understudy("audit", "photos", "--unlabeled", "pile", "--no-features", "--write-manifest", "cleaned.csv").code
+        understudy(
+            "audit", "photos", "--unlabeled", "unlabeled", "--no-features", "--write-manifest", "cleaned.csv"
+        ).code
         == 0
     )
     output = understudy("train", "cleaned.csv", "--out", "run", *QUICK)
@@ -95,7 +97,9 @@ class _Page(HTMLParser):
 
 def test_audit__page_stands_alone_and_shows_examples(understudy: Run, planted: Path) -> None:
     assert (
-        understudy("audit", "photos", "--unlabeled", "pile", "--test", "test", "--no-features", "--out", "p.html").code
+        understudy(
+            "audit", "photos", "--unlabeled", "unlabeled", "--test", "test", "--no-features", "--out", "p.html"
+        ).code
         == 0
     )
     text = Path("p.html").read_text(encoding="utf-8")
@@ -113,7 +117,7 @@ def test_audit__page_stands_alone_and_shows_examples(understudy: Run, planted: P
 
 
 def test_audit__clean_images(understudy: Run, planted: Path) -> None:
-    shutil.rmtree("pile")
+    shutil.rmtree("unlabeled")
     output = understudy("audit", "photos", "--test", "test", "--no-features")
     assert output.code == 0
     assert "Nothing is wrong with these images, as far as was looked." in output.out
@@ -169,9 +173,9 @@ def test_audit__is_a_function_whatever_was_imported() -> None:
 
 
 def test_audit__with_the_network_of_a_run(
-    understudy: Run, finished: Path, photos: Path, pile: Path, test_photos: Path
+    understudy: Run, finished: Path, photos: Path, unlabeled: Path, test_photos: Path
 ) -> None:
-    output = understudy("audit", photos, "--unlabeled", pile, "--test", test_photos, "--run", finished)
+    output = understudy("audit", photos, "--unlabeled", unlabeled, "--test", test_photos, "--run", finished)
     assert output.code == 0, output.err
     assert "not looked for, as asked" not in output.out
     assert Path("audit.html").exists()
@@ -188,7 +192,7 @@ def test_audit__no_images_at_all(understudy: Run) -> None:
 
 
 def test_audit__interrupted(planted: Path) -> None:
-    process = start("audit", "photos", "--unlabeled", "pile", "--test", "test")
+    process = start("audit", "photos", "--unlabeled", "unlabeled", "--test", "test")
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)

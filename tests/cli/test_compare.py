@@ -68,7 +68,7 @@ def comparison(table: dict[str, list[Figures | None]], **changes: Any) -> Compar
         "budget": "10cpu-s",
         "cost_clock": "cpu_s",
         "is_timed": True,
-        "judged_by": "The 200 test images judge, and select nothing.",
+        "test_source": "The 200 test images judge, and select nothing.",
         "runs": tuple(runs),
         "summaries": summaries,
         "chosen": choose(summaries, [40], len(seeds)),
@@ -91,10 +91,10 @@ def printed(found: Comparison, width: int = 80) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, photos: Path, pile: Path) -> tuple[Path, Output]:
+def finished(tmp_path_factory: pytest.TempPathFactory, photos: Path, unlabeled: Path) -> tuple[Path, Output]:
     """A finished comparison of fixmatch on photos, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "compared"
-    arguments = ("compare", photos, "--unlabeled", pile, "--methods", "fixmatch", "--labels", "6,10", "--seeds", 2)
+    arguments = ("compare", photos, "--unlabeled", unlabeled, "--methods", "fixmatch", "--labels", "6,10", "--seeds", 2)
     result = CliRunner().invoke(app, [str(one) for one in (*arguments, *QUICK, "--out", folder)])
     assert result.exit_code == 0, result.stderr
     return folder, Output(result.exit_code, result.stdout, result.stderr)
@@ -137,10 +137,10 @@ def test_compare__resume_trains_nothing_more(understudy: Run, finished: tuple[Pa
 
 
 def test_compare__interrupted_and_resumed(
-    understudy: Run, finished: tuple[Path, Output], photos: Path, pile: Path
+    understudy: Run, finished: tuple[Path, Output], photos: Path, unlabeled: Path
 ) -> None:
     """Many more runs are asked for than can end before the signal comes, on however busy a machine."""
-    arguments = ("--unlabeled", pile, "--methods", "fixmatch", "--labels", "6,10", "--seeds", "6", *QUICK)
+    arguments = ("--unlabeled", unlabeled, "--methods", "fixmatch", "--labels", "6,10", "--seeds", "6", *QUICK)
     process = start("compare", photos, *arguments, "--out", "stopped")
     assert process.stdout is not None
     for line in process.stdout:
@@ -179,17 +179,17 @@ def test_compare__refuses(understudy: Run, arguments: tuple[str, ...], error: st
 
 
 def test_compare__other_comparison_keeps_its_request(
-    understudy: Run, finished: tuple[Path, Output], photos: Path, pile: Path
+    understudy: Run, finished: tuple[Path, Output], photos: Path, unlabeled: Path
 ) -> None:
     before = (finished[0] / "request.json").read_bytes()
-    arguments = ("compare", photos, "--unlabeled", pile, "--methods", "fixmatch", "--labels", "6", *QUICK)
+    arguments = ("compare", photos, "--unlabeled", unlabeled, "--methods", "fixmatch", "--labels", "6", *QUICK)
     output = understudy(*arguments, "--budget", "11steps", "--out", finished[0])
     assert "holds a run that differs in budget" in output.error()
     assert (finished[0] / "request.json").read_bytes() == before
 
 
 def test_compare__exits_with_zero_though_a_run_failed(
-    understudy: Run, photos: Path, pile: Path, monkeypatch: pytest.MonkeyPatch
+    understudy: Run, photos: Path, unlabeled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = grid.run_one
 
@@ -200,7 +200,7 @@ def test_compare__exits_with_zero_though_a_run_failed(
 
     monkeypatch.setattr(grid, "run_one", fail)
     output = understudy(
-        "compare", photos, "--unlabeled", pile, "--methods", "fixmatch", "--labels", 6, "--seeds", 1, *QUICK
+        "compare", photos, "--unlabeled", unlabeled, "--methods", "fixmatch", "--labels", 6, "--seeds", 1, *QUICK
     )
     assert output.code == 0
     assert "failed: ValueError: it will not do (see runs/6-labels/seed-0/fixmatch/error.txt)" in output.out
@@ -273,7 +273,7 @@ def test_report__validation_alone_chooses() -> None:
     }
     found = comparison(table)
     assert found.chosen == {40: "fixmatch"}
-    assert "With 40 labels the validation images choose fixmatch (supervised 80.0 %, fixmatch 85.0 %)." in str(found)
+    assert "With 40 labels the validation images select fixmatch (supervised 80.0 %, fixmatch 85.0 %)." in str(found)
     table["fixmatch"] = rows(0.95, 0.99, validation_accuracy=0.80, num_validation=50)
     assert comparison(table).chosen == {40: "supervised"}
 
@@ -304,10 +304,20 @@ def test_clock__reads_like_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_compare__validation_images_choose(understudy: Run, photos: Path, pile: Path, test_photos: Path) -> None:
+def test_compare__validation_images_choose(understudy: Run, photos: Path, unlabeled: Path, test_photos: Path) -> None:
     val = draw_folder(Path("val"), 6, first=300)
     quick = ("--network", "cnn", "--budget", "2steps", "--set", "batch_size=8", "--set", "mu=2", "--set", "size=16")
-    arguments = ("--unlabeled", pile, "--validation", val, "--test", test_photos, "--methods", "pseudo_label", *quick)
+    arguments = (
+        "--unlabeled",
+        unlabeled,
+        "--validation",
+        val,
+        "--test",
+        test_photos,
+        "--methods",
+        "pseudo_label",
+        *quick,
+    )
     output = understudy("compare", photos, *arguments, "--seeds", "1", "--jobs", 1, "--out", "found")
     assert output.code == 0, output.err
     found = json.loads(Path("found/comparison.json").read_text("utf-8"))

@@ -52,8 +52,8 @@ def test_evaluate__unknown_class(understudy: Run, finished: Path) -> None:
     assert "class 'squares' is unknown to the model; did you mean 'square'?" in error
 
 
-def test_evaluate__no_labels(understudy: Run, finished: Path, pile: Path) -> None:
-    assert "label" in understudy("evaluate", finished, pile).error()
+def test_evaluate__no_labels(understudy: Run, finished: Path, unlabeled: Path) -> None:
+    assert "label" in understudy("evaluate", finished, unlabeled).error()
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

@@ -18,12 +18,12 @@ STEPS = ("--network", "cnn", "--size", "16", "--budget", "60steps", "--set", "ba
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, photos: Path, pile: Path) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, photos: Path, unlabeled: Path) -> Path:
     """The folder of the same run without an interruption."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*FIXED_LAYOUT)
-        arguments = ("train", photos, "--unlabeled", pile, *STEPS, "--out", folder)
+        arguments = ("train", photos, "--unlabeled", unlabeled, *STEPS, "--out", folder)
         assert CliRunner().invoke(app, [str(argument) for argument in arguments]).exit_code == 0
     return folder
 
@@ -35,10 +35,10 @@ def metrics(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt__resumes_to_the_same_result(
-    understudy: Run, photos: Path, pile: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    understudy: Run, photos: Path, unlabeled: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     monkeypatch.setattr(*FIXED_LAYOUT)
-    process = start("train", photos, "--unlabeled", pile, *STEPS, "--out", "stopped")
+    process = start("train", photos, "--unlabeled", unlabeled, *STEPS, "--out", "stopped")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("softmatch  "):  # of its training, not of the plan
@@ -57,13 +57,15 @@ def test_interrupt__resumes_to_the_same_result(
         assert (Path("stopped") / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_interrupt__before_training(understudy: Run, photos: Path, pile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt__before_training(
+    understudy: Run, photos: Path, unlabeled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("understudy.api.train.load", stop)
-        output = understudy("train", photos, "--unlabeled", pile, *STEPS, "--budget", "10steps", "--out", "r")
+        output = understudy("train", photos, "--unlabeled", unlabeled, *STEPS, "--budget", "10steps", "--out", "r")
     assert output.code == 130
     assert output.err.count("\n") == 1
     assert understudy("train", "--resume", "r").code == 0

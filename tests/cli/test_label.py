@@ -21,10 +21,10 @@ FILES = ["a.png", "b.png", "c.png", "d.png", "e.png"]
 
 
 @pytest.fixture
-def own_pile(pile: Path) -> Path:
-    """The pile below the working folder."""
-    shutil.copytree(pile, "pile")
-    return Path("pile")
+def own_unlabeled(unlabeled: Path) -> Path:
+    """The unlabeled images below the working folder."""
+    shutil.copytree(unlabeled, "unlabeled")
+    return Path("unlabeled")
 
 
 def rows_of(path: str) -> list[dict[str, str]]:
@@ -50,11 +50,11 @@ def test_choose_labels__nothing_confident() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_label__comes_back_as_a_training_set(understudy: Run, finished: Path, own_pile: Path, suffix: str) -> None:
-    output = understudy("label", finished, own_pile, "--threshold", "0.5", "--out", f"labels.{suffix}")
+def test_label__comes_back_as_a_training_set(understudy: Run, finished: Path, own_unlabeled: Path, suffix: str) -> None:
+    output = understudy("label", finished, own_unlabeled, "--threshold", "0.5", "--out", f"labels.{suffix}")
     assert (output.code, output.err) == (0, "")
     assert f"60 of 60 images are labeled in labels.{suffix}." in output.out
-    assert understudy("predict", finished, own_pile).code == 0
+    assert understudy("predict", finished, own_unlabeled).code == 0
     predicted = {row["file"]: row for row in rows_of("predictions.csv")}
     collection = package.load(f"labels.{suffix}")
     assert len(collection) == 60
@@ -71,16 +71,16 @@ def test_label__comes_back_as_a_training_set(understudy: Run, finished: Path, ow
     assert (images.shape, labels.dtype, weights.shape) == ((8, *collection.shape), torch.int64, (8,))
 
 
-def test_label__per_class(understudy: Run, finished: Path, own_pile: Path) -> None:
-    assert understudy("label", finished, own_pile, "--threshold", "0", "--per-class", "8").code == 0
+def test_label__per_class(understudy: Run, finished: Path, own_unlabeled: Path) -> None:
+    assert understudy("label", finished, own_unlabeled, "--threshold", "0", "--per-class", "8").code == 0
     rows = rows_of("labels.csv")
     assert list(rows[0]) == ["path", "label", "confidence", "weight", "split", "source"]
     assert {row["split"] for row in rows} == {"train"}
     assert max(sum(row["label"] == name for row in rows) for name in ("ring", "square")) == 8
 
 
-def test_label__is_trained_on(understudy: Run, own_pile: Path) -> None:
-    files = [f"pile/{number}.png" for number in range(60)]
+def test_label__is_trained_on(understudy: Run, own_unlabeled: Path) -> None:
+    files = [f"unlabeled/{number}.png" for number in range(60)]
     probs = np.tile(np.array([[0.95, 0.05], [0.05, 0.95]], np.float32), (30, 1))
     choose_labels(files, ("ring", "square"), probs).save("labels.csv")
     output = understudy("train", "labels.csv", "--network", "cnn", "--size", "16", "--budget", "5steps", "--out", "r")
@@ -88,53 +88,55 @@ def test_label__is_trained_on(understudy: Run, own_pile: Path) -> None:
     assert "0 unlabeled rows, 2 classes" in output.out
 
 
-def test_label__a_manifest_as_pile(understudy: Run, finished: Path, own_pile: Path) -> None:
-    Path("pile/list.csv").write_text("path\n3.png\n4.png\n")
-    assert understudy("label", finished, "pile/list.csv", "--threshold", "0", "--out", "some.csv").code == 0
-    assert {row["path"] for row in rows_of("some.csv")} == {"pile/3.png", "pile/4.png"}
+def test_label__a_manifest_as_unlabeled(understudy: Run, finished: Path, own_unlabeled: Path) -> None:
+    Path("unlabeled/list.csv").write_text("path\n3.png\n4.png\n")
+    assert understudy("label", finished, "unlabeled/list.csv", "--threshold", "0", "--out", "some.csv").code == 0
+    assert {row["path"] for row in rows_of("some.csv")} == {"unlabeled/3.png", "unlabeled/4.png"}
 
 
-def test_label__bad_input(understudy: Run, finished: Path, own_pile: Path) -> None:
+def test_label__bad_input(understudy: Run, finished: Path, own_unlabeled: Path) -> None:
     assert (
         "a table of labels is a .csv or .parquet file, and 'labels.txt' was given"
-        in understudy("label", finished, own_pile, "--out", "labels.txt").error()
+        in understudy("label", finished, own_unlabeled, "--out", "labels.txt").error()
     )
     assert "'digits' is neither a folder of images nor a manifest" in understudy("label", finished, "digits").error()
     assert (
         "no label reaches a confidence of 1, the highest"
-        in understudy("label", finished, own_pile, "--threshold", "1").error()
+        in understudy("label", finished, own_unlabeled, "--threshold", "1").error()
     )
     Path("folder.csv").mkdir()
     assert "folder.csv is a folder, and a table of labels is a file" in (
-        understudy("label", finished, own_pile, "--out", "folder.csv").error()
+        understudy("label", finished, own_unlabeled, "--out", "folder.csv").error()
     )
     assert "--threshold is 1.5; give the least confidence of a label, from 0 to 1" in (
-        understudy("label", finished, own_pile, "--threshold", "1.5").error()
+        understudy("label", finished, own_unlabeled, "--threshold", "1.5").error()
     )
-    assert "--per-class is -1; give the most" in understudy("label", finished, own_pile, "--per-class", "-1").error()
+    assert (
+        "--per-class is -1; give the most" in understudy("label", finished, own_unlabeled, "--per-class", "-1").error()
+    )
     assert not Path("labels.csv").exists()
 
 
-def test_label__images_elsewhere_have_absolute_paths(understudy: Run, finished: Path, pile: Path) -> None:
-    assert understudy("label", finished, pile, "--threshold", "0").code == 0
+def test_label__images_elsewhere_have_absolute_paths(understudy: Run, finished: Path, unlabeled: Path) -> None:
+    assert understudy("label", finished, unlabeled, "--threshold", "0").code == 0
     paths = [row["path"] for row in rows_of("labels.csv")]
     assert paths
     assert all(Path(path).is_absolute() and Path(path).exists() for path in paths)
 
 
-def test_label__a_file_that_is_no_image(understudy: Run, finished: Path, own_pile: Path) -> None:
-    (own_pile / "junk.png").write_text("junk")
-    output = understudy("label", finished, own_pile, "--threshold", "0")
+def test_label__a_file_that_is_no_image(understudy: Run, finished: Path, own_unlabeled: Path) -> None:
+    (own_unlabeled / "junk.png").write_text("junk")
+    output = understudy("label", finished, own_unlabeled, "--threshold", "0")
     assert output.code == 0
     assert "1 file could not be used: junk.png (" in output.out
 
 
-def test_as_dataset__labeled_training_rows_alone(photos: Path, pile: Path, test_photos: Path) -> None:
-    data = package.load(photos, unlabeled=pile, test=test_photos).as_dataset()
+def test_as_dataset__labeled_training_rows_alone(photos: Path, unlabeled: Path, test_photos: Path) -> None:
+    data = package.load(photos, unlabeled=unlabeled, test=test_photos).as_dataset()
     assert len(data) == 24
     assert {data[at][2] for at in range(24)} == {1.0}
     with pytest.raises(DataError, match="no training image is labeled"):
-        package.load(unlabeled=pile).as_dataset()
+        package.load(unlabeled=unlabeled).as_dataset()
 
 
 def test_as_dataset__vectors() -> None:
@@ -145,16 +147,16 @@ def test_as_dataset__vectors() -> None:
     ]  # fmt: skip
 
 
-def test_docs__example_runs(understudy: Run, finished: Path, own_pile: Path) -> None:
-    assert understudy("label", finished, own_pile, "--threshold", "0").code == 0
+def test_docs__example_runs(understudy: Run, finished: Path, own_unlabeled: Path) -> None:
+    assert understudy("label", finished, own_unlabeled, "--threshold", "0").code == 0
     text = (Path(__file__).parents[2] / "docs" / "labels.md").read_text("utf-8")
     names: dict[str, object] = {}
     exec(text.split("```python\n")[1].split("```")[0], names)
     assert torch.isfinite(names["loss"])  # type: ignore[arg-type]
 
 
-def test_evaluate__refuses_labels_of_a_model(understudy: Run, finished: Path, own_pile: Path) -> None:
-    assert understudy("label", finished, own_pile, "--threshold", "0").code == 0
+def test_evaluate__refuses_labels_of_a_model(understudy: Run, finished: Path, own_unlabeled: Path) -> None:
+    assert understudy("label", finished, own_unlabeled, "--threshold", "0").code == 0
     found = understudy("evaluate", finished, "labels.csv")
     assert found.code == 2
     assert "all labels of the test images come from a model" in found.err

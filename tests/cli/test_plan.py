@@ -12,8 +12,8 @@ from understudy.core.config import read_toml
 from understudy.planning.plan import Plan
 
 
-def test_plan__prints_saves_and_is_trained_with(understudy: Run, photos: Path, pile: Path) -> None:
-    steps = ("--unlabeled", str(pile), "--budget", "20steps")
+def test_plan__prints_saves_and_is_trained_with(understudy: Run, photos: Path, unlabeled: Path) -> None:
+    steps = ("--unlabeled", str(unlabeled), "--budget", "20steps")
     output = understudy("plan", str(photos), *steps)
     assert output.code == 0
     text = " ".join(output.out.split())
@@ -35,8 +35,8 @@ def test_plan__prints_saves_and_is_trained_with(understudy: Run, photos: Path, p
     assert "What was chosen, and why" in Path("r/report.html").read_text(encoding="utf-8")
 
 
-def test_plan__says_what_another_chooses_otherwise(understudy: Run, photos: Path, pile: Path) -> None:
-    steps = ("--unlabeled", str(pile), "--budget", "20steps")
+def test_plan__says_what_another_chooses_otherwise(understudy: Run, photos: Path, unlabeled: Path) -> None:
+    steps = ("--unlabeled", str(unlabeled), "--budget", "20steps")
     understudy("plan", str(photos), *steps, "--out", "a.toml")
     output = understudy("plan", str(photos), *steps, "--method", "vat", "--out", "b.toml", "--against", "a.toml")
     assert "method.name: vat -> softmatch" in output.out
@@ -45,8 +45,8 @@ def test_plan__says_what_another_chooses_otherwise(understudy: Run, photos: Path
     assert "Saved" not in shown.out
 
 
-def test_train__without_a_plan(understudy: Run, photos: Path, pile: Path) -> None:
-    output = understudy("train", str(photos), "--unlabeled", str(pile), *QUICK, "--no-plan", "--out", "r")
+def test_train__without_a_plan(understudy: Run, photos: Path, unlabeled: Path) -> None:
+    output = understudy("train", str(photos), "--unlabeled", str(unlabeled), *QUICK, "--no-plan", "--out", "r")
     assert output.code == 0
     assert not Path("r/plan.toml").exists()
     assert json.loads(Path("r/result.json").read_text(encoding="utf-8"))["plan"] is None
@@ -74,12 +74,12 @@ def test_plan__refuses_in_a_sentence(understudy: Run, photos: Path, arguments: t
     assert Path("notes.toml").read_text(encoding="utf-8") == "[notes]\nmine = true\n"
 
 
-def test_plan__names_the_whole_command_that_trains_with_it(understudy: Run, photos: Path, pile: Path) -> None:
+def test_plan__names_the_whole_command_that_trains_with_it(understudy: Run, photos: Path, unlabeled: Path) -> None:
     given = (
         "--unlabeled",
-        str(pile),
+        str(unlabeled),
         "--unlabeled",
-        str(pile),
+        str(unlabeled),
         "--validation",
         "val",
         "--labels",
@@ -92,7 +92,7 @@ def test_plan__names_the_whole_command_that_trains_with_it(understudy: Run, phot
     draw_folder(Path("val"), 2, first=300)
     output = understudy("plan", str(photos), *given, "--out", "my plan.toml")
     text = output.out[output.out.index("Next:") :]
-    wanted = f"understudy train {photos} --unlabeled {pile} --unlabeled {pile} --validation val --labels 10"
+    wanted = f"understudy train {photos} --unlabeled {unlabeled} --unlabeled {unlabeled} --validation val --labels 10"
     wanted += " --set seed=3 --plan 'my plan.toml'"
     assert wanted.replace(" ", "") in "".join(text.split())
 

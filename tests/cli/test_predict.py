@@ -11,13 +11,13 @@ import pytest
 from tests.cli.conftest import Run
 
 
-def test_predict__csv(understudy: Run, finished: Path, pile: Path) -> None:
-    output = understudy("predict", finished, pile)
+def test_predict__csv(understudy: Run, finished: Path, unlabeled: Path) -> None:
+    output = understudy("predict", finished, unlabeled)
     assert (output.code, output.err) == (0, "")
     assert "60 images are in predictions.csv." in output.out
     with Path("predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["file"] for row in rows} == {path.name for path in pile.iterdir()}
+    assert {row["file"] for row in rows} == {path.name for path in unlabeled.iterdir()}
     assert list(rows[0]) == ["file", "label", "confidence", "p_ring", "p_square"]
     confidence = [float(row["confidence"]) for row in rows]
     assert f"Mean confidence {100 * sum(confidence) / 60:.1f} %." in output.out
@@ -28,11 +28,11 @@ def test_predict__csv(understudy: Run, finished: Path, pile: Path) -> None:
         assert float(row["p_ring"]) + float(row["p_square"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_predict__parquet_is_the_same(understudy: Run, finished: Path, pile: Path) -> None:
+def test_predict__parquet_is_the_same(understudy: Run, finished: Path, unlabeled: Path) -> None:
     import pyarrow.parquet
 
-    assert understudy("predict", finished, pile).code == 0
-    assert understudy("predict", finished, pile, "--out", "deep/er/p.parquet").code == 0
+    assert understudy("predict", finished, unlabeled).code == 0
+    assert understudy("predict", finished, unlabeled, "--out", "deep/er/p.parquet").code == 0
     table = pyarrow.parquet.read_table("deep/er/p.parquet").to_pylist()
     with Path("predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -40,8 +40,8 @@ def test_predict__parquet_is_the_same(understudy: Run, finished: Path, pile: Pat
     assert [row["p_ring"] for row in table] == pytest.approx([float(row["p_ring"]) for row in rows], abs=1e-6)
 
 
-def test_predict__unreadable_files_are_named(understudy: Run, finished: Path, pile: Path) -> None:
-    shutil.copytree(pile, "some")
+def test_predict__unreadable_files_are_named(understudy: Run, finished: Path, unlabeled: Path) -> None:
+    shutil.copytree(unlabeled, "some")
     Path("some/broken.png").write_bytes(b"no image")
     output = understudy("predict", finished, "some")
     assert output.code == 0
@@ -51,9 +51,9 @@ def test_predict__unreadable_files_are_named(understudy: Run, finished: Path, pi
 
 
 @pytest.mark.parametrize("name", ["p.xlsx", "p"])
-def test_predict__other_file_types(understudy: Run, finished: Path, pile: Path, name: str) -> None:
+def test_predict__other_file_types(understudy: Run, finished: Path, unlabeled: Path, name: str) -> None:
     assert (
         f"a .csv or .parquet file, and {name!r} was given"
-        in understudy("predict", finished, pile, "--out", name).error()
+        in understudy("predict", finished, unlabeled, "--out", name).error()
     )
     assert not Path(name).exists()

@@ -29,8 +29,8 @@ def test_train__writes_a_run_folder(finished: Path) -> None:
     assert result["verdict"]["outcome"] in ("helped", "hurt", "better", "worse", "not proven")
 
 
-def test_train__prints_verdict_table_files_and_next(understudy: Run, photos: Path, pile: Path) -> None:
-    output = understudy("train", photos, "--unlabeled", pile, *QUICK, "--seed", 3)
+def test_train__prints_verdict_table_files_and_next(understudy: Run, photos: Path, unlabeled: Path) -> None:
+    output = understudy("train", photos, "--unlabeled", unlabeled, *QUICK, "--seed", 3)
     assert output.code == 0
     assert output.err == ""
     (folder,) = Path("runs").iterdir()
@@ -44,11 +44,11 @@ def test_train__prints_verdict_table_files_and_next(understudy: Run, photos: Pat
     assert config_of(folder)["seed"] == 3
 
 
-def test_train__command_line_overrules_file_overrules_default(understudy: Run, photos: Path, pile: Path) -> None:
+def test_train__command_line_overrules_file_overrules_default(understudy: Run, photos: Path, unlabeled: Path) -> None:
     Path("some.toml").write_text(
         'budget = "4steps"\nnetwork = "cnn"\nseed = 5\nbatch_size = 8\n[method]\nname = "fixmatch"\nthreshold = 0.7\n'
     )
-    arguments = ("train", photos, "--unlabeled", pile, "--config", "some.toml", "--size", 16)
+    arguments = ("train", photos, "--unlabeled", unlabeled, "--config", "some.toml", "--size", 16)
     assert understudy(*arguments, "--out", "a", "--seed", 6, "--set", "method.mu=2").code == 0
     found = config_of(Path("a"))
     assert (found["seed"], found["batch_size"], found["num_evaluations"]) == (6, 8, 20)
@@ -58,8 +58,12 @@ def test_train__command_line_overrules_file_overrules_default(understudy: Run, p
     assert (config_of(Path("b"))["method"]["name"], config_of(Path("b"))["seed"]) == ("pseudo_label", 7)
 
 
-def test_train__config_of_a_run_can_be_used_again(understudy: Run, finished: Path, photos: Path, pile: Path) -> None:
-    output = understudy("train", photos, "--unlabeled", pile, "--config", finished / "config.toml", "--out", "again")
+def test_train__config_of_a_run_can_be_used_again(
+    understudy: Run, finished: Path, photos: Path, unlabeled: Path
+) -> None:
+    output = understudy(
+        "train", photos, "--unlabeled", unlabeled, "--config", finished / "config.toml", "--out", "again"
+    )
     assert output.code == 0
     assert config_of(Path("again")) == config_of(finished)
 
@@ -93,10 +97,10 @@ def test_train__long_tail_by_options_and_settings(understudy: Run, photos: Path,
     [("--repeats", ("seed", "0", "1", "mean", "95 % interval")), ("--folds", ("fold", "1", "2", "all"))],
 )
 def test_train__a_line_per_seed_or_fold(
-    understudy: Run, photos: Path, pile: Path, option: str, lines: tuple[str, ...]
+    understudy: Run, photos: Path, unlabeled: Path, option: str, lines: tuple[str, ...]
 ) -> None:
     few = (*QUICK[:4], "--budget", "6steps", *QUICK[6:])
-    output = understudy("train", photos, "--unlabeled", pile, *few, option, 2, "--out", "r")
+    output = understudy("train", photos, "--unlabeled", unlabeled, *few, option, 2, "--out", "r")
     assert output.code == 0
     rows = [line.strip() for line in output.out[output.out.index("VERDICT") :].splitlines()]
     assert all(any(row.startswith(f"{name} ") for row in rows) for name in lines)
@@ -162,8 +166,8 @@ def test_train__empty_folder(understudy: Run) -> None:
     assert "empty" in understudy("train", "empty").error()
 
 
-def test_train__no_labels(understudy: Run, pile: Path) -> None:
-    assert "label" in understudy("train", pile, "--budget", "2steps").error()
+def test_train__no_labels(understudy: Run, unlabeled: Path) -> None:
+    assert "label" in understudy("train", unlabeled, "--budget", "2steps").error()
 
 
 def test_train__class_only_in_test(understudy: Run, photos: Path) -> None:
@@ -227,8 +231,8 @@ def test_holds_something__a_table_needs_a_row(tmp_path: Path) -> None:
     assert found == [False, True, True, False]
 
 
-def test_resume__finished_run_says_the_same(understudy: Run, photos: Path, pile: Path) -> None:
-    first = understudy("train", photos, "--unlabeled", pile, *QUICK, "--out", "r")
+def test_resume__finished_run_says_the_same(understudy: Run, photos: Path, unlabeled: Path) -> None:
+    first = understudy("train", photos, "--unlabeled", unlabeled, *QUICK, "--out", "r")
     again = understudy("train", "--resume", "r")
     assert again.code == 0
     note = "The run in r was finished: nothing is trained, only the evaluation and report are redone.\n"

@@ -247,7 +247,7 @@ def test_compare__without_a_folder_leaves_nothing(tmp_path: Path, monkeypatch: p
     assert isinstance(found, understudy.Comparison)
     assert found.folder is None
     assert list(tmp_path.iterdir()) == []
-    assert found.judged_by.startswith("18 of 90 labeled images, a fifth of each class, were set aside")
+    assert found.test_source.startswith("18 of 90 labeled images, a fifth of each class, were set aside")
 
 
 @pytest.mark.parametrize(

@@ -123,13 +123,13 @@ def check_every_knob_counts(kind: type[Method[Any]]) -> None:
 
 
 def check_hidden_labels_unread(kind: type[Method[Any]]) -> None:
-    """Other hidden labels, and other labels of the images that choose, leave the last weights as they are."""
+    """Other hidden labels, and other labels of the validation images, leave the last weights as they are."""
     global VAULT
     outcomes = []
     for shift in (0, 1):
-        made = tiny(choose=9)
+        made = tiny(validation=9)
         VAULT = (made.truth[: len(made.data.pool)] + shift) % CLASSES
-        data = replace(made.data, choose_targets=(made.data.choose_targets + shift) % CLASSES)
+        data = replace(made.data, validation_targets=(made.data.validation_targets + shift) % CLASSES)
         training = stage(kind(), data=data)
         outcomes.append(run(training, observe=[PseudoLabelQuality(VAULT)]))
         state = fresh_state(training)
@@ -157,7 +157,7 @@ def _holds(value: Any, labels: np.ndarray[Any, Any], depth: int = 8) -> bool:
 
 def check_resume(kind: type[Method[Any]], folder: Path, **settings: Any) -> None:
     """Stopped or crashed in either phase and started again, a run ends in the same state to the bit."""
-    training = stage(kind(), steps=26, data=tiny(choose=9).data, warmup=0.3, **settings)
+    training = stage(kind(), steps=26, data=tiny(validation=9).data, warmup=0.3, **settings)
     whole = _training_state(run(training, folder / "whole"))
     for moment, crash in ((3, False), (13, False), (23, True)):
         place = folder / str(moment)

@@ -55,12 +55,12 @@ class LabelLeak(FixMatch):
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationLeak(FixMatch):
-    """It reaches through the renderer of the batch for the labels of the images that choose."""
+    """It reaches through the renderer of the batch for the labels of the validation images."""
 
     def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
         stream = _captured_stream(batch.unlabeled.render)
         loss = super().loss(nets, batch, memory, step)
-        share = float(np.mean(stream.data.choose_targets[:4]))
+        share = float(np.mean(stream.data.validation_targets[:4]))
         return replace(loss, terms={name: (1 + share) * term for name, term in loss.terms.items()})
 
 

@@ -28,7 +28,7 @@ from understudy.models.nets import Execution
 
 SIZE = 8
 CLASSES = 3
-GRAY = Domain(operations=("brightness", "contrast"), mirror=False, area=None, cutout=0.25)
+GRAY = Domain(operations=("brightness", "contrast"), hflip=False, area=None, cutout=0.25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +64,8 @@ def tiny(
         classes=tuple(str(number) for number in range(num_classes)),
         domain=GRAY,
         size=SIZE,
-        choose=np.arange(labeled + unlabeled, total),
-        choose_targets=truth[labeled + unlabeled :].copy(),
+        validation=np.arange(labeled + unlabeled, total),
+        validation_targets=truth[labeled + unlabeled :].copy(),
         weight=weight,
     )
     return Tiny(data, truth)

@@ -97,7 +97,7 @@ def test_load__unlabeled_and_test_arrays() -> None:
 
 
 def test_load__arrays_beside_files(make: Any) -> None:
-    data = load((IMAGES, np.array(["cat", "dog"] * 3)), unlabeled=make("pile", "1.png", "2.png"))
+    data = load((IMAGES, np.array(["cat", "dog"] * 3)), unlabeled=make("unlabeled", "1.png", "2.png"))
     assert data.rows.shape == (8, 3, 12, 12)
     assert data.names.tolist()[-1] == "unlabeled:2.png"
 

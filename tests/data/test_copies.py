@@ -70,8 +70,8 @@ def test_load__copies_and_sizes_of_files(make: Make, tmp_path: Path) -> None:
     root = make("photos", "cat/0.png", "cat/1.png", "dog/2.png", "dog/3.png")
     picture(0).save(root / "dog" / "copy.bmp")
     picture(9, (48, 16)).save(root / "dog" / "wide.png")
-    pile = make("pile", "0.png")
-    data = load(root, unlabeled=pile)
+    unlabeled = make("unlabeled", "0.png")
+    data = load(root, unlabeled=unlabeled)
     assert data.names[data.copies == 0].tolist() == ["cat/0.png", "dog/copy.bmp", "unlabeled:0.png"]
     assert (data.copies == -1).sum() == 4
     assert data.sizes is not None
@@ -80,7 +80,7 @@ def test_load__copies_and_sizes_of_files(make: Make, tmp_path: Path) -> None:
 
 def test_load__copies_across_arrays_and_files(make: Make) -> None:
     pixels = np.stack([np.asarray(picture(seed)) for seed in range(4)])
-    arrays = load((pixels, [0, 1, 0, 1]), unlabeled=make("pile", "0.png", "1.png"))
+    arrays = load((pixels, [0, 1, 0, 1]), unlabeled=make("unlabeled", "0.png", "1.png"))
     assert arrays.copies is not None
     assert arrays.copies.tolist() == [0, 1, -1, -1, 0, 1]
     assert arrays.sizes is not None
@@ -105,7 +105,7 @@ def test_split__copies_of_test_images_do_not_train() -> None:
     assert splits.labeled.tolist() == [1, 2, 3]
     assert not len(splits.unlabeled)
     assert splits.note == (
-        "The 2 test images judge and nothing else; 3 copies of them do not train (2 of them in the pool); "
+        "The 2 test images only measure accuracy; 3 copies of them do not train (2 of them in the pool); "
         "1 copy of labeled images is left out of the pool; of 3 unlabeled images none is left to train on. "
         "There are no validation images, so nothing is selected and the last weights are used; a tenth of the labels "
         "is held out to select from 2,000 labels on."
@@ -119,9 +119,9 @@ def test_split__a_copy_that_judges_does_not_choose() -> None:
         parts=[TRAIN, TRAIN, VALIDATION, VALIDATION, TEST, TEST],
     )
     splits = split(data)
-    assert splits.choose.tolist() == [3]
-    assert "; 1 copy of judging images may not choose." not in splits.note
-    assert "; 1 copy of judging images may not choose; there are no" in splits.note
+    assert splits.validation.tolist() == [3]
+    assert "; 1 copy of test images may not choose." not in splits.note
+    assert "; 1 copy of test images may not choose; there are no" in splits.note
 
 
 def test_split__copies_of_choosing_images_do_not_train() -> None:
@@ -136,7 +136,7 @@ def test_split__copies_of_choosing_images_do_not_train() -> None:
 def test_split__a_class_of_copies_trains_and_does_not_judge() -> None:
     data = with_copies([0] * 20 + [1] * 20, [0] * 20 + [-1] * 20)
     splits = split(data)
-    assert np.bincount(data.labels[splits.judge]).tolist() == [0, 4]
+    assert np.bincount(data.labels[splits.test]).tolist() == [0, 4]
     assert np.bincount(data.labels[splits.labeled]).tolist() == [20, 16]
 
 
@@ -146,8 +146,8 @@ def test_split__no_copy_crosses(seed: int) -> None:
     labels = random.integers(-1, 2, 1000)
     data = with_copies(labels, random.integers(-1, 400, 1000))
     splits = split(data, seed)
-    assert len(splits.judge)
-    apart = [set(data.copies[ids]) - {-1} for ids in (splits.labeled, splits.unlabeled, splits.choose, splits.judge)]  # type: ignore[index]
+    assert len(splits.test)
+    apart = [set(data.copies[ids]) - {-1} for ids in (splits.labeled, splits.unlabeled, splits.validation, splits.test)]  # type: ignore[index]
     for at, one in enumerate(apart):
         for other in apart[at + 1 :]:
             assert not one & other
@@ -181,10 +181,10 @@ def test_cross_validation__copies_are_in_one_fold() -> None:
     data = with_copies(labels, random.integers(-1, 300, 300), groups=random.integers(-1, 400, 300))
     whole, folds = cross_validation(data, 3)
     assert data.copies is not None
-    assert sorted(np.concatenate([fold.judge for fold in folds]).tolist()) == whole.labeled.tolist()
+    assert sorted(np.concatenate([fold.test for fold in folds]).tolist()) == whole.labeled.tolist()
     for fold in folds:
         trains = np.concatenate([fold.labeled, fold.unlabeled])
-        assert not (set(data.copies[fold.judge]) - {-1}) & set(data.copies[trains])
+        assert not (set(data.copies[fold.test]) - {-1}) & set(data.copies[trains])
 
 
 def test_cross_validation__a_class_of_one_picture() -> None:

@@ -1,4 +1,4 @@
-"""Folders: classes, splits, piles, and the odd things found in them."""
+"""Folders: classes, splits, pools, and the odd things found in them."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_load__folder_beside_train_is_not_used(make: Make) -> None:
 
 def test_load__three_folders(make: Make) -> None:
     data = load(
-        make("photos", "a/1.png", "b/2.png"), unlabeled=make("pile", "1.png", "x/2.png"), test=make("t", "a/1.png")
+        make("photos", "a/1.png", "b/2.png"), unlabeled=make("unlabeled", "1.png", "x/2.png"), test=make("t", "a/1.png")
     )
     assert data.names.tolist() == ["a/1.png", "b/2.png", "test:a/1.png", "unlabeled:1.png", "unlabeled:x/2.png"]
     assert data.labels.tolist() == [0, 1, 0, -1, -1]
     assert data.parts.tolist() == [Part.FREE, Part.FREE, Part.TEST, Part.TRAIN, Part.TRAIN]
 
 
-def test_load__labels_of_the_pile_are_not_used(make: Make) -> None:
+def test_load__labels_of_the_unlabeled_are_not_used(make: Make) -> None:
     data = load(make("photos", "a/1.png", "b/2.png"), unlabeled="digits", channels=3)
     assert (data.labels[2:] == -1).all()
     assert data.classes == ("a", "b")
@@ -90,12 +90,12 @@ def test_load__labels_of_the_pile_are_not_used(make: Make) -> None:
 
 
 def test_load__unlabeled_alone(make: Make) -> None:
-    data = load(unlabeled=make("pile", "1.png"))
+    data = load(unlabeled=make("unlabeled", "1.png"))
     assert data.names.tolist() == ["1.png"]
     assert data.classes == ()
 
 
-def test_load__files_of_the_pile_that_are_also_labeled_count_once(make: Make, tmp_path: Path) -> None:
+def test_load__files_of_the_unlabeled_that_are_also_labeled_count_once(make: Make, tmp_path: Path) -> None:
     make("", "photos/a/1.png", "photos/b/1.png", "more.png")
     data = load(tmp_path / "photos", unlabeled=tmp_path, cache=tmp_path / "elsewhere")
     assert data.names.tolist() == ["a/1.png", "b/1.png", "unlabeled:more.png"]
@@ -143,7 +143,7 @@ def test_load__empty_class_folder(make: Make) -> None:
 
 def test_load__flat_folder_as_labeled(make: Make) -> None:
     with pytest.raises(DataError, match=r"holds 2 images but no class folders; .* or pass the folder as unlabeled"):
-        load(make("pile", "1.png", "2.png"))
+        load(make("unlabeled", "1.png", "2.png"))
 
 
 def test_load__missing_path(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_load__missing_path(tmp_path: Path) -> None:
 
 def test_load__a_file_that_is_no_manifest(make: Make) -> None:
     with pytest.raises(DataError, match="is neither a folder nor a manifest"):
-        load(make("pile", "1.png") / "1.png")
+        load(make("unlabeled", "1.png") / "1.png")
 
 
 def test_load__junk_is_passed_over(make: Make) -> None:
@@ -281,9 +281,9 @@ def test_load__unlabeled_by_another_name(make: Make, name: str) -> None:
 
 
 def test_load__doubtful_class_name_is_noted(make: Make) -> None:
-    data = load(make("photos", "a/1.png", "b/1.png", "pile/1.png"))
-    assert data.classes == ("a", "b", "pile")
-    assert any(note.startswith("folder pile/ counts as a class; rename it to unlabeled/") for note in data.notes)
+    data = load(make("photos", "a/1.png", "b/1.png", "unlabeled/1.png"))
+    assert data.classes == ("a", "b", "unlabeled")
+    assert any(note.startswith("folder unlabeled/ counts as a class; rename it to unlabeled/") for note in data.notes)
 
 
 def test_load__folder_that_cannot_be_listed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

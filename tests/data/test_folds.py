@@ -32,13 +32,13 @@ def test_cross_validation__each_label_judges_once_and_groups_stay_together(draw:
     data = collection(labels, groups=groups, num_classes=3)
     whole, parts = cross_validation(data, folds, seed)
     assert whole.labeled.tolist() == np.flatnonzero(labels >= 0).tolist()
-    assert not len(whole.judge)
-    judged = np.concatenate([part.judge for part in parts])
+    assert not len(whole.test)
+    judged = np.concatenate([part.test for part in parts])
     assert sorted(judged.tolist()) == whole.labeled.tolist()
     for part in parts:
-        assert not np.intersect1d(part.labeled, part.judge).size
-        assert sorted([*part.labeled, *part.judge]) == whole.labeled.tolist()
-        near = set(groups[part.judge]) - {-1}
+        assert not np.intersect1d(part.labeled, part.test).size
+        assert sorted([*part.labeled, *part.test]) == whole.labeled.tolist()
+        near = set(groups[part.test]) - {-1}
         assert not near & set(groups[part.labeled])
         assert not near & set(groups[part.unlabeled])
 
@@ -46,15 +46,15 @@ def test_cross_validation__each_label_judges_once_and_groups_stay_together(draw:
 def test_cross_validation__depends_on_the_seed_alone() -> None:
     data = collection([0, 1] * 20)
     one, two, other = (cross_validation(data, 4, seed)[1] for seed in (1, 1, 2))
-    assert all(np.array_equal(a.judge, b.judge) for a, b in zip(one, two, strict=True))
-    assert any(not np.array_equal(a.judge, b.judge) for a, b in zip(one, other, strict=True))
+    assert all(np.array_equal(a.test, b.test) for a, b in zip(one, two, strict=True))
+    assert any(not np.array_equal(a.test, b.test) for a, b in zip(one, other, strict=True))
 
 
 def test_cross_validation__test_images_stay_out_of_it() -> None:
     parts = [Part.TEST] * 6 + [Part.TRAIN] * 20
     whole, folds = cross_validation(collection([0, 1] * 13, parts), 2)
-    assert whole.judge.tolist() == list(range(6))
-    assert not any(np.isin(range(6), [*fold.judge, *fold.labeled]).any() for fold in folds)
+    assert whole.test.tolist() == list(range(6))
+    assert not any(np.isin(range(6), [*fold.test, *fold.labeled]).any() for fold in folds)
 
 
 @pytest.mark.parametrize(

@@ -235,8 +235,8 @@ def test_split__labels_of_a_model_are_never_held_out(make: Make) -> None:
     rows = [f"{n},{'ab'[at % 2]},train,{'model' if at < 20 else 'person'}\n" for at, n in enumerate(names)]
     data = load(manifest(make("set", *names), "path,label,split,source\n" + "".join(rows)))
     found = split(data, share=0.5)
-    assert len(found.judge) == 10
-    assert (found.judge >= 20).all()
+    assert len(found.test) == 10
+    assert (found.test >= 20).all()
     assert set(range(20)) <= set(found.labeled.tolist())
     assert "20 labels come from a model and only train" in found.note
     assert (

@@ -30,8 +30,8 @@ def test_load__validation(make: Make) -> None:
         "validation:b/y.png": Part.VALIDATION,
     }
     found = split(data)
-    assert data.names[found.choose].tolist() == ["validation:a/x.png", "validation:b/y.png"]
-    assert data.names[found.judge].tolist() == ["test:b/z.png"]
+    assert data.names[found.validation].tolist() == ["validation:a/x.png", "validation:b/y.png"]
+    assert data.names[found.test].tolist() == ["test:b/z.png"]
     assert len(found.labeled) == 6
 
 
@@ -78,9 +78,9 @@ def test_split__copies_of_validation_images_do_not_train_and_those_of_test_image
     # The first picture of every folder has the same pixels.
     test, pool = make("test", "a/0.png"), make("pool", "0.png", "1.png", "2.png")
     found = split(load(photos, validation=val, test=test, unlabeled=pool))
-    assert (len(found.choose), len(found.judge)) == (1, 1)
+    assert (len(found.validation), len(found.test)) == (1, 1)
     assert (len(found.labeled), len(found.unlabeled)) == (6, 0)
-    assert "1 copy of judging images may not choose" in found.note
+    assert "1 copy of test images may not choose" in found.note
 
 
 def test_load__several_unlabeled_sources(make: Make) -> None:

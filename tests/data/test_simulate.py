@@ -94,7 +94,7 @@ def test_simulate__long_tail_totals_ratios_and_roles(
     np.testing.assert_array_equal(left.labels[data.parts == Part.TEST], data.labels[data.parts == Part.TEST])
     np.testing.assert_array_equal(left.parts[~out], data.parts[~out])
     splits = split(left, seed)
-    roles = np.concatenate([splits.labeled, splits.unlabeled, splits.choose, splits.judge])
+    roles = np.concatenate([splits.labeled, splits.unlabeled, splits.validation, splits.test])
     assert not np.intersect1d(roles, np.flatnonzero(out)).size
     assert splits.unlabeled.tolist() == hidden.tolist()
 

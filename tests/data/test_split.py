@@ -55,21 +55,21 @@ def test_split__roles_are_sound(data: Collection, seed: int, share: float) -> No
     except DataError:
         assert data.groups is not None  # nothing else can go wrong with two labels per class
         return
-    roles = [splits.labeled, splits.unlabeled, splits.choose, splits.judge]
+    roles = [splits.labeled, splits.unlabeled, splits.validation, splits.test]
     ids = np.concatenate(roles)
     assert len(np.unique(ids)) == len(ids)
     assert all((np.diff(role) > 0).all() for role in roles)
-    assert (data.labels[np.concatenate([splits.labeled, splits.choose, splits.judge])] >= 0).all()
+    assert (data.labels[np.concatenate([splits.labeled, splits.validation, splits.test])] >= 0).all()
     assert (data.labels[splits.unlabeled] < 0).all()
     assert not np.isin(data.parts[np.concatenate(roles[:2])], [Part.TEST, Part.VALIDATION]).any()
     tests = np.flatnonzero((data.parts == Part.TEST) & (data.labels >= 0))
     if len(tests):
-        assert splits.judge.tolist() == tests.tolist()
-        assert splits.judged_by == "test"
-    assert (splits.judged_by == "nothing") == (not len(splits.judge))
+        assert splits.test.tolist() == tests.tolist()
+        assert splits.test_source == "test"
+    assert (splits.test_source == "nothing") == (not len(splits.test))
     if data.groups is not None:
         training, choose, judge = (
-            set(data.groups[part]) - {-1} for part in (ids_of(splits), splits.choose, splits.judge)
+            set(data.groups[part]) - {-1} for part in (ids_of(splits), splits.validation, splits.test)
         )
         assert not training & choose
         assert not training & judge
@@ -93,7 +93,7 @@ def test_hold_out__about_the_share_of_every_class(counts: list[int], seed: int) 
 
 def test_split__nothing_under_five_labels_per_class() -> None:
     splits = split(collection([0, 1] * 4 + [-1] * 10))
-    assert splits.judged_by == "nothing"
+    assert splits.test_source == "nothing"
     assert len(splits.labeled) == 8
     expected = "Nothing is held out, since the 8 labels are under 5 per class: whether it helped stays unproven."
     assert splits.note == expected
@@ -107,55 +107,55 @@ def test_split__one_label_per_class_trains() -> None:
 
 def test_split__up_to_400_held_out_all_judge() -> None:
     splits = split(collection([0, 1] * 1000))
-    assert (len(splits.judge), len(splits.choose), len(splits.labeled)) == (400, 0, 1600)
+    assert (len(splits.test), len(splits.validation), len(splits.labeled)) == (400, 0, 1600)
     assert (
         splits.note
-        == "The 400 images held out of 2,000 labeled ones judge and nothing else; there are no unlabeled images."
+        == "The 400 images held out of 2,000 labeled ones only measure accuracy; there are no unlabeled images."
     )
 
 
 def test_split__beyond_400_half_choose() -> None:
     splits = split(collection([0, 1, 1, 1] * 1000))
-    assert (len(splits.judge), len(splits.choose)) == (400, 400)
-    assert splits.judged_by == "held out"
+    assert (len(splits.test), len(splits.validation)) == (400, 400)
+    assert splits.test_source == "held out"
 
 
 def test_split__a_class_judges_before_it_chooses() -> None:
     data = collection([0] * 2_000 + [1] * 300 + [2] * 10 + [3] * 4 + [4])
     splits = split(data)
-    counts = {role: np.bincount(data.labels[getattr(splits, role)], minlength=5) for role in ("choose", "judge")}
-    assert counts["choose"].tolist() == [200, 30, 1, 0, 0]
-    assert counts["judge"].tolist() == [200, 30, 1, 1, 0]
-    assert "; no image judges 1 of the classes, which have too few labels: 4; there are no" in splits.note
+    counts = {role: np.bincount(data.labels[getattr(splits, role)], minlength=5) for role in ("validation", "test")}
+    assert counts["validation"].tolist() == [200, 30, 1, 0, 0]
+    assert counts["test"].tolist() == [200, 30, 1, 1, 0]
+    assert "; no image tests 1 of the classes, which have too few labels: 4; there are no" in splits.note
     assert "too few labels" not in split(collection([0] * 2_000 + [1] * 300)).note
 
 
 def test_split__given_validation() -> None:
     splits = split(collection([0, 1] * 30, [Part.TRAIN] * 40 + [Part.VALIDATION] * 20))
-    assert splits.judge.tolist() == list(range(40, 60))
-    assert splits.note.startswith("The 20 images given as validation judge and nothing else, since there are no test")
+    assert splits.test.tolist() == list(range(40, 60))
+    assert splits.note.startswith("The 20 images given as validation only measure accuracy, since there are no test")
     with_test = split(collection([0, 1] * 30, [Part.TRAIN] * 40 + [Part.VALIDATION] * 10 + [Part.TEST] * 10))
-    assert with_test.choose.tolist() == list(range(40, 50))
-    assert with_test.judge.tolist() == list(range(50, 60))
-    assert with_test.judged_by == "test"
+    assert with_test.validation.tolist() == list(range(40, 50))
+    assert with_test.test.tolist() == list(range(50, 60))
+    assert with_test.test_source == "test"
 
 
 def test_split__test_given_keeps_all_labels_unless_there_are_many() -> None:
     few = split(collection([0, 1] * 1499, [Part.TRAIN] * 1998 + [Part.TEST] * 1000))
-    assert (len(few.labeled), len(few.choose), len(few.judge)) == (1998, 0, 1000)
+    assert (len(few.labeled), len(few.validation), len(few.test)) == (1998, 0, 1000)
     assert ". There are no validation images, so nothing is selected and the last weights are used; a" in few.note
     enough = split(collection([0, 1] * 1500, [Part.TRAIN] * 2000 + [Part.TEST] * 1000))
-    assert (len(enough.labeled), len(enough.choose), len(enough.judge)) == (1800, 200, 1000)
-    assert "; 200 others select" in enough.note
-    assert len(split(collection([0, 1] * 1500, [Part.TRAIN] * 2000 + [Part.TEST] * 1000), share=None).choose) == 0
+    assert (len(enough.labeled), len(enough.validation), len(enough.test)) == (1800, 200, 1000)
+    assert "; 200 validation images select" in enough.note
+    assert len(split(collection([0, 1] * 1500, [Part.TRAIN] * 2000 + [Part.TEST] * 1000), share=None).validation) == 0
     many = split(collection([0, 1] * 10_000, [Part.TRAIN] * 19_000 + [Part.TEST] * 1000))
-    assert (len(many.labeled), len(many.choose), len(many.judge)) == (18_000, 1000, 1000)
+    assert (len(many.labeled), len(many.validation), len(many.test)) == (18_000, 1000, 1000)
 
 
 def test_split__classes_with_few_labels_keep_them_for_training() -> None:
     labels = [*np.repeat([0, 1], 1_100), *[2] * 9, *[3] * 10]
     data = collection([*labels, 0, 1], [Part.TRAIN] * len(labels) + [Part.TEST] * 2)
-    assert np.bincount(data.labels[split(data).choose], minlength=4).tolist() == [110, 110, 0, 1]
+    assert np.bincount(data.labels[split(data).validation], minlength=4).tolist() == [110, 110, 0, 1]
     thousand = collection([*np.repeat(np.arange(1_000), 9), 0], [Part.TRAIN] * 9_000 + [Part.TEST])
     assert len(split(thousand).labeled) == 9_000
 
@@ -167,21 +167,21 @@ def test_split__unlabeled_test_images_are_in_no_role() -> None:
 
 def test_split__does_not_depend_on_the_pool() -> None:
     small, large = split(collection([0, 1] * 50)), split(collection([0, 1] * 50 + [-1] * 1000))
-    assert small.judge.tolist() == large.judge.tolist()
-    assert split(collection([0, 1] * 50), seed=1).judge.tolist() != small.judge.tolist()
+    assert small.test.tolist() == large.test.tolist()
+    assert split(collection([0, 1] * 50), seed=1).test.tolist() != small.test.tolist()
 
 
 def test_split__groups_of_held_out_images_leave_the_pool() -> None:
     data = collection([0, 1] * 20 + [-1] * 40, groups=np.tile(np.arange(40), 2))
     splits = split(data)
-    assert len(splits.judge) == 8
+    assert len(splits.test) == 8
     assert len(splits.unlabeled) == 32
     assert "; 8 images that share a group with them do not train" in splits.note
 
 
 def test_split__one_group_cannot_be_parted() -> None:
     splits = split(collection([0, 1] * 20, groups=[0] * 40))
-    assert splits.judged_by == "nothing"
+    assert splits.test_source == "nothing"
     assert "cannot be parted by group" in splits.note
 
 
@@ -221,7 +221,7 @@ def test_splits__save_and_load(tmp_path: Path) -> None:
     splits.save(tmp_path / "splits.json", data)
     loaded = Splits.load(tmp_path / "splits.json", data)
     assert loaded.content == splits.content
-    assert (loaded.judged_by, loaded.note) == (splits.judged_by, splits.note)
+    assert (loaded.test_source, loaded.note) == (splits.test_source, splits.note)
 
 
 def test_splits__load_refused(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def expected(*seeds: int) -> torch.Tensor:
 
 
 def test_store__rows_in_order_and_reused(make: Make, tmp_path: Path) -> None:
-    root = make("pile", *MANY)
+    root = make("unlabeled", *MANY)
     calls: list[tuple[int, int]] = []
     first = decoded(root, MANY, observe=lambda done, total: calls.append((done, total)))
     assert torch.equal(first.rows, expected(*range(150)))
@@ -55,7 +55,7 @@ def test_store__rows_in_order_and_reused(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [4, 150], ids=["in this process", "in worker processes"])
 def test_store__sizes_and_hashes_of_the_readable_files(make: Make, count: int) -> None:
     names = MANY[:count]
-    root = make("pile", *names)
+    root = make("unlabeled", *names)
     picture(0, (40, 20)).save(root / names[1])
     picture(3).save(root / names[2])
     (root / names[0]).write_bytes(b"")
@@ -67,7 +67,7 @@ def test_store__sizes_and_hashes_of_the_readable_files(make: Make, count: int) -
 
 
 def test_store__content_follows_bytes_and_form(make: Make, tmp_path: Path) -> None:
-    root = make("pile", "a.png", "b.png")
+    root = make("unlabeled", "a.png", "b.png")
     names = ("a.png", "b.png")
     before = decoded(root, names)
     picture(9).save(root / "b.png")
@@ -79,7 +79,7 @@ def test_store__content_follows_bytes_and_form(make: Make, tmp_path: Path) -> No
 
 
 def test_store__a_write_to_the_rows_does_not_reach_the_file(make: Make) -> None:
-    root = make("pile", "a.png")
+    root = make("unlabeled", "a.png")
     decoded(root, ("a.png",)).rows.zero_()
     assert torch.equal(decoded(root, ("a.png",)).rows, expected(0))
 
@@ -87,7 +87,7 @@ def test_store__a_write_to_the_rows_does_not_reach_the_file(make: Make) -> None:
 @pytest.mark.parametrize("count", [4, 150], ids=["in this process", "in worker processes"])
 def test_store__bad_files_are_named_and_left_out(make: Make, count: int) -> None:
     names = MANY[:count]
-    root = make("pile", *names)
+    root = make("unlabeled", *names)
     (root / names[0]).write_bytes(b"")
     (root / names[2]).unlink()
     before = {path: path.stat().st_mtime_ns for path in root.iterdir()}
@@ -100,7 +100,7 @@ def test_store__bad_files_are_named_and_left_out(make: Make, count: int) -> None
 
 
 def test_store__what_cannot_be_read(make: Make, tmp_path: Path) -> None:
-    root = make("pile", "good.png")
+    root = make("unlabeled", "good.png")
     (root / "folder.jpg").mkdir()
     (root / "dangling.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (root / "loop.jpg").symlink_to(root / "loop.jpg")
@@ -114,7 +114,7 @@ def test_store__what_cannot_be_read(make: Make, tmp_path: Path) -> None:
 
 
 def test_store__no_permission(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make("pile", "good.png", "secret.png")
+    root = make("unlabeled", "good.png", "secret.png")
     real = open
 
     def refusing(path: str, *args: object) -> object:
@@ -127,7 +127,7 @@ def test_store__no_permission(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_store__all_bad(make: Make) -> None:
-    root = make("pile", "a.png", "b.png")
+    root = make("unlabeled", "a.png", "b.png")
     for path in root.iterdir():
         path.write_bytes(b"")
     with pytest.raises(
@@ -137,7 +137,7 @@ def test_store__all_bad(make: Make) -> None:
 
 
 def test_store__full_disk_before_writing(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    root = make("pile", "a.png")
+    root = make("unlabeled", "a.png")
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
     with pytest.raises(UserError, match=r"the disk of .*cache is full: the decoded images need 1 MB there; free some"):
         decoded(root, ("a.png",))
@@ -145,7 +145,7 @@ def test_store__full_disk_before_writing(make: Make, monkeypatch: pytest.MonkeyP
 
 
 def test_store__full_disk_while_writing(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    root = make("pile", *MANY)
+    root = make("unlabeled", *MANY)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -157,21 +157,21 @@ def test_store__full_disk_while_writing(make: Make, monkeypatch: pytest.MonkeyPa
 
 
 def test_store__worker_reports_a_failed_write(make: Make, tmp_path: Path) -> None:
-    root = make("pile", *MANY)
+    root = make("unlabeled", *MANY)
     paths = [str(root / name) for name in MANY]
     with pytest.raises(FileNotFoundError):
         list(workers.decode_all(paths, FORM, tmp_path / "missing"))
 
 
 def test_store__cache_that_cannot_be_a_folder(make: Make, tmp_path: Path) -> None:
-    root = make("pile", "a.png")
+    root = make("unlabeled", "a.png")
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match=r"cannot be written to .*taken .*; name another folder with cache="):
         decoded(root, ("a.png",), cache=tmp_path / "taken")
 
 
 def test_store__damaged_store_is_made_again(make: Make, tmp_path: Path) -> None:
-    root = make("pile", "a.png", "b.png")
+    root = make("unlabeled", "a.png", "b.png")
     names = ("a.png", "b.png")
     decoded(root, names)
     rows = next((tmp_path / "cache").glob("*/rows.u8"))
@@ -182,7 +182,7 @@ def test_store__damaged_store_is_made_again(make: Make, tmp_path: Path) -> None:
 
 
 def test_store__two_at_once(make: Make, tmp_path: Path) -> None:
-    root = make("pile", *MANY)
+    root = make("unlabeled", *MANY)
     results: list[Stored] = []
     threads = [threading.Thread(target=lambda: results.append(decoded(root, MANY))) for _ in range(2)]
     for thread in threads:
@@ -195,7 +195,7 @@ def test_store__two_at_once(make: Make, tmp_path: Path) -> None:
 
 
 def test_store__killed_process_leaves_nothing_half_valid(make: Make, tmp_path: Path) -> None:
-    root = make("pile", *MANY)
+    root = make("unlabeled", *MANY)
     script = (
         "import os, signal\n"
         "from tests.data.test_store import MANY, decoded\n"
@@ -210,7 +210,7 @@ def test_store__killed_process_leaves_nothing_half_valid(make: Make, tmp_path: P
 
 
 def test_store__interrupted(make: Make, tmp_path: Path) -> None:
-    root = make("pile", *MANY)
+    root = make("unlabeled", *MANY)
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -223,7 +223,7 @@ def test_store__interrupted(make: Make, tmp_path: Path) -> None:
 def test_decode_all__a_file_that_crashes_the_decoder(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = make("pile", *MANY)
+    root = make("unlabeled", *MANY)
     crashing = tmp_path / "decode.py"
     source = Path(decode.__file__).read_text("utf-8")
     hook = 'if path.endswith("077.png"): os.abort()'
@@ -239,7 +239,7 @@ def test_decode_all__a_file_that_crashes_the_decoder(
 
 
 def test_decode_all__without_an_interpreter_to_start(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make("pile", *MANY)
+    root = make("unlabeled", *MANY)
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     assert torch.equal(decoded(root, MANY).rows, expected(*range(150)))
 
@@ -264,7 +264,7 @@ def test_cache_folder__order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_store__bomb_among_good_files(make: Make) -> None:
     from tests.data.test_decode import bomb
 
-    root = make("pile", "a.png")
+    root = make("unlabeled", "a.png")
     (root / "bomb.png").write_bytes(bomb(30_000))
     ((position, reason),) = decoded(root, ("a.png", "bomb.png")).quarantine
     assert position == 1

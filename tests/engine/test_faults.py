@@ -179,7 +179,7 @@ FULL = r"the disk that holds .* is full \(\d+ MB free\); make room and repeat th
 
 def disk_filler() -> Stage:
     """A run that writes an identity, a ledger, one checkpoint, and a result."""
-    return stage(SoftMatch(mu=2), steps=22, data=tiny(choose=9).data)
+    return stage(SoftMatch(mu=2), steps=22, data=tiny(validation=9).data)
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,9 @@ def rigged(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> list[dic
     def evaluate(net: nn.Module, data: Any, ids: Any, **_: Any) -> Any:
         right = round(accuracies[len(seen)] * len(ids))
         seen.append(copy.deepcopy(dict(net.state_dict())))
-        classes = np.where(np.arange(len(ids)) < right, data.choose_targets, (data.choose_targets + 1) % CLASSES)
+        classes = np.where(
+            np.arange(len(ids)) < right, data.validation_targets, (data.validation_targets + 1) % CLASSES
+        )
         return np.eye(CLASSES, dtype=np.float32)[classes]
 
     monkeypatch.setattr(fit_module, "predict", evaluate)
@@ -103,7 +105,9 @@ def rigged(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> list[dic
 
 def test_fit__keeps_the_best_weights_and_of_equals_the_later(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = rigged(monkeypatch, [0.3, 0.9, 0.5, 0.9, 0.1])
-    training = stage(FixMatch(mu=2), steps=20, num_evaluations=5, data=tiny(choose=10).data, net=network(norm=False))
+    training = stage(
+        FixMatch(mu=2), steps=20, num_evaluations=5, data=tiny(validation=10).data, net=network(norm=False)
+    )
     trained = run(training).trained
     assert [line["validation_accuracy"] for line in trained.history] == [0.3, 0.9, 0.5, 0.9, 0.1]
     assert [line["step"] for line in trained.history] == [4, 8, 12, 16, 20]
@@ -114,7 +118,9 @@ def test_fit__keeps_the_best_weights_and_of_equals_the_later(monkeypatch: pytest
 def test_fit__patience_ends_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     rigged(monkeypatch, [0.5, 0.5, 0.5, 0.6, 0.2, 0.6, *[0.0] * 99])
     reports: list[Report] = []
-    training = stage(FixMatch(mu=2), steps=40, warmup=0.5, patience=2, num_evaluations=20, data=tiny(choose=10).data)
+    training = stage(
+        FixMatch(mu=2), steps=40, warmup=0.5, patience=2, num_evaluations=20, data=tiny(validation=10).data
+    )
     trained = run(training, observe=[reports.append]).trained
     assert [report.step.index for report in reports if report.phase == 1][-1] == 4  # no gain at steps 4 and 6
     assert trained.stopped == "validation accuracy did not rise for 2 evaluations"
@@ -124,7 +130,7 @@ def test_fit__patience_ends_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_fit__without_patience_trains_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     rigged(monkeypatch, [0.5] * 20)
-    trained = run(stage(FixMatch(mu=2), num_evaluations=20, data=tiny(choose=10).data)).trained
+    trained = run(stage(FixMatch(mu=2), num_evaluations=20, data=tiny(validation=10).data)).trained
     assert (trained.steps, trained.stopped) == (16, "")
 
 

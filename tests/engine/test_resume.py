@@ -206,7 +206,7 @@ def test_fit__stopped_while_repeating_its_ledger(tmp_path: Path, monkeypatch: py
 
 
 def test_fit__a_finished_run_is_loaded(tmp_path: Path) -> None:
-    training = stage(FixMatch(mu=2), data=tiny(choose=9).data)
+    training = stage(FixMatch(mu=2), data=tiny(validation=9).data)
     first = run(training, tmp_path).trained
     second = run(training, tmp_path, observe=[crash_at(0)]).trained
     assert not different(first.model.state_dict(), second.model.state_dict())
@@ -272,14 +272,14 @@ def test_recognize__a_folder_of_other_runs_is_left_alone(tmp_path: Path) -> None
 
 
 def test_recognize__names_what_differs(tmp_path: Path) -> None:
-    data = tiny(choose=9).data
+    data = tiny(validation=9).data
     training = stage(Supervised(), data=data)
     run(training, tmp_path)
     others = {
         "settings": stage(Supervised(criterion=CrossEntropy(label_smoothing=0.1)), data=data),
         "budget": replace(training, budget=Budget(steps=17)),
         "data": replace(training, data=replace(data, content="other")),
-        "split": replace(training, data=replace(data, choose_targets=data.choose_targets[::-1].copy())),
+        "split": replace(training, data=replace(data, validation_targets=data.validation_targets[::-1].copy())),
         "initial weights": replace(training, network=network(seed=1)),
     }
     for name, other in others.items():

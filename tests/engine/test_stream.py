@@ -75,8 +75,8 @@ def test_batch__a_supervised_step_has_no_unlabeled_rows() -> None:
 
 
 def test_batch__validation_rows_are_in_no_pool() -> None:
-    data = tiny(choose=9).data
-    assert not set(stream(data).pool) & set(data.choose)
+    data = tiny(validation=9).data
+    assert not set(stream(data).pool) & set(data.validation)
 
 
 def test_batch__weights_average_to_one() -> None:

@@ -13,7 +13,7 @@ from understudy.methods.softmatch import SoftMatch
 
 def training() -> Stage:
     """A hundred steps in two phases, with memory and with weights chosen by validation."""
-    return stage(SoftMatch(mu=2), steps=100, data=tiny(choose=9).data)
+    return stage(SoftMatch(mu=2), steps=100, data=tiny(validation=9).data)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from understudy.core.budget import Cost
 from understudy.evaluation.decision import Facts, decide, interval_words, p_words
 from understudy.evaluation.intervals import Interval
-from understudy.evaluation.verdict import Candidate, HeldOut, judge
+from understudy.evaluation.verdict import Candidate, HeldOut, compute_verdict
 
 UP, DOWN, OPEN = Interval(0.01, 0.05), Interval(-0.05, -0.01), Interval(-0.02, 0.03)
 
@@ -70,7 +70,7 @@ def test_judge__words_and_numbers_agree(
     if not gains + losses + same:
         return
     baseline, method = (np.repeat(rows, [gains, losses, same]) for rows in ([0, 1, 1], [1, 0, 1]))
-    found = judge(
+    found = compute_verdict(
         HeldOut(np.ones(len(baseline), int), baseline, method),
         baseline=Candidate("supervised", Cost(1, 1), 100),
         method=Candidate("uda", Cost(cost, cost), 100),

@@ -11,7 +11,7 @@ from understudy.core.budget import Cost
 from understudy.evaluation.decision import Facts
 from understudy.evaluation.paired import mcnemar
 from understudy.evaluation.repeats import over_folds, over_seeds
-from understudy.evaluation.verdict import Candidate, HeldOut, judge
+from understudy.evaluation.verdict import Candidate, HeldOut, compute_verdict
 
 SUPERVISED, METHOD = (0.90, 0.92, 0.94), (0.95, 0.94, 0.99)
 
@@ -83,7 +83,7 @@ def test_over_folds__pools_the_images() -> None:
     labels = np.ones(5, np.int64)
     one, two = (np.concatenate(rows).astype(np.int64) for rows in (supervised, method))
     candidates = [Candidate(name, Cost(1, 1), 10) for name in ("supervised", "uda")]
-    verdict = judge(HeldOut(labels, one, two), baseline=candidates[0], method=candidates[1], folds=2)
+    verdict = compute_verdict(HeldOut(labels, one, two), baseline=candidates[0], method=candidates[1], folds=2)
     found = over_folds({"supervised": supervised, "uda": method}, verdict)
     assert found.difference == pytest.approx(0.4)
     assert found.p_value == pytest.approx(mcnemar(2, 0)) == pytest.approx(0.5)
@@ -92,5 +92,5 @@ def test_over_folds__pools_the_images() -> None:
     assert found.spreads["uda"].deviation == pytest.approx(np.std([1, 0.5], ddof=1))
     assert (found.n, found.test, found.outcome, found.delivered) == ((3, 2), "McNemar", "not proven", "supervised")
     text = " ".join(found.sentences)
-    assert "of 5 labeled images, each judged by models of a fold that had not seen it," in text
+    assert "of 5 labeled images, each tested by models of a fold that had not seen it," in text
     assert "The models of the 2 folds share training images, so that the interval is approximate." in text

@@ -9,7 +9,7 @@ import pytest
 
 from understudy.core.budget import Cost
 from understudy.core.errors import DataError
-from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge, percent, points
+from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict, percent, points
 
 BASELINE = Candidate("supervised", Cost(wall_s=50, cpu_s=100), 2_000)
 METHOD = Candidate("softmatch", Cost(wall_s=80, cpu_s=103), 900)
@@ -22,8 +22,8 @@ def _held_out(gains: int, losses: int, *, both: int, neither: int = 0) -> HeldOu
     return HeldOut(np.ones(len(baseline), dtype=int), baseline, method)
 
 
-def _judge(gains: int, losses: int, *, both: int, choosing: HeldOut | None = None) -> Verdict:
-    return judge(_held_out(gains, losses, both=both), baseline=BASELINE, method=METHOD, choosing=choosing)
+def _verdict(gains: int, losses: int, *, both: int, validation: HeldOut | None = None) -> Verdict:
+    return compute_verdict(_held_out(gains, losses, both=both), baseline=BASELINE, method=METHOD, validation=validation)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def _judge(gains: int, losses: int, *, both: int, choosing: HeldOut | None = Non
     ],
 )
 def test_judge__outcome_and_delivery(gains: int, losses: int, outcome: str, delivered: str) -> None:
-    found = _judge(gains, losses, both=60)
+    found = _verdict(gains, losses, both=60)
     assert (found.outcome, found.delivered) == (outcome, delivered)
     assert found.n == gains + losses + 60
     assert found.baseline.accuracy == pytest.approx((60 + losses) / found.n)
@@ -50,8 +50,8 @@ def test_judge__outcome_and_delivery(gains: int, losses: int, outcome: str, deli
 @pytest.mark.parametrize(
     ("gains", "losses", "delivered", "words"),
     [
-        (4, 1, "method", "which did better on the 50 other images held out to choose"),
-        (1, 4, "supervised", "which did better on the 50 other images held out to choose"),
+        (4, 1, "method", "which did better on the 50 other images held out for validation"),
+        (1, 4, "supervised", "which did better on the 50 other images held out for validation"),
         (2, 2, "supervised", "the two did equally well, and the simpler training wins a tie"),
     ],
 )
@@ -59,38 +59,38 @@ def test_judge__outcome_and_delivery(gains: int, losses: int, outcome: str, deli
 def test_judge__choosing_images_decide_what_is_not_proven(
     gains: int, losses: int, delivered: str, words: str, judged: tuple[int, int]
 ) -> None:
-    choosing = _held_out(gains, losses, both=50 - gains - losses)
-    found = _judge(*judged, both=60, choosing=choosing)
+    validation = _held_out(gains, losses, both=50 - gains - losses)
+    found = _verdict(*judged, both=60, validation=validation)
     assert (found.outcome, found.delivered) == ("not proven", delivered)
     assert words in str(found)
 
 
 def test_judge__choosing_images_cannot_overrule_the_judging_ones() -> None:
-    assert _judge(2, 20, both=60, choosing=_held_out(9, 0, both=9)).delivered == "supervised"
-    assert _judge(20, 2, both=60, choosing=_held_out(0, 9, both=9)).delivered == "method"
+    assert _verdict(2, 20, both=60, validation=_held_out(9, 0, both=9)).delivered == "supervised"
+    assert _verdict(20, 2, both=60, validation=_held_out(0, 9, both=9)).delivered == "method"
 
 
 def test_judge__nothing_held_out() -> None:
-    found = judge(None, baseline=BASELINE, method=METHOD)
+    found = compute_verdict(None, baseline=BASELINE, method=METHOD)
     assert (found.outcome, found.delivered, found.n, found.smallest_gain) == ("unproven", "method", 0, None)
     assert found.baseline.accuracy is None
-    assert str(found).startswith("Unproven: nothing was held out to judge by")
+    assert str(found).startswith("Unproven: nothing was held out for testing")
 
 
 def test_judge__empty_or_unpaired_images_are_an_error() -> None:
     with pytest.raises(DataError, match="there is no labeled image"):
-        _judge(0, 0, both=0)
+        _verdict(0, 0, both=0)
     with pytest.raises(DataError, match="do not belong together"):
-        judge(HeldOut(np.ones(3), np.ones(3), np.ones(2)), baseline=BASELINE, method=METHOD)
+        compute_verdict(HeldOut(np.ones(3), np.ones(3), np.ones(2)), baseline=BASELINE, method=METHOD)
 
 
 def test_verdict__costs_are_compared_by_the_named_clock() -> None:
-    by_cpu = _judge(6, 0, both=60)
+    by_cpu = _verdict(6, 0, both=60)
     assert by_cpu.cost_ratio == 1.03
     assert by_cpu.is_cost_matched
     assert "cost the same within 5 %: supervised 100 s of processor time (2,000 steps), softmatch 103 s" in str(by_cpu)
     assert by_cpu.outcome == "helped"
-    by_wall = judge(_held_out(6, 0, both=60), baseline=BASELINE, method=METHOD, cost_clock="wall_s")
+    by_wall = compute_verdict(_held_out(6, 0, both=60), baseline=BASELINE, method=METHOD, cost_clock="wall_s")
     assert by_wall.outcome == "better"
     assert by_wall.cost_ratio == 1.6
     assert not by_wall.is_cost_matched
@@ -98,17 +98,17 @@ def test_verdict__costs_are_compared_by_the_named_clock() -> None:
 
 
 def test_verdict__cheaper_method_is_not_matched_either() -> None:
-    found = judge(None, baseline=BASELINE, method=Candidate("softmatch", Cost(wall_s=50, cpu_s=94), 900))
+    found = compute_verdict(None, baseline=BASELINE, method=Candidate("softmatch", Cost(wall_s=50, cpu_s=94), 900))
     assert not found.is_cost_matched
 
 
 def test_verdict__free_baseline_is_not_matched() -> None:
-    found = judge(None, baseline=Candidate("supervised", Cost(), 0), method=METHOD)
+    found = compute_verdict(None, baseline=Candidate("supervised", Cost(), 0), method=METHOD)
     assert not found.is_cost_matched
 
 
 def test_verdict__words_of_a_gain() -> None:
-    assert _judge(20, 2, both=78).sentences() == (
+    assert _verdict(20, 2, both=78).sentences() == (
         "The unlabeled images helped: of 100 held-out images the labels alone get 80.0 % (71.1 to 86.7) right, "
         "labels and unlabeled images 98.0 % (93.0 to 99.4).",
         "That is 18.0 points more (95 % interval of the difference +8.9 to +26.4 points): 20 images changed from wrong "
@@ -136,12 +136,12 @@ def test_verdict__words_of_a_gain() -> None:
     ],
 )
 def test_verdict__words(gains: int, losses: int, both: int, words: str) -> None:
-    assert words in str(_judge(gains, losses, both=both))
+    assert words in str(_verdict(gains, losses, both=both))
 
 
 @pytest.mark.parametrize("judged", [(20, 2), (2, 20), (7, 5), None])
 def test_verdict__json_round_trip(judged: tuple[int, int] | None) -> None:
-    found = _judge(*judged, both=60) if judged else judge(None, baseline=BASELINE, method=METHOD)
+    found = _verdict(*judged, both=60) if judged else compute_verdict(None, baseline=BASELINE, method=METHOD)
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["sentences"] == list(found.sentences())
     assert Verdict.from_json(record) == found
@@ -160,7 +160,7 @@ def test_judge__states_balanced_accuracy_of_unequal_classes() -> None:
     labels = np.repeat([0, 1], [90, 10])
     baseline, method = np.zeros(100, int), np.repeat([0, 1, 0, 1], [80, 10, 5, 5])
     held_out = HeldOut(labels, baseline, method)
-    found = judge(held_out, baseline=BASELINE, method=METHOD, imbalanced=True)
+    found = compute_verdict(held_out, baseline=BASELINE, method=METHOD, imbalanced=True)
     assert (found.baseline.balanced_accuracy, found.method.balanced_accuracy) == (
         0.5,
         pytest.approx((80 / 90 + 0.5) / 2),
@@ -171,6 +171,6 @@ def test_judge__states_balanced_accuracy_of_unequal_classes() -> None:
     assert sentence in str(found)
     assert "labels and unlabeled images 69.4 % (" in str(found)
     assert Verdict.from_json(json.loads(json.dumps(found.to_json()))) == found
-    plain = judge(held_out, baseline=BASELINE, method=METHOD)
+    plain = compute_verdict(held_out, baseline=BASELINE, method=METHOD)
     assert "Balanced" not in str(plain)
     assert plain.method.balanced_accuracy is None

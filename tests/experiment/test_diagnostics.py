@@ -57,9 +57,9 @@ def found(scale: float = 40.0, corrupted: int = 0) -> tuple[Findings, Finished]:
         name: Trained(Brightness(own).eval(), 1, 1, Cost(1.0, 1.0), Execution(), ())
         for name, own in (("supervised", 1.0), ("fixmatch", scale))
     }
-    levels = torch.from_numpy(collection.rows.numpy()[splits.judge]).float() / 255
+    levels = torch.from_numpy(collection.rows.numpy()[splits.test]).float() / 255
     held = {
-        name: {"judge": one.model(levels).softmax(-1).detach().numpy(), "choose": np.zeros((0, 2), np.float32)}
+        name: {"test": one.model(levels).softmax(-1).detach().numpy(), "validation": np.zeros((0, 2), np.float32)}
         for name, one in runs.items()
     }
     done = Finished(
@@ -128,7 +128,7 @@ def test_look__corruptions_are_asked_of_all_models_on_request() -> None:
 def test_look__judges_are_told_apart_by_their_labels() -> None:
     findings, done = found()
     labels = done.collection.labels.copy()
-    labels[done.splits.judge[0]] = 1 - labels[done.splits.judge[0]]
+    labels[done.splits.test[0]] = 1 - labels[done.splits.test[0]]
     other = look(replace(done, collection=replace(done.collection, labels=labels)))
     assert other.figures["data"]["judges"] != findings.figures["data"]["judges"]
     assert look(done).figures["data"]["judges"] == findings.figures["data"]["judges"]

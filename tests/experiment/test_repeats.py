@@ -54,7 +54,7 @@ def test_folds__out_of_fold_probabilities_are_of_models_that_had_not_seen_the_im
         part = folder / f"fold-{number}"
         held = np.load(part / "held_out.npz")
         assert not set(held["names"]) & names_of(part, "labeled")
-        assert set(held["names"]) == names_of(part, "judge")
+        assert set(held["names"]) == names_of(part, "test")
         rows = [place[name] for name in held["names"]]
         assert all(np.array_equal(pooled[run][rows], held[run]) for run in RUNS)
         judged |= set(held["names"])
@@ -78,7 +78,7 @@ def test_folds__the_final_model_is_trained_on_all_labels(monkeypatch: pytest.Mon
     assert list(result.runs) == [kind]
     assert seen[2:] == ([("supervised", 24, 36)] if kind == "supervised" else [])
     assert len(result.splits.labeled) == 24
-    assert not len(result.splits.judge)
+    assert not len(result.splits.test)
 
 
 def test_folds__the_result_speaks_of_all_labels(folded: tuple[us.Result, Path]) -> None:
@@ -89,7 +89,7 @@ def test_folds__the_result_speaks_of_all_labels(folded: tuple[us.Result, Path]) 
     assert len(result.predictions.labels) == 24
     found = result_of(folder)
     assert [run["n"] for run in found["repeats"]["runs"]] == [8, 8, 8]
-    assert found["data"]["judged_by"] == "out of fold"
+    assert found["data"]["test_source"] == "out of fold"
     assert set(found["metrics"]) == set(RUNS)
     assert found["metrics"]["fixmatch"]["accuracy"] == pytest.approx(found["repeats"]["fixmatch"]["mean"])
     assert {line["where"] for line in found["label_errors"]} <= {"out of fold"}
@@ -232,5 +232,5 @@ def test_report__renders(folded: tuple[us.Result, Path], tmp_path: Path) -> None
     result, _ = folded
     text = result.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Over 3 folds" in text
-    assert "labeled images, each judged by models of a fold that had not seen it" in text
+    assert "labeled images, each tested by models of a fold that had not seen it" in text
     assert (tmp_path / "figures" / "report-repeats.svg").exists()

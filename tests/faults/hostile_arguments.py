@@ -205,7 +205,7 @@ FUNCTIONS: dict[str, Function] = {
     "audit save": (functools.partial(_audited, what="save"), {}, ("path",)),
     "audit manifest": (functools.partial(_audited, what="write_manifest"), {"path": "x.csv"}, ("path", "drop")),
     "suggest": (
-        us.suggest, {"pile": ROWS, "count": 3, "quiet": True},
+        us.suggest, {"unlabeled": ROWS, "count": 3, "quiet": True},
         ("count", "run", "seed", "cache", "decoding", "observe", "labeled", "network"),
     ),
     "suggest save": (_suggested, {}, ("path",)),

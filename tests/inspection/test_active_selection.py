@@ -63,7 +63,7 @@ def test_label_first__passes_over_twins_of_labeled_and_picked_rows() -> None:
     assert not np.isin(again.rows % 120, np.arange(60)).any()
 
 
-def test_label_first__all_of_a_pile() -> None:
+def test_label_first__all_of_the_unlabeled() -> None:
     rows, _ = _groups([3, 4])
     assert sorted(label_first(rows, NOTHING, 7).rows.tolist()) == list(range(7))
 
@@ -109,7 +109,7 @@ def test_candidates__leave_out_blank_images_and_copies() -> None:
     assert {3, 5} <= set(alone.tolist())
 
 
-def test_candidates__of_a_large_pile_are_a_random_part() -> None:
+def test_candidates__of_many_unlabeled_are_a_random_part() -> None:
     rows = np.zeros((25_000, 2), np.float32)
     rows[:, 0] = np.arange(25_000)
     collection = load((rows, np.full(25_000, -1)))

@@ -62,9 +62,8 @@ def test_audit__leaks() -> None:
     assert pairs(found["exact_leaks"]) == {(3, 70), (62, 70), (45, 63)}
     assert pairs(found["near_leaks"]) == {(50, 71), (64, 72), (5, 61)}
     assert [one.severity for one in found.findings if one.kind.endswith("leaks")] == ["serious", "serious"]
-    assert (
-        "3 exact copies of images that judge or choose are among the others (1 validation, 1 labeled, 1 unlabeled)"
-        in (found["exact_leaks"].sentence)
+    assert "3 exact copies of held-out images are among the others (1 validation, 1 labeled, 1 unlabeled)" in (
+        found["exact_leaks"].sentence
     )
     assert found["copies"].count == found["near_copies"].count == 0
     likeness = found["near_leaks"].details["likeness"]

@@ -30,28 +30,28 @@ def write(root: Path, name: str, image: Image.Image) -> None:
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """photos/{cat,dog}, pile and test, with planted faults."""
+    """photos/{cat,dog}, unlabeled and test, with planted faults."""
     monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "data"
     for seed in range(24):
         write(root, f"photos/{('cat', 'dog')[seed % 2]}/{seed}.png", photo(seed))
-        write(root, f"pile/{seed}.png", photo(100 + seed))
+        write(root, f"unlabeled/{seed}.png", photo(100 + seed))
         if seed < 10:
             write(root, f"test/{('cat', 'dog')[seed % 2]}/{seed}.png", photo(200 + seed))
-    write(root, "pile/test-copy.png", photo(200))
+    write(root, "unlabeled/test-copy.png", photo(200))
     write(root, "photos/dog/test-near.png", CHANGES["jpeg 60"](photo(201)))
     write(root, "photos/cat/again.bmp", photo(0))
-    write(root, "pile/labeled.png", photo(1))
-    write(root, "pile/soft.png", CHANGES["resized"](photo(105)))
-    write(root, "pile/blank.png", FLAWED["blank"](photo(0)))
-    write(root, "pile/dark.png", FLAWED["dark"](photo(300)))
+    write(root, "unlabeled/labeled.png", photo(1))
+    write(root, "unlabeled/soft.png", CHANGES["resized"](photo(105)))
+    write(root, "unlabeled/blank.png", FLAWED["blank"](photo(0)))
+    write(root, "unlabeled/dark.png", FLAWED["dark"](photo(300)))
     write(root, "photos/dog/3-other.png", photo(2))  # a cat's picture
-    (root / "pile" / "broken.jpg").write_bytes(b"no image")
+    (root / "unlabeled" / "broken.jpg").write_bytes(b"no image")
     return root
 
 
 def look(root: Path) -> Audited:
-    return audit_source(root / "photos", unlabeled=root / "pile", test=root / "test", features=False)
+    return audit_source(root / "photos", unlabeled=root / "unlabeled", test=root / "test", features=False)
 
 
 def table(path: Path) -> dict[str, dict[str, str]]:
@@ -60,14 +60,14 @@ def table(path: Path) -> dict[str, dict[str, str]]:
 
 
 LEFT = {
-    "pile/test-copy.png": ("exact copy of a test image", "test/cat/0.png"),
+    "unlabeled/test-copy.png": ("exact copy of a test image", "test/cat/0.png"),
     "photos/dog/test-near.png": ("near copy of a test image", "test/dog/1.png"),
     "photos/cat/again.bmp": ("exact copy", "photos/cat/0.png"),
-    "pile/labeled.png": ("exact copy", "photos/dog/1.png"),
-    "pile/soft.png": ("near copy", "pile/5.png"),
-    "pile/blank.png": ("blank", ""),
+    "unlabeled/labeled.png": ("exact copy", "photos/dog/1.png"),
+    "unlabeled/soft.png": ("near copy", "unlabeled/5.png"),
+    "unlabeled/blank.png": ("blank", ""),
     "photos/dog/3-other.png": ("exact copy", "photos/cat/2.png"),
-    "pile/broken.jpg": ("unreadable: not an image, or of a format that is not supported", ""),
+    "unlabeled/broken.jpg": ("unreadable: not an image, or of a format that is not supported", ""),
 }
 
 
@@ -82,7 +82,7 @@ def test_write_manifest__what_is_left_out_and_why(folders: Path) -> None:
     kept = table(folders / "cleaned.csv")
     assert len(kept) + len(left) == 24 + 24 + 10 + 9
     assert not kept.keys() & left.keys()
-    assert kept["pile/3.png"] == {"path": "pile/3.png", "label": "", "split": "unlabeled"}
+    assert kept["unlabeled/3.png"] == {"path": "unlabeled/3.png", "label": "", "split": "unlabeled"}
     assert kept["photos/cat/4.png"] == {"path": "photos/cat/4.png", "label": "cat", "split": ""}
     assert kept["test/dog/1.png"]["split"] == "test"
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
@@ -107,7 +107,7 @@ def test_write_manifest__is_read_and_clean(folders: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("drop", "more"),
     [
-        (["dark"], {"pile/dark.png": "dark"}),
+        (["dark"], {"unlabeled/dark.png": "dark"}),
         (["conflicts"], dict.fromkeys(("photos/cat/2.png", "photos/dog/3-other.png"), "copies with different labels")),
     ],
 )
@@ -124,7 +124,11 @@ def test_write_manifest__of_a_manifest_keeps_groups_weights_and_splits(folders: 
         "photos/dog/1.png,dog,train,,",
         "photos/cat/4.png,cat,train,,",
     ]
-    lines += ["photos/cat/again.bmp,cat,validation,a,", "photos/cat/2.png,cat,validation,b,", "pile/3.png,,unlabeled,,"]
+    lines += [
+        "photos/cat/again.bmp,cat,validation,a,",
+        "photos/cat/2.png,cat,validation,b,",
+        "unlabeled/3.png,,unlabeled,,",
+    ]
     (folders / "list.csv").write_text("\n".join(lines) + "\n")
     found = audit_source(folders / "list.csv", features=False)
     found.write_manifest(folders / "cleaned.csv")

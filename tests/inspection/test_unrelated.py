@@ -85,7 +85,7 @@ def test_find_unrelated__never_looks_at_judging_images_or_labels(
     mixed: tuple[Collection, np.ndarray], splits: Splits
 ) -> None:
     collection, _ = mixed
-    held = np.concatenate([splits.judge, splits.choose])
+    held = np.concatenate([splits.test, splits.validation])
     rows, labels = collection.rows.clone(), collection.labels.copy()
     rows[held] = 0
     labels[held], labels[splits.labeled] = 0, 1

@@ -76,7 +76,7 @@ def test_learn_data__figures_are_of_training_rows() -> None:
 def test_learn_data__no_label_of_a_judging_image_is_read() -> None:
     collection, splits = collected(with_known(sided(80), 40), test=sided(20, seed=1))
     labels = collection.labels.copy()
-    labels[splits.judge] = 0
+    labels[splits.test] = 0
     other = dataclasses.replace(collection, labels=labels)
     assert learn_data(other, splits).figures == learn_data(collection, splits).figures
 

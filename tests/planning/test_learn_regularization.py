@@ -21,26 +21,26 @@ from understudy.planning.trials import Trial, Trials
 
 def test_learn_regularization__sides_that_matter_forbid_mirrors() -> None:
     learned = learn_regularization(training(with_known(sided(300), 20)))
-    assert learned.mirror is not None
-    assert (learned.mirror.value, learned.mirror.how) == (False, "measured")
-    assert "sides matter" in learned.mirror.reason
+    assert learned.hflip is not None
+    assert (learned.hflip.value, learned.hflip.how) == (False, "measured")
+    assert "sides matter" in learned.hflip.reason
     assert learned.figures["told_apart"]["mirrored"] > 0.95
 
 
 def test_learn_regularization__pictures_without_sides_allow_everything() -> None:
     learned = learn_regularization(training(with_known(even(1200), 20)))
-    assert learned.mirror is not None
-    assert learned.turns is not None
-    assert (learned.mirror.value, learned.turns.value) == (True, True)
+    assert learned.hflip is not None
+    assert learned.rotations is not None
+    assert (learned.hflip.value, learned.rotations.value) == (True, True)
     assert all(0.4 < area < 0.6 for area in learned.figures["told_apart"].values())
 
 
 def test_learn_regularization__turns_want_many_pictures() -> None:
     """With few pictures that no test tells apart, turning them would rest on next to nothing."""
     learned = learn_regularization(training(with_known(even(400), 20)))
-    assert learned.turns is not None
-    assert (learned.turns.value, learned.turns.how) == (False, "rule")
-    assert "upside" not in learned.turns.reason
+    assert learned.rotations is not None
+    assert (learned.rotations.value, learned.rotations.how) == (False, "rule")
+    assert "upside" not in learned.rotations.reason
 
 
 @pytest.mark.parametrize(("budget_s", "expected"), [(100, 2000), (6, 1000), (4, 500), (0.1, 500)])
@@ -70,7 +70,7 @@ def test_symmetries__look_at_as_many_images_as_the_allowance_pays_for(
 
 
 @pytest.mark.parametrize(
-    ("areas", "mirror", "turns", "how"),
+    ("areas", "hflip", "rotations", "how"),
     [
         ((0.50, 0.70, 0.75), True, False, ("measured", "measured")),
         ((0.57, 0.50, 0.50), True, False, ("rule", "rule")),
@@ -82,26 +82,26 @@ def test_symmetries__look_at_as_many_images_as_the_allowance_pays_for(
 def test_symmetries__what_settles_nothing_is_not_called_settled(
     monkeypatch: pytest.MonkeyPatch,
     areas: tuple[float, float, float],
-    mirror: bool,
-    turns: bool,
+    hflip: bool,
+    rotations: bool,
     how: tuple[str, str],
 ) -> None:
     found = dict(zip(("mirrored", "upside down", "turned"), areas, strict=True))
     monkeypatch.setattr(module, "_symmetries", lambda *_: found)
     learned = learn_regularization(training(with_known(even(1100), 20)))
-    assert learned.mirror is not None
-    assert learned.turns is not None
-    assert (learned.mirror.value, learned.turns.value) == (mirror, turns)
-    assert (learned.mirror.how, learned.turns.how) == how
+    assert learned.hflip is not None
+    assert learned.rotations is not None
+    assert (learned.hflip.value, learned.rotations.value) == (hflip, rotations)
+    assert (learned.hflip.how, learned.rotations.how) == how
 
 
 def test_learn_regularization__too_few_images_settle_nothing() -> None:
     learned = learn_regularization(training(with_known(sided(100), 20)), no_trials="nothing was tried")
-    assert learned.mirror is None
-    assert learned.turns is None
-    assert learned.reach is not None
-    assert (learned.reach.how, learned.reach.value) == ("rule", 1.0)
-    assert learned.reach.reason.endswith("nothing was tried")
+    assert learned.hflip is None
+    assert learned.rotations is None
+    assert learned.magnitude is not None
+    assert (learned.magnitude.how, learned.magnitude.value) == ("rule", 1.0)
+    assert learned.magnitude.reason.endswith("nothing was tried")
 
 
 def test_learn_regularization__looks_at_nothing_once_the_allowance_is_used_up() -> None:
@@ -111,7 +111,7 @@ def test_learn_regularization__looks_at_nothing_once_the_allowance_is_used_up() 
     learned = learn_regularization(training(with_known(sided(300), 20)), allowance=allowance)
     assert allowance.is_used_up
     assert "told_apart" not in learned.figures
-    assert (learned.mirror, learned.turns) == (None, None)
+    assert (learned.hflip, learned.rotations) == (None, None)
 
 
 def test_learn_regularization__vectors_have_no_symmetries() -> None:
@@ -120,9 +120,9 @@ def test_learn_regularization__vectors_have_no_symmetries() -> None:
 
 
 def test_learn_regularization__what_was_asked_stays() -> None:
-    options = {"augmentation": {"mirror": True, "turns": True, "reach": 0.0}}
+    options = {"augmentation": {"hflip": True, "rotations": True, "magnitude": 0.0}}
     learned = learn_regularization(training(with_known(sided(300), 20)), options=options)
-    assert learned.augmentation() == Augmentation(mirror=True, turns=True, reach=0.0)
+    assert learned.augmentation() == Augmentation(hflip=True, rotations=True, magnitude=0.0)
     assert {choice.how for choice in learned.choices} == {"asked"}
 
 
@@ -156,18 +156,18 @@ def played(monkeypatch: pytest.MonkeyPatch, distances: dict[str, float], **outco
 def test_strength__gentler_views_when_they_win(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = played(monkeypatch, {"rotate": 0.1, "color": 0.1}, supervised=0.5, gentle=0.7)
     learned = learn_regularization(trials.data, trials=trials)
-    assert learned.reach is not None
-    assert (learned.reach.value, learned.reach.how) == (0.5, "tried")
-    assert "half the strength won" in learned.reach.reason
+    assert learned.magnitude is not None
+    assert (learned.magnitude.value, learned.magnitude.how) == (0.5, "tried")
+    assert "half the strength won" in learned.magnitude.reason
     assert "fewer-operations" not in trials.asked
 
 
 def test_strength__a_tie_keeps_the_domains_own(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = played(monkeypatch, {"rotate": 0.1, "color": 0.1}, supervised=0.5, gentle=0.505)
     learned = learn_regularization(trials.data, trials=trials)
-    assert learned.reach is not None
-    assert learned.reach.value == 1.0
-    assert "no other policy was better than chance explains" in learned.reach.reason
+    assert learned.magnitude is not None
+    assert learned.magnitude.value == 1.0
+    assert "no other policy was better than chance explains" in learned.magnitude.reason
 
 
 def test_strength__operations_that_move_the_loss_most_go_when_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +178,8 @@ def test_strength__operations_that_move_the_loss_most_go_when_that_helps(monkeyp
     assert learned.operations.value == ("rotate", "color", "contrast")
     assert learned.operations.reason.startswith("without solarize")
     assert trials.asked["fewer-operations"].domain.operations == ("rotate", "color", "contrast")
-    assert not trials.asked["gentle"].domain.mirror, "trials train with the mirror that was chosen"
-    assert not trials.data.domain.mirror, "and so do those that change nothing else"
+    assert not trials.asked["gentle"].domain.hflip, "trials train with the hflip that was chosen"
+    assert not trials.data.domain.hflip, "and so do those that change nothing else"
 
 
 def test_distances__an_operation_that_destroys_the_class_is_far(tmp_path: Path) -> None:

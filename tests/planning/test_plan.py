@@ -44,7 +44,7 @@ def test_plan__every_choice_has_a_reason(planned: Plan) -> None:
     keys = [choice.key for choice in planned.choices]
     assert len(keys) == len(set(keys))
     assert {"domain", "network", "optimizer.name", "optimizer.lr", "batch_size", "method.name"} <= set(keys)
-    assert {"augmentation.mirror", "augmentation.reach", "method.mu"} <= set(keys)
+    assert {"augmentation.hflip", "augmentation.magnitude", "method.mu"} <= set(keys)
     assert all(len(choice.reason) > 10 for choice in planned.choices)
     assert not any(choice.how == "asked" for choice in planned.choices)
     assert planned.sentences()[-1].startswith("Planned in ")
@@ -121,7 +121,7 @@ def test_plan__options_are_those_of_a_job(planned: Plan) -> None:
     options = planned.options()
     assert options["method"]["name"] == planned.ssl.method.value
     assert options["optimizer"] == {"name": planned.optimization.optimizer.value, "lr": 0.06}
-    assert options["augmentation"]["mirror"] is False
+    assert options["augmentation"]["hflip"] is False
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ OTHERS: dict[str, Any] = {
     "optimizer.name": "sgd",
     "optimizer.lr": 0.011,
     "batch_size": 9,
-    "augmentation.mirror": True,
-    "augmentation.turns": True,
-    "augmentation.reach": 0.25,
+    "augmentation.hflip": True,
+    "augmentation.rotations": True,
+    "augmentation.magnitude": 0.25,
     "augmentation.operations": ["identity", "rotate"],
     "method.name": "fixmatch",
     "method.mu": 2,
@@ -231,7 +231,7 @@ def test_planner__a_budget_too_short_to_plan_in_says_so() -> None:
 
 
 def test_planner__no_trial_where_every_label_judges_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.planning.trials.LEAST_JUDGES", 2)
+    monkeypatch.setattr("understudy.planning.trials.MIN_HELD_OUT", 2)
     result = us.train(with_known(sided(120), 60), folds=2, quiet=True, **TIMED)
     assert result.plan is not None
     assert any("every label judges in some fold or seed" in sentence for sentence in result.plan.sentences())
@@ -239,7 +239,7 @@ def test_planner__no_trial_where_every_label_judges_a_fold(monkeypatch: pytest.M
 
 def trials_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a handful of images judge trials of a few steps."""
-    monkeypatch.setattr("understudy.planning.trials.LEAST_JUDGES", 5)
+    monkeypatch.setattr("understudy.planning.trials.MIN_HELD_OUT", 5)
     monkeypatch.setattr("understudy.planning.planner.LEAST_STEPS", 1)
     monkeypatch.setattr("understudy.planning.planner._FIRST_TRAINING_S", 0.0)
     # As fast on any machine: on a busy one a run would see each label too seldom for methods to be tried.
@@ -269,7 +269,7 @@ def test_planner__trials_are_judged_by_training_images_they_do_not_see(monkeypat
     assert judges <= set(splits.labeled.tolist())
     assert not judges & set(data.labeled.tolist())
     assert not judges & set(data.unlabeled.tolist())
-    assert not len(data.choose)
+    assert not len(data.validation)
     assert len(judges) + len(data.labeled) == len(splits.labeled)
     assert given["labels"].tolist() == command.collection.labels[given["judges"]].tolist()
     assert data.targets.tolist() == command.collection.labels[data.labeled].tolist()
@@ -403,7 +403,7 @@ def test_trials__the_same_settings_on_other_views_are_another_trial() -> None:
     trials = Trials(data, data.labeled[:10], np.zeros(10, np.int64), network, "cnn", settings, Budget(steps=2))
     first = trials.run("supervised")
     assert trials.run("supervised") is first
-    trials.data = dataclasses.replace(data, domain=dataclasses.replace(data.domain, reach=0.5))
+    trials.data = dataclasses.replace(data, domain=dataclasses.replace(data.domain, magnitude=0.5))
     assert trials.run("supervised") is not first
     assert len(trials.to_json()) == 2
 

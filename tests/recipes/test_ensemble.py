@@ -31,7 +31,7 @@ TWO = Ensemble(num_members=2)
 
 
 def small(*, choose: int = 9, steps: int = 40, method: Any = None) -> Stage:
-    data = tiny(labeled=12, unlabeled=48, choose=choose).data
+    data = tiny(labeled=12, unlabeled=48, validation=choose).data
     seed_torch("initial weights", 0)
     net = build("cnn", shape=data.row_shape, num_classes=3)
     made = tiny_stage(method or Supervised(ema_decay=0.5), steps=steps, data=data, net=net)
@@ -123,7 +123,7 @@ def test_softened__by_hand() -> None:
 
 
 def test_ensemble__smaller_student_is_said() -> None:
-    trained = train(dataclasses.replace(TWO, student="mobilenet_v1"), small(choose=0, steps=12))
+    trained = train(dataclasses.replace(TWO, student="mobilenet_v1"), small(validation=0, steps=12))
     big, given = (sum(p.numel() for p in net.parameters()) for net in (trained.model, small().network))
     assert (
         f"{big:,} weights, {'smaller' if big < given else 'larger'} than a member's {given:,}"

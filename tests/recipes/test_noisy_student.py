@@ -202,11 +202,11 @@ def test_noisy_student__unknown_network() -> None:
 
 
 def test_noisy_student__robustness_before_and_after() -> None:
-    training = small_stage(choose=12)
+    training = small_stage(validation=12)
     trained = train(replace(NOISY, corrupted=9), training)
     first, last = trained.rounds[0], next(line for line in trained.rounds if line["returned"])
     data = training.data
-    found = robustness(trained.model, data, data.choose[:9], data.choose_targets[:9])
+    found = robustness(trained.model, data, data.validation[:9], data.validation_targets[:9])
     assert last["corrupted_accuracy"] == pytest.approx(found.mean)
     assert 0 <= first["corrupted_accuracy"] <= 1
     assert "corrupted_accuracy" not in train(NOISY, training).rounds[0]

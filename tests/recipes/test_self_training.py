@@ -230,12 +230,12 @@ def test_self_training__students_start_afresh_and_learn_from_the_pool() -> None:
 
 
 def with_answers(*shares_right: float, labels: Any = None) -> Any:
-    """While it lasts, each classifier in turn is right on such a share of the images that choose, the first ones."""
+    """While it lasts, each classifier in turn is right on such a share of the validation images, the first ones."""
     answers = iter(shares_right)
 
     def predicted(network: Any, data: Any, ids: Any, **options: Any) -> Any:
         share = next(answers)
-        targets = data.choose_targets.copy()
+        targets = data.validation_targets.copy()
         targets[round(share * len(ids)) :] += 1
         return np.eye(3, dtype=np.float32)[targets % 3]
 
@@ -244,7 +244,7 @@ def with_answers(*shares_right: float, labels: Any = None) -> Any:
 
 def test_self_training__validation_returns_the_best_round() -> None:
     with with_answers(0.6, 0.9, 0.7):
-        trained = train(replace(WARY, num_rounds=3), small_stage(choose=30))
+        trained = train(replace(WARY, num_rounds=3), small_stage(validation=30))
     assert [line["validation_accuracy"] for line in trained.rounds] == pytest.approx([0.6, 0.9, 0.7])
     assert [line["returned"] for line in trained.rounds] == [False, True, False]
     assert trained.stopped == "round 2 did harm: accuracy fell from 90.0 to 70.0 % of 30 validation images"
@@ -253,7 +253,7 @@ def test_self_training__validation_returns_the_best_round() -> None:
 
 def test_self_training__diminishing_returns() -> None:
     with with_answers(0.6, 0.9, 0.9):
-        trained = train(replace(EAGER, num_rounds=5), small_stage(choose=30))
+        trained = train(replace(EAGER, num_rounds=5), small_stage(validation=30))
     assert len(trained.rounds) == 3
     assert trained.stopped == ("diminishing returns: round 2 took accuracy from 90.0 to 90.0 % of 30 validation images")
     assert [line["returned"] for line in trained.rounds] == [False, False, True]  # of equals the later
@@ -261,14 +261,14 @@ def test_self_training__diminishing_returns() -> None:
 
 def test_self_training__harm_returns_the_teacher() -> None:
     with with_answers(0.9, 0.4):
-        trained = train(EAGER, small_stage(choose=30))
+        trained = train(EAGER, small_stage(validation=30))
     assert trained.stopped == "round 1 did harm: accuracy fell from 90.0 to 40.0 % of 30 validation images"
     assert [line["returned"] for line in trained.rounds] == [True, False]
 
 
 def test_self_training__a_little_loss_does_not_stop_the_first_round() -> None:
     with with_answers(0.6, 0.57, 0.8):
-        trained = train(EAGER, small_stage(choose=30))
+        trained = train(EAGER, small_stage(validation=30))
     assert [line["returned"] for line in trained.rounds] == [False, False, True]
 
 
@@ -284,7 +284,7 @@ def test_self_training__convergence() -> None:
 
 def test_self_training__useless_teacher() -> None:
     with with_answers(0.4):
-        trained = train(WARY, small_stage(choose=30))
+        trained = train(WARY, small_stage(validation=30))
     assert trained.stopped.startswith(
         "the teacher is right on 40.0 % of 30 validation images, and chance on 33.3 %, which is not surely better (p = "
     )

@@ -203,7 +203,7 @@ def test_propagated_head__learns_the_graphs_labels() -> None:
 
 
 def small(*, choose: int = 0, name: str = "cnn", budget: Budget | None = None, **settings: Any) -> Stage:
-    data = tiny(labeled=12, unlabeled=48, choose=choose).data
+    data = tiny(labeled=12, unlabeled=48, validation=choose).data
     torch.manual_seed(0)
     net = build(name, shape=data.row_shape, num_classes=3)
     method = FixMatch(mu=2, threshold=0.4, ema_decay=0.5)
@@ -218,7 +218,7 @@ def train(recipe: Transfer, stage: Stage, folder: Path | None = None, observe: A
 
 @pytest.mark.parametrize("head", HEADS)
 def test_transfer__one_network_from_images(head: str, tmp_path: Path) -> None:
-    stage = small(choose=9)
+    stage = small(validation=9)
     truth = np.concatenate([tiny(labeled=12, unlabeled=48).truth])
     quality, reports = PseudoLabelQuality(truth), list[Report]()
     trained = train(Transfer(head=head, num_neighbors=5), stage, tmp_path / "run", [quality, reports.append])
@@ -292,7 +292,7 @@ def test_transfer__says_whether_unlabeled_rows_play_a_part(recipe: Transfer, lea
 
 
 def test_transfer__finetune_moves_all_layers_and_keeps_the_better() -> None:
-    stage = small(choose=9)
+    stage = small(validation=9)
     trained = train(Transfer(finetune=0.5), stage)
     head, tuned = trained.rounds
     assert (head["name"], tuned["name"], tuned["steps"]) == ("linear", "finetune", 6)

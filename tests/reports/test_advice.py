@@ -35,14 +35,14 @@ def test_headline__says_whether_unlabeled_images_helped(outcome: str, tone: str,
     }
     found = headline({**RESULT, "verdict": verdict})
     assert (found.tone, found.answer) == (tone, answer)
-    assert f"Of {RESULT['data']['num_judge']:,} held-out images, the labels alone get " in found.detail
+    assert f"Of {RESULT['data']['num_test']:,} held-out images, the labels alone get " in found.detail
     used = "with the unlabeled images" if outcome in ("helped", "better") else "on the labels alone"
     assert f"Use the model trained {used}" in found.detail
 
 
 def test_headline__nothing_held_out() -> None:
     verdict = {**RESULT["verdict"], "outcome": "unproven", "comparison": None}
-    data = {**RESULT["data"], "num_judge": 0, "num_labeled": 12}
+    data = {**RESULT["data"], "num_test": 0, "num_labeled": 12}
     nothing = {"metrics": {}, "calibration": {}, "robustness": {}, "mistakes": [], "label_errors": []}
     changes = {"verdict": verdict, "data": data, **nothing}
     assert headline({**RESULT, **changes}).answer == "Nobody can say yet whether the unlabeled images helped"

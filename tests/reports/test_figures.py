@@ -159,7 +159,7 @@ def _half_known() -> dict[str, Any]:
         {"low": 0.5, "high": 1.0, "n": 4, "confidence": 0.8, "accuracy": 0.75},
     ]
     return {
-        "data": {"classes": ["a", "b", "c"], "labeled_per_class": [2, 0, 0], "judge_per_class": None},
+        "data": {"classes": ["a", "b", "c"], "labeled_per_class": [2, 0, 0], "test_per_class": None},
         "verdict": None,
         "delivered": "supervised",
         "metrics": {"supervised": run},
@@ -189,7 +189,7 @@ def test_accuracies__caption() -> None:
     picture = model.accuracies({"metrics": metrics, "verdict": verdict})
     assert picture is not None
     assert picture.caption == (
-        "Supervised is right on 61 % and mean teacher is right on 64.8 % of 400 judging images. The difference is +3.8 "
+        "Supervised is right on 61 % and mean teacher is right on 64.8 % of 400 test images. The difference is +3.8 "
         f"points, with a 95 % interval from {MINUS}1 to +8.5. Lines are 95 % intervals."
     )
 
@@ -208,7 +208,7 @@ def test_per_class_change__caption() -> None:
     picture = _changes(("cat", 50, 0.61, 0.8), ("dog", 40, 0.9, 0.85), ("owl", 1, 1.0, 1.0), ("elk", 0, NAN, NAN))
     assert picture.caption == (
         "The largest gain is 'cat', from 61 to 80 % of 50 images, the largest loss is 'dog', from 90 to 85 % of 40 "
-        "images. Uda finds more images of 1 class and fewer of 1; 1 class without judging images left out."
+        "images. Uda finds more images of 1 class and fewer of 1; 1 class without test images left out."
     )
     assert "+19  (61 → 80 % of 50)" in _strings(svg(picture.figure))
 
@@ -229,7 +229,7 @@ def test_confusion__caption_and_cells() -> None:
     picture = by_class.confusion(plain)
     assert picture is not None
     assert picture.caption.startswith(
-        "Uda is right on 1,087 of 1,100 judging images; most often 'cat' is taken for 'dog': 10 of 50 images."
+        "Uda is right on 1,087 of 1,100 test images; most often 'cat' is taken for 'dog': 10 of 50 images."
     )
     assert {"40", "10", "3", "1,047"} <= set(_strings(svg(picture.figure)))
 
@@ -267,7 +267,7 @@ def test_reliability__caption_says_what_scaling_does() -> None:
     picture = model.reliability(made.result())
     assert picture is not None
     assert "supervised 11.3 % (3.1 % after scaling with temperature 1.7)" in picture.caption
-    assert "1,000 judging images" in picture.caption
+    assert "1,000 test images" in picture.caption
 
 
 def test_robustness__caption_and_many_corruptions() -> None:

@@ -17,7 +17,7 @@ PLAN = {
     | {"network": {"key": "network", "value": "resnet_small", "how": "measured", "reason": "it fits <the> budget"}},
     "optimization": NO_PART,
     "regularization": NO_PART
-    | {"mirror": {"key": "augmentation.mirror", "value": False, "how": "asked", "reason": "you asked for it"}},
+    | {"hflip": {"key": "augmentation.hflip", "value": False, "how": "asked", "reason": "you asked for it"}},
     "ssl": NO_PART,
 }
 
@@ -27,7 +27,7 @@ def test_plan_section__every_choice_with_its_reason() -> None:
     page = render(run_page(run_record(plan=PLAN, notes=notes)))
     assert "What was chosen, and why" in page
     assert "it fits &lt;the&gt; budget" in page
-    for text in ("augmentation.mirror", "asked for", "14 % of the budget of 10m", "85 s"):
+    for text in ("augmentation.hflip", "asked for", "14 % of the budget of 10m", "85 s"):
         assert text in page
     assert "The 500 test images judge." in page
     assert "network = resnet_small" not in page, "what the table says is not said twice"

@@ -24,7 +24,7 @@ def run_record(
     draw = np.random.default_rng(seed)
     result = made.result(classes, n, seed)
     k, images = len(classes), iter(range(10_000))
-    result["data"] |= {"domain": "natural", "shape": [3, 32, 32], "judged_by": "test", "content": "a", "judges": "b"}
+    result["data"] |= {"domain": "natural", "shape": [3, 32, 32], "test_source": "test", "content": "a", "judges": "b"}
     result["training"] |= {"recipe": "plain", "network": "resnet_small", "optimizer": "muon"}
     for metrics in result["metrics"].values():
         metrics |= {"balanced_accuracy": 0.7, "macro_precision": 0.7, "macro_f1": 0.69, "auroc": 0.93}
@@ -93,7 +93,7 @@ def comparison_record(**options: Any) -> ComparisonRecord:
         one |= {"seeds": found["seeds"], "worst": one["accuracy"] - 0.01, "steps": 100.0, "failed": []}
     found |= {
         "budget": "60cpu-s",
-        "judged_by": "The 2,000 test images judge, and select nothing.",
+        "test_source": "The 2,000 test images judge, and select nothing.",
         "chosen": {str(count): "fixmatch" for count in found["num_labels"]},
         "sentences": ["With 40 labels fixmatch gains."],
         "notes": ["Read."],

@@ -51,7 +51,7 @@ def compare(
     """Train every variant with every number of labels and seed, and supervised learning with each, and compare them.
 
     For a number of labels and a seed all variants get the same labels, split, initial weights and draws. Test images
-    judge and select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
+    select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
 
     Args:
         source: As `understudy.train` takes it, and so `unlabeled`, `test` and `validation`.

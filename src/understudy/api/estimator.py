@@ -116,7 +116,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         else:
             collection = load((rows, targets), validation=self._validation(validation))
             roles = split(collection, share=None)
-            roles = replace(roles, choose=np.union1d(roles.choose, roles.judge), judge=_NOBODY, judged_by="nothing")
+            roles = replace(
+                roles, validation=np.union1d(roles.validation, roles.test), test=_NOBODY, test_source="nothing"
+            )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         table: dict[str, Any] = {"seed": seed, "batch_size": self.batch_size}
         own = None if isinstance(self.network, str) else as_module(self.network)
@@ -151,7 +153,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
             names,
             data.row_shape,
             job.domain,
-            mirror=data.domain.mirror,
+            hflip=data.domain.hflip,
             ranges=collection.ranges,
         )
         return self

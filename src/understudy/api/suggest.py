@@ -1,4 +1,4 @@
-"""Label advice as Python users call it: `understudy.suggest(pile)`, and the table and sheet that are made of it."""
+"""Label advice as Python users call it: `understudy.suggest(...)`, and the table and sheet that are made of it."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Suggestions(Brief):
     """Images to label, the most useful first.
 
     Args:
-        source: The pile as it was given.
-        names: Of the images: their path below the pile's folder, or their position.
+        source: The unlabeled images as it was given.
+        names: Of the images: their path below the folder, or their position.
         reasons: Why each was chosen.
         clusters: Number of the group of images that each stands for.
         why: How they were chosen, in a sentence.
@@ -104,7 +104,7 @@ class Suggestions(Brief):
 
 @shown(arguments=CALLBACKS)
 def suggest(
-    pile: Any,
+    unlabeled: Any,
     *,
     count: int = 100,
     run: str | Path | None = None,
@@ -116,10 +116,10 @@ def suggest(
     observe: Watch | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Suggestions:
-    """The images of a pile that are most worth labeling: spread over all there is, or where a run is unsure.
+    """The unlabeled images that are most worth labeling: spread over all there is, or where a run is unsure.
 
     Args:
-        pile: Images without labels, as `train` reads them.
+        unlabeled: Images without labels, as `train` reads them.
         count: How many to label.
         run: Folder of a finished run: then those count most that its classifier is unsure of.
         network: Your own module, for a run that trained one; see `Predictor.load`.
@@ -135,7 +135,7 @@ def suggest(
     if network is not None and run is None:
         raise UserError("network is given without run; it says how to load the network of a finished run")
     predictor = None if run is None else Predictor.load(run, network)
-    collection = _read(pile, labeled, predictor, cache, decoding)
+    collection = _read(unlabeled, labeled, predictor, cache, decoding)
     known = np.flatnonzero(collection.labels >= 0)
     inside = np.flatnonzero(collection.labels < 0)
     if labeled is not None:
@@ -144,7 +144,7 @@ def suggest(
     notes = _notes(collection, len(inside), len(chosen), num_blank, num_copies)
     if count > len(chosen):
         raise DataError(
-            f"{count:,} images were asked for and the pile holds {len(chosen):,} to choose from"
+            f"{count:,} images were asked for and there are {len(chosen):,} to select from"
             f"{_without(num_blank, num_copies)}; ask for fewer, or add images"
         )
     near = some_labeled(known, seed)
@@ -166,7 +166,7 @@ def suggest(
     ids = chosen[picks.rows]
     names = tuple(str(name).removeprefix(_PILE if labeled is not None else "") for name in collection.names[ids])
     return Suggestions(
-        source=pile,
+        source=unlabeled,
         names=names,
         reasons=_reasons(picks, probabilities, () if predictor is None else predictor.classes),
         clusters=tuple(picks.cluster.tolist()),
@@ -199,8 +199,10 @@ def _holds_labels(path: Path) -> bool:
     return "label" in columns and any(label.strip() for label in columns["label"].to_pylist())
 
 
-def _read(pile: Any, labeled: Any, predictor: Predictor | None, cache: Any, decoding: Observe | None) -> Collection:
-    """The pile, and the labeled images if there are any, in the form that the run's classifier takes.
+def _read(
+    unlabeled: Any, labeled: Any, predictor: Predictor | None, cache: Any, decoding: Observe | None
+) -> Collection:
+    """The unlabeled images, and the labeled images if there are any, in the form that the run's classifier takes.
 
     Raises:
         DataError: They do not fit the classifier.
@@ -210,7 +212,7 @@ def _read(pile: Any, labeled: Any, predictor: Predictor | None, cache: Any, deco
         channels, size = predictor.shape[:2]
     ranges = None if predictor is None else predictor.ranges
     collection = load(
-        labeled, unlabeled=pile, size=size, channels=channels, cache=cache, observe=decoding, ranges=ranges
+        labeled, unlabeled=unlabeled, size=size, channels=channels, cache=cache, observe=decoding, ranges=ranges
     )
     if predictor is not None and collection.shape != predictor.shape:
         raise DataError(

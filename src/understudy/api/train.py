@@ -27,7 +27,7 @@ from understudy.core.spending import EVALUATION, READING, REPORT, Spending, spen
 from understudy.core.stopping import signals_interrupt
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
-from understudy.data.roles import check_judges
+from understudy.data.roles import check_test_labels
 from understudy.data.split import Splits
 from understudy.display.outcome import print_end
 from understudy.display.plans import print_plan
@@ -67,10 +67,10 @@ class Result(Brief):
     Args:
         verdict: Did the unlabeled images help; a `NoVerdict`, which is false and says why, when nothing was compared.
         model: The delivered classifier: an ordinary module, averaged weights, evaluation mode.
-        metrics: The delivered model on the images that judge; None when none were held out.
+        metrics: The delivered model on the test images; None when none were held out.
         runs: Each trained run by name: "supervised" and the method's.
         run_metrics: Their metrics, by the same names.
-        predictions: The delivered model's predictions of the images that judge.
+        predictions: The delivered model's predictions of the test images.
         pseudo_labels: Accuracy and coverage of the pseudo-labels over training, when labels were hidden.
         findings: What a report tells beyond that: calibration, mistakes, suspected label errors, the pool, pictures.
         training: What was trained and how, in a few words each.
@@ -433,11 +433,11 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
     command, delivered = judged.command, judged.delivered
     job, labels = command.job, command.collection.labels
     splits, held = held_out_of(judged)
-    judge = splits.judge
+    judge = splits.test
     metrics: dict[str, Metrics] = {}
     if len(judge):
         metrics = {
-            name: measure(labels[judge], found["judge"], classes=judged.data.classes) for name, found in held.items()
+            name: measure(labels[judge], found["test"], classes=judged.data.classes) for name, found in held.items()
         }
     trained = judged.runs[delivered]
     network_name = trained.network_name or judged.network_name
@@ -449,13 +449,13 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
         data.row_shape,
         job.domain,
         job.test_time_averaging,
-        data.domain.mirror,
+        data.domain.hflip,
         command.collection.ranges,
     )
     predictions = None
     if len(judge):
         names = tuple(str(name) for name in command.collection.names[judge])
-        predictions = Predictions(names, data.classes, held[delivered]["judge"])
+        predictions = Predictions(names, data.classes, held[delivered]["test"])
     finished = Finished(
         name=command.name,
         domain=job.domain,
@@ -574,7 +574,7 @@ def measured(
     collection = load(
         source, size=size, channels=channels, cache=cache, observe=observe, ranges=predictor.ranges
     ).in_classes(predictor.classes)
-    check_judges(collection.labels, collection.parts)
+    check_test_labels(collection.labels, collection.parts)
     known = np.flatnonzero((collection.labels >= 0) & (collection.parts != Part.PSEUDO))
     tests = known[collection.parts[known] == Part.TEST]
     known = tests if len(tests) else known  # a source that names its test images has others that were trained on

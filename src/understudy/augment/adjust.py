@@ -16,11 +16,11 @@ from understudy.core.errors import ConfigError, nearest
 class Augmentation(Config):
     """Changes of a domain's weak and strong views; what is None stays as the domain has it."""
 
-    mirror: Annotated[bool | None, Knob("whether left and right may be swapped")] = None
-    turns: Annotated[bool | None, Knob("whether quarter turns and a swap of top and bottom are allowed")] = None
-    reach: Annotated[float | None, Knob("share of the FixMatch paper's magnitudes that the strong view uses", 0, 1)] = (
-        None
-    )
+    hflip: Annotated[bool | None, Knob("whether left and right may be swapped")] = None
+    rotations: Annotated[bool | None, Knob("whether quarter turns and a swap of top and bottom are allowed")] = None
+    magnitude: Annotated[
+        float | None, Knob("share of the FixMatch paper's magnitudes that the strong view uses", 0, 1)
+    ] = None
     cutout: Annotated[float | None, Knob("greatest side of the square cut out, as a share of the image's", 0, 1)] = None
     operations: Annotated[tuple[str, ...] | None, Knob("what the strong view draws two of, by name")] = None
 

@@ -29,13 +29,13 @@ class Domain:
     """
 
     operations: tuple[str, ...] = field(default=(*_GRAY, "color", *_GEOMETRY))
-    mirror: bool = True
-    turns: bool = False
+    hflip: bool = True
+    rotations: bool = False
     shift: float = 0.125
     reflect: bool = True
     area: tuple[float, float] | None = (0.5, 1.0)
     aspect: float = 1.2
-    reach: float = 1.0
+    magnitude: float = 1.0
     cutout: float = 0.5
     vector: bool = False
     weak_noise: float = 0.02
@@ -46,14 +46,14 @@ class Domain:
 DOMAINS: dict[str, Domain] = {
     "natural": Domain(),
     "gray": Domain(operations=(*_GRAY, *_GEOMETRY)),
-    "aerial": Domain(turns=True),
+    "aerial": Domain(rotations=True),
     "digits": Domain(
         operations=("brightness", "contrast", "identity", "sharpness", *_GEOMETRY),
-        mirror=False,
+        hflip=False,
         area=None,
         reflect=False,  # a reflected stroke is a stroke that was not written
-        reach=0.5,
+        magnitude=0.5,
         cutout=0.25,
     ),
-    "vector": Domain(operations=(), mirror=False, vector=True),
+    "vector": Domain(operations=(), hflip=False, vector=True),
 }

@@ -106,8 +106,8 @@ def _shift_and_turn(
     """The geometry of a weak view: a window, or a zoom into a larger canvas, mirrored and turned where allowed."""
     top, left, area, aspect, mirrored, upside_down, transposed = draws[:_WEAK_DRAWS]
     spare = rows.shape[-1] - size
-    flip_columns = (mirrored < 0.5) & domain.mirror
-    flip_rows = (upside_down < 0.5) & domain.turns
+    flip_columns = (mirrored < 0.5) & domain.hflip
+    flip_rows = (upside_down < 0.5) & domain.rotations
     if spare and domain.area is not None:
         box = _draw_box(top, left, area, aspect, rows.shape[-1], domain)
         images = geometry.resized_crop(rows, box, size, flip_rows=flip_rows, flip_columns=flip_columns)
@@ -117,7 +117,7 @@ def _shift_and_turn(
         images = geometry.crop(
             rows, row, column, size, reflect=domain.reflect, flip_rows=flip_rows, flip_columns=flip_columns
         )
-    return geometry.transpose(images, transposed < 0.5) if domain.turns else images
+    return geometry.transpose(images, transposed < 0.5) if domain.rotations else images
 
 
 def _draw_box(
@@ -137,7 +137,7 @@ def _distort(images: UInt8[Tensor, "n c s s"], domain: Domain, draws: NDArray[np
     operations = [OPERATIONS[name] for name in domain.operations]
     ranges = [(op.low, op.high, op.neutral) for op in operations]
     low, high, neutral = np.array(ranges, dtype=np.float32).T
-    low, span = neutral + domain.reach * (low - neutral), domain.reach * (high - low)
+    low, span = neutral + domain.magnitude * (low - neutral), domain.magnitude * (high - low)
     place = np.arange(len(images))  # where each image stands in the batch as sorted so far
     for turn in range(_ROUNDS):
         drawn, amount = draws[:, _WEAK_DRAWS + 2 * turn], draws[:, _WEAK_DRAWS + 2 * turn + 1]

@@ -24,7 +24,7 @@ def ablate(
     unlabeled: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PILE",
+            metavar="DIR",
             help="More images, whose labels are unknown or not used; may be repeated.",
             rich_help_panel=_DATA,
         ),

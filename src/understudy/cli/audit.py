@@ -30,7 +30,7 @@ def audit(
     unlabeled: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PILE",
+            metavar="DIR",
             help="More images, without labels; may be repeated.",
             rich_help_panel="Images",
             show_default=False,
@@ -106,8 +106,8 @@ def audit(
     never changed: a cleaned manifest lists those to train on.
 
     [bold]Examples:[/bold]
-      understudy audit photos --unlabeled pile --test test
-      understudy audit photos --unlabeled pile --write-manifest cleaned.csv
+      understudy audit photos --unlabeled unlabeled --test test
+      understudy audit photos --unlabeled unlabeled --write-manifest cleaned.csv
       understudy train cleaned.csv
     """
     from understudy.api.audit import audit as look

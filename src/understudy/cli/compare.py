@@ -25,7 +25,7 @@ def compare(
     unlabeled: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PILE",
+            metavar="DIR",
             help="More images, whose labels are unknown or not used; may be repeated.",
             rich_help_panel=_DATA,
         ),
@@ -147,8 +147,8 @@ def compare(
 
     A variant is a table variants.NAME in the file of --config with whatever is to differ: method, recipe, labeled_view,
     optimizer and so on. Supervised learning is always among them, trained once for each number of labels and seed. Test
-    images judge and select nothing. The report says for each number of labels how the methods did on average, how that
-    varies between draws of labels, what is gained over supervised and how surely, and what it cost; also as JSON and
+    images select nothing. The report says for each number of labels how the methods did on average, how that varies
+    between draws of labels, what is gained over supervised and how surely, and what it cost; also as JSON and
     CSV.
 
     [bold]Examples:[/bold]

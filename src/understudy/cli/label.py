@@ -13,7 +13,7 @@ def label(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)],
     images: Annotated[
         str,
-        typer.Argument(metavar="PILE", help="A folder of images, or a manifest of them.", show_default=False),
+        typer.Argument(metavar="DIR", help="A folder of images, or a manifest of them.", show_default=False),
     ],
     out: Annotated[
         Path,
@@ -49,13 +49,13 @@ def label(
         typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.", rich_help_panel="Machine"),
     ] = None,
 ) -> None:
-    """Label a pile of images with a trained classifier, where it is confident, and write a manifest of them.
+    """Label unlabeled images with a trained classifier, where it is confident, and write a manifest of them.
 
     One row per labeled image: path, label, confidence, weight (0 at chance, 1 at certainty), split, and source (model).
     `understudy train`, `understudy.load` and your own training loop read it.
 
     [bold]Example:[/bold]
-      understudy label runs/photos-20260131-120000 pile --out labels.csv --threshold 0.95
+      understudy label runs/photos-20260131-120000 unlabeled --out labels.csv --threshold 0.95
     """
     from collections import Counter
 

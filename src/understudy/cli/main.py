@@ -108,11 +108,11 @@ def about(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train an image classifier from a few labeled images and a pile of unlabeled ones, and learn whether they helped.
+    """Train an image classifier from a few labeled images and many unlabeled ones, and learn whether they helped.
 
     [bold]Start with:[/bold]
       understudy demo [dim](embedded images, under a minute)[/dim]
-      understudy train PHOTOS --unlabeled PILE --budget 10m [dim](yours)[/dim]
+      understudy train PHOTOS --unlabeled DIR --budget 10m [dim](yours)[/dim]
 
     Every command explains itself: understudy train --help
     """

@@ -23,7 +23,7 @@ def plan(
     ],
     unlabeled: Annotated[
         list[str] | None,
-        typer.Option(metavar="PILE", help="More images, whose labels are unknown or not used; may be repeated."),
+        typer.Option(metavar="DIR", help="More images, whose labels are unknown or not used; may be repeated."),
     ] = None,
     test: Annotated[str | None, typer.Option(metavar="TEST", help="Labeled images that will only test.")] = None,
     validation: Annotated[
@@ -61,8 +61,8 @@ def plan(
     change some in the file, and train with it.
 
     [bold]Examples:[/bold]
-      understudy plan photos --unlabeled pile --budget 10m
-      understudy train photos --unlabeled pile --budget 10m --plan plan.toml
+      understudy plan photos --unlabeled unlabeled --budget 10m
+      understudy train photos --unlabeled unlabeled --budget 10m --plan plan.toml
       understudy plan runs/a/plan.toml --against runs/b/plan.toml [dim](what differs)[/dim]
     """
     from understudy.cli.request import Request, absolute, absolute_pools, options_table

@@ -10,9 +10,9 @@ import typer
 
 
 def suggest(
-    pile: Annotated[
+    unlabeled: Annotated[
         str,
-        typer.Argument(metavar="PILE", help="Images to label: a folder, or a manifest of them.", show_default=False),
+        typer.Argument(metavar="DIR", help="Images to label: a folder, or a manifest of them.", show_default=False),
     ],
     count: Annotated[int, typer.Option(metavar="N", help="How many images to label.", rich_help_panel="Method")] = 100,
     run: Annotated[
@@ -65,14 +65,14 @@ def suggest(
         typer.Option(metavar="FOLDER", help="Where decoded images are kept for later.", rich_help_panel="Machine"),
     ] = None,
 ) -> None:
-    """Choose the images of a pile that are most worth labeling, and write a table to fill in and a sheet to look at.
+    """Select the unlabeled images that are most worth labeling, and write a table to fill in and a sheet to look at.
 
-    Without a run: typical images, spread over everything the pile holds. With one: images like many others that its
-    classifier is unsure of. Fill in the column `label`; rows left empty stay unlabeled.
+    Without a run: typical images, spread over all images. With one: images like many others that its classifier is
+    unsure of. Fill in the column `label`; rows left empty stay unlabeled.
 
     [bold]Examples:[/bold]
-      understudy suggest pile --count 100
-      understudy suggest pile --count 100 --run runs/photos-20260131-120000 --classes-so-far suggested.csv
+      understudy suggest unlabeled --count 100
+      understudy suggest unlabeled --count 100 --run runs/photos-20260131-120000 --classes-so-far suggested.csv
     """
     from understudy.api.suggest import check_table_name
     from understudy.api.suggest import suggest as choose
@@ -88,13 +88,13 @@ def suggest(
     check(count=count)
     if labeled is not None and out.exists() and Path(labeled).exists() and out.samefile(labeled):
         raise UserError(f"{out} holds the labels so far and would be replaced; give another file with --out")
-    check_table_name(out, reads=[pile])
+    check_table_name(out, reads=[unlabeled])
     check_page_name(page, "--sheet")
-    files_of(pile, ())
+    files_of(unlabeled, ())
     console = open_console()
     with watching(console) as watch:
         found = choose(
-            pile, count=count, run=run, network=network, labeled=labeled, seed=seed, cache=cache,
+            unlabeled, count=count, run=run, network=network, labeled=labeled, seed=seed, cache=cache,
             decoding=watch.decoding, observe=watch.working,
         )  # fmt: skip
     found.save(out)
@@ -107,4 +107,4 @@ def suggest(
         say(console, note)
     say(console)
     say(console, f"Next: look at {page}, fill in the column label of {out}, then")
-    say(console, f"  {shlex.join(['understudy', 'train', str(out), '--unlabeled', str(pile)])}")
+    say(console, f"  {shlex.join(['understudy', 'train', str(out), '--unlabeled', str(unlabeled)])}")

@@ -25,7 +25,7 @@ def train(
     unlabeled: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PILE",
+            metavar="DIR",
             help="More images, whose labels are unknown or not used; may be repeated.",
             rich_help_panel=_DATA,
         ),
@@ -237,11 +237,11 @@ def train(
     and [bold]understudy evaluate[/bold].
 
     [bold]Examples:[/bold]
-      understudy train photos --unlabeled pile --budget 10m
+      understudy train photos --unlabeled unlabeled --budget 10m
       understudy train labels.csv --method fixmatch --set method.threshold=0.9
-      understudy train photos --unlabeled pile --recipe pretrain --downstream noisy_student
+      understudy train photos --unlabeled unlabeled --recipe pretrain --downstream noisy_student
       understudy train photos --labels 100 [dim](what would 100 labels buy?)[/dim]
-      understudy train photos --unlabeled pile --folds 5 [dim](few labels: all of them train and judge)[/dim]
+      understudy train photos --unlabeled unlabeled --folds 5 [dim](few labels: all of them train and judge)[/dim]
       understudy train --resume runs/photos-20260131-120000 [dim](after Ctrl-C)[/dim]
     """
     begun = process_begun()
@@ -291,7 +291,7 @@ def train(
         run(Request.load(resume), resume, begun=begun, fresh=False, tensorboard=tensorboard, verbose=verbose)
         return
     if photos is None:
-        raise UserError("no images were given; name a folder or manifest: understudy train PHOTOS --unlabeled PILE")
+        raise UserError("no images were given; name a folder or manifest: understudy train PHOTOS --unlabeled DIR")
     chosen = absolute_plan(plan, no_plan)
     request = Request(
         source=absolute(photos) or photos,

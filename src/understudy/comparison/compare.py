@@ -66,7 +66,7 @@ def compare(
     """Train every variant with every number of labels and seed, and supervised learning with each, and compare them.
 
     For a number of labels and a seed all variants get the same labels, split, initial weights and draws. Test images
-    judge and select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
+    select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
 
     Args:
         source: As `understudy.train` takes it, and so `unlabeled`, `test` and `validation`.
@@ -159,7 +159,7 @@ class _Command:
             self.keep_in_process(jobs)
         self.notes: list[str] = []
         self.runs: dict[str, Run] = {}
-        self.judged_by = ""
+        self.test_source = ""
 
     def run(self) -> Comparison:
         """Read, plan, train what is not there yet, compare, save."""
@@ -173,7 +173,7 @@ class _Command:
             self.say(note)
         if collection.quarantine:
             self.say(f"{len(collection.quarantine):,} files could not be used and were skipped.")
-        collection, self.judged_by = held_out_test(collection)
+        collection, self.test_source = held_out_test(collection)
         self.resolve(collection)
         if self.module is not None:
             self.module, notes = prepared(self.module, collection.shape, len(collection.classes), collection.ranges)
@@ -373,7 +373,7 @@ class _Command:
             budget=asked.budget,
             cost_clock=clock,
             is_timed=self.budget.is_timed,
-            judged_by=self.judged_by,
+            test_source=self.test_source,
             runs=tuple(runs),
             summaries=summaries,
             chosen=choose(summaries, asked.num_labels, len(asked.seeds)),

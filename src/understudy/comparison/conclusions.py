@@ -21,7 +21,7 @@ def labels_text(num_labels: int) -> str:
 
 def statements(found: Comparison) -> tuple[str, ...]:
     """The sentences of a comparison, one statement each."""
-    lines = [found.judged_by]
+    lines = [found.test_source]
     if found.ablation:
         lines += _ingredients(found)
     else:
@@ -145,7 +145,7 @@ def _ranks(found: Comparison) -> list[str]:
 
 
 def _choices(found: Comparison) -> list[str]:
-    """What the validation images choose, or why nothing is chosen; never by the test images."""
+    """What the validation images select, or why nothing is chosen; never by the test images."""
     lines, without = [], []
     for count in found.num_labels:
         scored = [one for one in found.summaries if one.num_labels == count and one.validation_accuracy is not None]
@@ -156,7 +156,7 @@ def _choices(found: Comparison) -> list[str]:
             lines.append(f"With {labels_text(count)} nothing is chosen, since no method finished every seed.")
         else:
             scores = ", ".join(f"{one.method} {percent(one.validation_accuracy or 0.0)}" for one in scored)
-            lines.append(f"With {labels_text(count)} the validation images choose {chosen} ({scores}).")
+            lines.append(f"With {labels_text(count)} the validation images select {chosen} ({scores}).")
     if without:
         numbers = " and ".join(
             [", ".join(f"{count:,}" for count in without[:-1]), f"{without[-1]:,}"][len(without) == 1 :]

@@ -147,7 +147,7 @@ class Comparison(Brief):
         num_labels: Labels kept; 0 is all that were given.
         cost_clock: The clock that costs are compared by: the processor's, or the wall's for a device.
         is_timed: Whether the budget is a time, which matches costs, or a number of steps, which does not.
-        chosen: By number of labels, the method that the validation images choose; None where there are none.
+        chosen: By number of labels, the method that the validation images select; None where there are none.
         friedman: Over the blocks of labels and seed that all its methods finished; None for fewer than 3 methods or
             2 blocks.
         ranked: The methods that the ranks speak of: those with any finished run.
@@ -161,7 +161,7 @@ class Comparison(Brief):
     budget: str
     cost_clock: Clock
     is_timed: bool
-    judged_by: str
+    test_source: str
     runs: tuple[Run, ...]
     summaries: tuple[Summary, ...]
     chosen: Mapping[int, str | None]

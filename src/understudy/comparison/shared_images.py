@@ -27,7 +27,7 @@ _open: dict[str, Collection] = {}
 
 
 def held_out_test(collection: Collection) -> tuple[Collection, str]:
-    """The collection with images that judge, and a sentence on where they come from; the same for every seed.
+    """The collection with test images, and a sentence on where they come from; the same for every seed.
 
     Raises:
         DataError: There is no test part, and too few labeled images to set a fifth of them aside.
@@ -41,12 +41,12 @@ def held_out_test(collection: Collection) -> tuple[Collection, str]:
     if len(labeled) < least:
         raise DataError(
             f"there are no labeled test images, and {len(labeled)} labeled images are too few to set some aside "
-            f"(at least {least} are needed); give labeled images that judge with test"
+            f"(at least {least} are needed); give labeled test images with test"
         )
     held = hold_out(collection, labeled, _SHARE, key("test images of a comparison") & 0x7FFF_FFFF)
     if not len(held):
         raise DataError(
-            "no labeled image can be set aside to judge without parting a group; give test images with test"
+            "no labeled image can be set aside to judge without splitting a group; give test images with test"
         )
     parts = collection.parts.copy()
     parts[held] = Part.TEST

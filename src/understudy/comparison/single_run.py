@@ -41,7 +41,7 @@ _PROGRESS, _PREDICTIONS = "progress.json", "predictions.npz"
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What the finished classifier says of the images that judge, by row number."""
+    """What the finished classifier says of the test images, by row number."""
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -71,7 +71,7 @@ class Figures:
 
     Args:
         num_test: Images that judged and decided nothing.
-        validation_accuracy: On the `num_validation` images that may choose; None when there are none.
+        validation_accuracy: On the `num_validation` validation images; None when there are none.
         mask_ratio: Share of the unlabeled images shown that counted, over all steps that showed any; 0 when none were
             shown, None when the method does not say. Of a recipe of rounds, the share of the pool that was labeled.
         mask_ratio_at_end: The same in the last twentieth of training.
@@ -149,8 +149,8 @@ def run_one(
     def probabilities(ids: NDArray[np.int64]) -> NDArray[np.float32]:
         return predict(trained.model, stage.data, ids, test_time_averaging=setup.job.test_time_averaging)
 
-    predicted = Predicted(splits.judge, collection.labels[splits.judge], probabilities(splits.judge))
-    choosing = probabilities(splits.choose).argmax(-1) == collection.labels[splits.choose]
+    predicted = Predicted(splits.test, collection.labels[splits.test], probabilities(splits.test))
+    choosing = probabilities(splits.validation).argmax(-1) == collection.labels[splits.validation]
     figures = _figures(setup, trained, predicted, choosing, last)
     if folder is not None:
         predicted.save(folder)

@@ -1,4 +1,4 @@
-"""Folds: every labeled row judges once, by models that were trained on the other folds and saw none of its group."""
+"""Folds: every labeled row tests once, models that were trained on the other folds and saw none of its group."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from understudy.data.split import Ids, Splits, numbered_groups, split
 def cross_validation(collection: Collection, num_folds: int, seed: int = 0) -> tuple[Splits, tuple[Splits, ...]]:
     """The roles for a final model that trains on every label, and those within each fold.
 
-    Given test and validation images stay what they are for the final model. Within a fold its labeled rows judge, and
+    Given test and validation images stay what they are for the final model. Within a fold its labeled rows test, and
     neither they nor unlabeled rows of their groups train. Copies are in one fold. Every class is spread as evenly as
     whole groups allow.
 
@@ -28,16 +28,16 @@ def cross_validation(collection: Collection, num_folds: int, seed: int = 0) -> t
     fold_of = assign(collection.labels[labeled], groups, num_folds, seed)
     folds = []
     for number in range(num_folds):
-        judge = labeled[fold_of == number]
+        test = labeled[fold_of == number]
         pool = whole.unlabeled
         if collection.groups is not None:
-            near = collection.groups[judge]
+            near = collection.groups[test]
             pool = pool[~np.isin(collection.groups[pool], near[near >= 0])]
-        note = f"Fold {number + 1} of {num_folds}: {len(labeled) - len(judge):,} labels train and {len(judge):,} judge"
+        note = f"Fold {number + 1} of {num_folds}: {len(labeled) - len(test):,} labels train and {len(test):,} test"
         if dropped := len(whole.unlabeled) - len(pool):
             note += f"; {dropped:,} unlabeled images that share a group with them do not train"
         train = labeled[fold_of != number]
-        folds.append(Splits(train, pool, whole.choose, judge, "held out", note + "."))
+        folds.append(Splits(train, pool, whole.validation, test, "held out", note + "."))
     return whole, tuple(folds)
 
 
@@ -96,7 +96,7 @@ def _check(collection: Collection, labeled: Ids, groups: Ids, num_folds: int) ->
     need = f"and each of {num_folds} folds needs one of every class"
     if least == 1:
         raise DataError(
-            f"{what}, {need}: a model could not both learn the class and be judged by it; label at least 2 images per "
+            f"{what}, {need}: a model could not both learn the class and be tested on it; label at least 2 images per "
             "class, or leave folds out and give labeled images with test"
         )
     kind = "images" if least == count else "groups" if collection.groups is not None else "pictures"

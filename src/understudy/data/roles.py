@@ -120,7 +120,7 @@ def in_role(table: Table, given: Given) -> Table:
         if (table.parts == part).any():
             table = table.take(table.parts == part)
         if num_pseudo := int((table.parts == Part.PSEUDO).sum()):
-            check_judges(table.labels, table.parts, given.role)
+            check_test_labels(table.labels, table.parts, given.role)
             are = agree(num_pseudo, "is", "are")
             note = f"{counted(num_pseudo, f'{given.role} image')} {are} not used, since their labels come from a model"
             table = table.take(table.parts != Part.PSEUDO).noting(note)
@@ -128,7 +128,7 @@ def in_role(table: Table, given: Given) -> Table:
     return table
 
 
-def check_judges(labels: NDArray[np.int64], parts: NDArray[np.uint8], role: str = TEST) -> None:
+def check_test_labels(labels: NDArray[np.int64], parts: NDArray[np.uint8], role: str = TEST) -> None:
     """Nothing, when some label was given by a person.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which images train, which may choose among models, and which only judge."""
+"""Which images train, which select among models (validation), and which only test."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from understudy.data.collection import Collection, Part
 from understudy.data.copies import first_of_each, is_copy_of
 
 Ids = NDArray[np.int64]
-JudgedBy = Literal["test", "held out", "out of fold", "nothing"]
+TestSource = Literal["test", "held out", "out of fold", "nothing"]
 
 VERSION = 1
 FEW_PER_CLASS = 5
-ALL_JUDGE = 400
+MAX_ALL_TEST = 400
 # Beside a test set a tenth of the labels selects: training on 90 % of them costs about 4 % more errors where errors
 # fall as n**-0.35. Below 200 images, whose accuracy has a standard error of up to 3.5 points, a selection would be
 # mostly chance and not worth the labels; above 1,000 more of them select hardly better.
-CHOOSE_SHARE, LEAST_CHOOSE, MOST_CHOOSE = 0.1, 200, 1_000
-_ROLES = ("labeled", "unlabeled", "choose", "judge")
+VALIDATION_SHARE, MIN_VALIDATION, MAX_VALIDATION = 0.1, 200, 1_000
+_ROLES = ("labeled", "unlabeled", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,17 @@ class Splits:
     Args:
         labeled: Rows that train with their label.
         unlabeled: The pool, without the labeled rows.
-        choose: Validation rows that may select among weights or settings.
-        judge: Rows that only judge the finished model.
-        judged_by: Where `judge` comes from.
+        validation: Held-out rows that select among weights or settings.
+        test: Held-out rows that measure the finished model and select nothing.
+        test_source: Where `test` comes from.
         note: What was done and why, for the user.
     """
 
     labeled: Ids
     unlabeled: Ids
-    choose: Ids
-    judge: Ids
-    judged_by: JudgedBy
+    validation: Ids
+    test: Ids
+    test_source: TestSource
     note: str
 
     @property
@@ -62,10 +62,10 @@ class Splits:
     def save(self, path: Path, collection: Collection) -> None:
         """Write the roles as JSON: rows by number and name, the pool as runs of numbers."""
         roles: dict[str, Any] = {"unlabeled": {"ranges": _to_ranges(self.unlabeled)}}
-        for role in ("labeled", "choose", "judge"):
+        for role in ("labeled", "validation", "test"):
             ids: Ids = getattr(self, role)
             roles[role] = {"ids": ids.tolist(), "names": [str(name) for name in collection.names[ids]]}
-        head = {"version": VERSION, "judged_by": self.judged_by, "note": self.note, "rows": len(collection)}
+        head = {"version": VERSION, "test_source": self.test_source, "note": self.note, "rows": len(collection)}
         path.write_text(json.dumps(head | {"data": collection.content} | roles), "utf-8")
 
     @classmethod
@@ -79,10 +79,10 @@ class Splits:
             saved = json.loads(path.read_text("utf-8"))
             if saved["version"] > VERSION:
                 raise RunFolderError(f"{path} was written by a newer version of understudy; upgrade to read it")
-            ids = {role: np.array(saved[role]["ids"], np.int64) for role in ("labeled", "choose", "judge")}
+            ids = {role: np.array(saved[role]["ids"], np.int64) for role in ("labeled", "validation", "test")}
             names = {role: saved[role]["names"] for role in ids}
             ids["unlabeled"] = _from_ranges(saved["unlabeled"]["ranges"])
-            judged_by, note, rows = saved["judged_by"], saved["note"], saved["rows"]
+            test_source, note, rows = saved["test_source"], saved["note"], saved["rows"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, RunFolderError):
                 raise
@@ -92,17 +92,18 @@ class Splits:
             same = same and [str(name) for name in collection.names[ids[role]]] == expected
         if not same:
             raise RunFolderError(f"{path} belongs to other images than those given; split the data anew")
-        return cls(**ids, judged_by=judged_by, note=note)
+        return cls(**ids, test_source=test_source, note=note)
 
 
 def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -> Splits:
     """The role of every row; the same for the same labeled rows and seed, however many unlabeled ones there are.
 
-    A test set, when given, only judges. Without validation images a tenth of the labels, at most 1,000, then chooses,
+    A test set, when given, only tests. Without validation images a tenth of the labels, at most 1,000, then validates,
     taken from classes with at least ten labels; where that is under 200 images, none does. Without a test set, under 5
-    labels per class nothing is held out; up to 400 held-out images all judge; beyond that one half chooses and the
-    other judges. Rows that share a group with a held-out row, or are copies of one, do not train; nor does a copy that
-    judges choose, or one that is labeled train as unlabeled too. A class with a single label keeps it for training.
+    labels per class nothing is held out; up to 400 held-out images all test; beyond that one half validates and the
+    other tests. Rows that share a group with a held-out row, or are copies of one, do not train; nor does a copy of
+    a test image validate, or one of a labeled image train as unlabeled too. A class with a single label keeps it for
+    training.
 
     Args:
         share: Part of the labeled rows that is held out; None holds out only what is given as test or validation.
@@ -117,16 +118,16 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
     labeled = np.flatnonzero(training & (collection.labels >= 0))
     pool = np.flatnonzero(training & (collection.labels < 0))
     _check_labels(collection, labeled)
-    choose, judge, judged_by, note = _held_out(collection, labeled, share, seed)
+    validation, test, test_source, note = _held_out(collection, labeled, share, seed)
     if pseudo := int((collection.parts[labeled] == Part.PSEUDO).sum()):
         note += f"; {counted(pseudo, 'label')} {agree(pseudo, 'comes', 'come')} from a model and only "
         note += agree(pseudo, "trains", "train")
-    choose = _without_groups(collection, choose, judge)
-    repeated = is_copy_of(collection.copies, choose, judge)
+    validation = _without_groups(collection, validation, test)
+    repeated = is_copy_of(collection.copies, validation, test)
     if repeated.any():
-        note += f"; {_copies(int(repeated.sum()))} of judging images may not choose"
-        choose = choose[~repeated]
-    held = np.concatenate([choose, judge])
+        note += f"; {_copies(int(repeated.sum()))} of test images do not validate"
+        validation = validation[~repeated]
+    held = np.concatenate([validation, test])
     labeled = np.setdiff1d(labeled, held)
     kept, kept_pool = (_without_groups(collection, ids, held) for ids in (labeled, pool))
     if dropped := len(labeled) + len(pool) - len(kept) - len(kept_pool):
@@ -139,22 +140,22 @@ def split(collection: Collection, seed: int = 0, *, share: float | None = 0.2) -
     kept, kept_pool, said = _without_copies(collection, kept, kept_pool, held)
     note += said
     if len(kept) < len(labeled):
-        _check_left(collection, labeled, kept, "are copies of", "take those out, or give other images that judge")
-    unjudged = np.setdiff1d(collection.labels[kept], collection.labels[judge])
-    if judged_by == "held out" and len(unjudged):
-        names = ", ".join(collection.classes[number] for number in unjudged[:5])
-        names += ", ..." if len(unjudged) > 5 else ""
-        note += f"; no image judges {len(unjudged)} of the classes, which have too few labels: {names}"
+        _check_left(collection, labeled, kept, "are copies of", "take those out, or give other test images")
+    untested = np.setdiff1d(collection.labels[kept], collection.labels[test])
+    if test_source == "held out" and len(untested):
+        names = ", ".join(collection.classes[number] for number in untested[:5])
+        names += ", ..." if len(untested) > 5 else ""
+        note += f"; no image tests {len(untested)} of the classes, which have too few labels: {names}"
     if not len(pool):
         note += "; there are no unlabeled images"
     elif not len(kept_pool):
         note += f"; of {len(pool):,} unlabeled images none is left to train on"
-    if judged_by == "test" and share is not None and not len(choose):
+    if test_source == "test" and share is not None and not len(validation):
         note += (
             ". There are no validation images, so nothing is selected and the last weights are used; a tenth of the "
-            f"labels is held out to select from {round(LEAST_CHOOSE / CHOOSE_SHARE):,} labels on"
+            f"labels is held out to select from {round(MIN_VALIDATION / VALIDATION_SHARE):,} labels on"
         )
-    return Splits(kept, kept_pool, np.sort(choose), np.sort(judge), judged_by, note + ".")
+    return Splits(kept, kept_pool, np.sort(validation), np.sort(test), test_source, note + ".")
 
 
 def _check_left(collection: Collection, labeled: Ids, kept: Ids, why: str, advice: str) -> None:
@@ -185,48 +186,48 @@ def _copies(count: int) -> str:
     return f"{count:,} {'copy' if count == 1 else 'copies'}"
 
 
-def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: int) -> tuple[Ids, Ids, JudgedBy, str]:
-    """Rows that may choose, rows that judge, where these come from, and a sentence about both."""
+def _held_out(collection: Collection, labeled: Ids, share: float | None, seed: int) -> tuple[Ids, Ids, TestSource, str]:
+    """Validation rows, test rows, where these come from, and a sentence about both."""
     nobody = np.empty(0, np.int64)
     has_label = collection.labels >= 0
     by_model = collection.parts[labeled] == Part.PSEUDO
     labeled, who = labeled[~by_model], " given by people" if by_model.any() else ""
     given = np.flatnonzero((collection.parts == Part.VALIDATION) & has_label)
-    test = np.flatnonzero((collection.parts == Part.TEST) & has_label)
-    judged_by: JudgedBy
-    if len(test):
-        choose, judge, judged_by = given, test, "test"
-        note = f"The {counted(len(judge), 'test image')} {agree(len(judge), 'judges', 'judge')} and nothing else"
+    tests = np.flatnonzero((collection.parts == Part.TEST) & has_label)
+    test_source: TestSource
+    if len(tests):
+        validation, test, test_source = given, tests, "test"
+        note = f"The {counted(len(test), 'test image')} only {agree(len(test), 'measures', 'measure')} accuracy"
         if share is not None and not len(given):
-            choose = _spared(collection, labeled, min(share, CHOOSE_SHARE), seed)
+            validation = _spared(collection, labeled, min(share, VALIDATION_SHARE), seed)
     else:
         enough = len(labeled) >= FEW_PER_CLASS * len(collection.classes)
         held = given
         if share is not None and not len(given) and enough:
             held = hold_out(collection, labeled, share, seed)
-        choose = hold_out(collection, held, 0.5, seed) if len(held) > ALL_JUDGE else nobody
-        judge = np.setdiff1d(held, choose)
-        judged_by = "held out" if len(judge) else "nothing"
+        validation = hold_out(collection, held, 0.5, seed) if len(held) > MAX_ALL_TEST else nobody
+        test = np.setdiff1d(held, validation)
+        test_source = "held out" if len(test) else "nothing"
         origin = "given as validation" if len(given) else f"held out of {len(labeled):,} labeled ones"
-        note = f"The {len(judge):,} images {origin} judge and nothing else"
+        note = f"The {len(test):,} images {origin} only measure accuracy"
         note += ", since there are no test images" if len(given) else ""
-        if share is None and not len(judge):
+        if share is None and not len(test):
             note = "Nothing is held out"
-        elif not len(judge):
-            why = "cannot be parted by group" if enough else f"are under {FEW_PER_CLASS} per class"
+        elif not len(test):
+            why = "cannot be split by group" if enough else f"are under {FEW_PER_CLASS} per class"
             note = f"Nothing is held out, since the {len(labeled)} labels{who} {why}: whether it helped stays unproven"
-    if len(choose):
-        note += f"; {len(choose):,} others select"
-    return choose, judge, judged_by, note
+    if len(validation):
+        note += f"; {len(validation):,} validation images select"
+    return validation, test, test_source, note
 
 
 def _spared(collection: Collection, labeled: Ids, share: float, seed: int) -> Ids:
-    """The labeled rows held out to choose: about that share, of classes that can spare it; none where too few are."""
+    """The labeled rows held out for validation: about that share, of classes that can spare it; none of too few."""
     counts = np.bincount(collection.labels[labeled], minlength=len(collection.classes))
     ample = labeled[counts[collection.labels[labeled]] >= 1 / share]
-    if share * len(ample) < LEAST_CHOOSE:
+    if share * len(ample) < MIN_VALIDATION:
         return np.empty(0, np.int64)
-    return hold_out(collection, ample, min(share, MOST_CHOOSE / len(ample)), seed)
+    return hold_out(collection, ample, min(share, MAX_VALIDATION / len(ample)), seed)
 
 
 def hold_out(collection: Collection, ids: Ids, share: float, seed: int) -> Ids:

@@ -1,4 +1,4 @@
-"""What one training run may see: rows, labels, the unlabeled pool and the images that may choose; nothing hidden."""
+"""What one training run may see: rows, labels, the unlabeled pool and the validation images; nothing hidden."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class TrainingData:
         labeled: Row numbers of the labeled training rows.
         targets: Their classes, or their class probabilities.
         unlabeled: Row numbers of the unlabeled training rows.
-        choose: Row numbers of the validation rows that may select among weights.
-        choose_targets: Their classes.
+        validation: Row numbers of the validation rows that may select among weights.
+        validation_targets: Their classes.
         classes: Name of each class.
         domain: What "weak" and "strong" views of these rows are.
         size: Side in px of a rendered image.
@@ -42,8 +42,8 @@ class TrainingData:
     classes: tuple[str, ...]
     domain: Domain
     size: int = 0
-    choose: NDArray[np.int64] = field(default_factory=lambda: _NOBODY)
-    choose_targets: NDArray[np.int64] = field(default_factory=lambda: _NOBODY)
+    validation: NDArray[np.int64] = field(default_factory=lambda: _NOBODY)
+    validation_targets: NDArray[np.int64] = field(default_factory=lambda: _NOBODY)
     weight: Float[Tensor, "n"] | None = None
     scale: Tensor | None = None
     content: str = ""

@@ -53,7 +53,7 @@ class Trained(Brief):
     Args:
         model: The classifier with averaged weights, in evaluation mode; the best ones if a validation set chose.
         best_step: The step those weights are from.
-        history: One line per evaluation: step, progress, mean losses and metrics, accuracy on the images that choose.
+        history: One line per evaluation: step, progress, mean losses and metrics, accuracy on the validation images.
         stopped: Why training ended before its budget, or an empty text.
         rounds: One line per run of a recipe that makes several: what it was, and its figures.
         network_name: What the classifier is called, where a recipe trained another than its stage's.
@@ -413,12 +413,12 @@ class _Run:
         data = self.stage.data
         if settings.method.pretext:
             line |= self.probe()
-        elif len(data.choose):
+        elif len(data.validation):
             probabilities = predict(
-                state.nets.ema, data, data.choose, device=self.device, execution=state.nets.execution
+                state.nets.ema, data, data.validation, device=self.device, execution=state.nets.execution
             )
             # Batch-norm statistics differ between processes, and with them what each would decide.
-            accuracy = distributed.broadcast_object(float(np.mean(probabilities.argmax(-1) == data.choose_targets)))
+            accuracy = distributed.broadcast_object(float(np.mean(probabilities.argmax(-1) == data.validation_targets)))
             line["validation_accuracy"] = accuracy
             self.remember_best(accuracy)
             self.lose_patience(progress)

@@ -100,6 +100,6 @@ def _averaged_logits(network: nn.Module, x: Float[Tensor, "n c h w"], data: Trai
     size = x.shape[-1]
     padded = torch.nn.functional.pad(x, [shift] * 4, mode="reflect")
     views = [x, padded[:, :, :size, :size], padded[:, :, -size:, -size:]]
-    if data.domain.mirror:
+    if data.domain.hflip:
         views += [view.flip(-1) for view in views]
     return torch.stack([network(view).float() for view in views]).mean(0)

@@ -55,7 +55,7 @@ class Settings(Config):
     freeze: Annotated[
         str, Knob("layers kept as they are, such as body.0,body.1; backbone is all but the head", probe="backbone")
     ] = ""
-    num_evaluations: Annotated[int, Knob("evaluations on the images that may choose", 1)] = 20
+    num_evaluations: Annotated[int, Knob("evaluations on the validation images", 1)] = 20
     patience: Annotated[int, Knob("evaluations without a gain that end a phase; 0 is never", 0)] = 0
     device: Annotated[str, Knob("auto, cpu, cuda or mps, with a number where there are several")] = "auto"
     dtype: Annotated[str, Knob("arithmetic of the network; auto measures", choices=("auto", "float32", "bfloat16"))] = (
@@ -126,9 +126,9 @@ class Stage:
             weights.update(name.encode())
             weights.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
         split = hashlib.blake2b(digest_size=16)
-        for ids in (self.data.labeled, self.data.unlabeled, self.data.choose):
+        for ids in (self.data.labeled, self.data.unlabeled, self.data.validation):
             split.update(np.int64(len(ids)).tobytes() + ids.astype(np.int64).tobytes())
-        for values in (self.data.targets, self.data.weight, torch.from_numpy(self.data.choose_targets)):
+        for values in (self.data.targets, self.data.weight, torch.from_numpy(self.data.validation_targets)):
             split.update(b"-" if values is None else values.cpu().numpy().tobytes())
         return {
             "settings": repr(sorted(to_table(self.settings).items())),

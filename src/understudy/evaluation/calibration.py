@@ -36,7 +36,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far the probabilities of n judged images are from how often they come true.
+    """How far the probabilities of n test images are from how often they come true.
 
     Args:
         ece: Expected calibration error: mean distance of confidence and accuracy over the bins, weighted by images.
@@ -44,7 +44,7 @@ class Calibration:
         nll: Mean negative log-likelihood of the true class, in nats.
         temperature: Fitted on other images; above 1 when the model is too sure. It and the next two are None together.
         num_fitted: Images it was fitted on.
-        scaled_ece: `ece` of the judged images' probabilities at this temperature.
+        scaled_ece: `ece` of the test images' probabilities at this temperature.
     """
 
     n: int
@@ -69,7 +69,7 @@ def calibrate(
     fit_probabilities: Probabilities | None = None,
     num_bins: int = 15,
 ) -> Calibration:
-    """The calibration of the judged images, by bins of equal width (Guo et al., 2017, arXiv:1706.04599, equation 3).
+    """The calibration of the test images, by bins of equal width (Guo et al., 2017, arXiv:1706.04599, equation 3).
 
     The temperature (their section 4.2) is fitted on other images only: fitted on the judged ones it would flatter
     `scaled_ece`. There is none without them; with fewer than 30, of which it would be little but noise (on 30 it still

@@ -169,7 +169,7 @@ def _delivered(facts: Facts, outcome: Outcome, causes: tuple[str, ...]) -> tuple
         why += " Give a longer budget." if _is_starved(facts) else ""
         return model, f"Delivered: {other if model == 'method' else alone}, the better one. {why}"
     if facts.chosen is not None:
-        where = f"on the {facts.num_chosen:,} other images held out to choose"
+        where = f"on the {facts.num_chosen:,} other images held out for validation"
         if facts.chosen > 0:
             return "method", f"Delivered: {other}, which did better {where}.{longer}"
         if facts.chosen < 0:
@@ -177,6 +177,6 @@ def _delivered(facts: Facts, outcome: Outcome, causes: tuple[str, ...]) -> tuple
         tie = "the two did equally well, and the simpler training wins a tie"
         return "supervised", f"Delivered: {alone}; {tie}.{longer}"
     if outcome == "not proven":
-        # The images that judge choose nothing, or their figure for the model they chose would flatter it.
+        # The test images choose nothing, or their figure for the model they chose would flatter it.
         return "supervised", f"Delivered: {alone}, because nothing else is proven.{longer}"
     return "method", f"Delivered: {other}, as asked for; nothing was measured that speaks for or against it.{longer}"

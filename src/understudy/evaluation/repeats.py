@@ -144,7 +144,7 @@ def over_seeds(
     if (only and only.delivered == "method") or (len(differences) > 1 and decide(facts).delivered == "method"):
         delivered = "method"
     if len(seeds) == 1:
-        alone = f"Of {n[0]:,} judging images the labels alone get {percent(spreads[BASELINE].mean)} right."
+        alone = f"Of {n[0]:,} test images the labels alone get {percent(spreads[BASELINE].mean)} right."
         sentences = list(only.sentences()) if only is not None else [alone]
         sentences.append("One seed shows no spread between seeds, so there is no interval over seeds; repeat more.")
         sentences += remarks
@@ -195,7 +195,7 @@ def over_folds(
     if verdict is None:
         alone = spreads[BASELINE]
         sentences = [
-            f"Of {sum(n):,} labeled images, each judged by the model of a fold that had not seen it, the labels alone "
+            f"Of {sum(n):,} labeled images, each tested by the model of a fold that had not seen it, the labels alone "
             f"get {_mean_words(alone)} right.",
             f"The models of the {len(n)} folds share training images, so that the interval is approximate.",
         ]

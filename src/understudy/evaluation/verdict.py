@@ -27,7 +27,7 @@ from understudy.evaluation.paired import Paired, compare_paired, smallest_detect
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the two trained models: what it cost, and how it did on the judging images (None without any).
+    """One of the two trained models: what it cost, and how it did on the test images (None without any).
 
     Args:
         balanced_accuracy: The mean recall of the classes; None where they are of about the same size.
@@ -56,7 +56,7 @@ class Verdict:
         cost_clock: Which of the two clocks the costs are compared by: the processor's, or the wall's for a device.
         delivered: The model to use.
         reason: Why that one, in a sentence.
-        folds: From how many folds the judging images were pooled, each judged by models that were not trained on it;
+        folds: From how many folds the test images were pooled, each tested by models that were not trained on it;
             0 where two models judge all of them.
         facts: What the outcome, the delivered model and the words were decided by.
         causes: What else than the unlabeled images may explain a proven difference.
@@ -120,31 +120,31 @@ class HeldOut:
     method: NDArray[np.integer]
 
 
-def judge(
-    judging: HeldOut | None,
+def compute_verdict(
+    test: HeldOut | None,
     *,
     baseline: Candidate,
     method: Candidate,
-    choosing: HeldOut | None = None,
+    validation: HeldOut | None = None,
     cost_clock: Literal["cpu_s", "wall_s"] = "cpu_s",
     imbalanced: bool = False,
     folds: int = 0,
     facts: Facts | None = None,
 ) -> Verdict:
-    """The verdict that the judging images give.
+    """The verdict that the test images give.
 
     Args:
-        judging: Images no decision was made on; None when nothing was held out.
-        choosing: Other held-out images, which pick the model to deliver when the verdict is "not proven".
+        test: Images no decision was made on; None when nothing was held out.
+        validation: Other held-out images, which pick the model to deliver when the verdict is "not proven".
         imbalanced: Whether the sizes of the classes differ so much that balanced accuracy is stated too.
-        folds: From how many folds the judging images were pooled, if they were.
+        folds: From how many folds the test images were pooled, if they were.
         facts: What is known of the trainings; what the images and the costs tell is filled in.
 
     Raises:
         DataError: There are no images, or not one prediction of each model per label.
     """
-    paired = None if judging is None else compare_paired(judging.labels, judging.baseline, judging.method)
-    chosen = None if choosing is None else compare_paired(choosing.labels, choosing.baseline, choosing.method)
+    paired = None if test is None else compare_paired(test.labels, test.baseline, test.method)
+    chosen = None if validation is None else compare_paired(validation.labels, validation.baseline, validation.method)
     facts = replace(
         facts or Facts(method=method.name),
         interval=paired.interval if paired else None,
@@ -153,9 +153,9 @@ def judge(
         cost_ratio=_cost_ratio(baseline, method, cost_clock),
     )
     found = decide(facts)
-    if judging is not None:
-        baseline = _judged(baseline, judging.labels, judging.baseline, imbalanced)
-        method = _judged(method, judging.labels, judging.method, imbalanced)
+    if test is not None:
+        baseline = _measured(baseline, test.labels, test.baseline, imbalanced)
+        method = _measured(method, test.labels, test.method, imbalanced)
     return Verdict(
         outcome=found.outcome,
         baseline=baseline,
@@ -181,7 +181,7 @@ def points(difference: float) -> str:
     return f"{100 * abs(difference):.1f} points"
 
 
-def _judged(
+def _measured(
     run: Candidate, labels: NDArray[np.integer], predictions: NDArray[np.integer], imbalanced: bool
 ) -> Candidate:
     accuracy = float(right_predictions(labels, predictions).mean())
@@ -205,13 +205,13 @@ def _answer(verdict: Verdict) -> tuple[str, ...]:
     paired, baseline, method = verdict.comparison, verdict.baseline, verdict.method
     if paired is None or baseline.accuracy is None or method.accuracy is None:
         what = "whether the unlabeled images helped" if verdict.facts.learned_from_pool else "which model is better"
-        return (f"Unproven: nothing was held out to judge by, so nobody can say {what}.",)
+        return (f"Unproven: nothing was held out for testing, so nobody can say {what}.",)
     both = "labels and unlabeled images" if verdict.facts.learned_from_pool else method.name
     changed = "image changed" if paired.gains == 1 else "images changed"
     change = "the same" if paired.difference == 0 else f"{points(paired.difference)} {_more(paired.difference)}"
     images = "held-out images"
     if verdict.folds:
-        images = "labeled images, each judged by models of a fold that had not seen it,"
+        images = "labeled images, each tested by models of a fold that had not seen it,"
     return (
         f"{opening(verdict.outcome, verdict.facts)}: of {paired.n:,} {images} the labels alone get "
         f"{_share(baseline.accuracy, baseline.interval)} right, {both} "

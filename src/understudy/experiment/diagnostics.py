@@ -52,7 +52,7 @@ class Findings:
     Args:
         figures: The keys of `result.json` that are made here.
         pictures: Small images (n, height, width, 3), by the numbers that `figures` names; empty for vectors.
-        held_out: Names, labels, and class probabilities by run of the images that judge.
+        held_out: Names, labels, and class probabilities by run of the test images.
     """
 
     figures: Mapping[str, Any]
@@ -82,8 +82,8 @@ class Finished:
         name: What the images are called.
         domain: The name of their domain.
         runs: By name; `delivered` is one of them.
-        held: By run, the class probabilities of the images that judge and that choose.
-        corrupted: How many judging images are also asked corrupted, by every run.
+        held: By run, the class probabilities of the test images and that choose.
+        corrupted: How many test images are also asked corrupted, by every run.
         out_of_fold: What the models of folds say of all labeled images, none of which they were trained on.
     """
 
@@ -103,9 +103,9 @@ class Finished:
 
 
 def look(done: Finished) -> Findings:
-    """What there is to find; images that judge are asked nothing that could still change a model."""
+    """What there is to find; test images are asked nothing that could still change a model."""
     album = _Album(done.data)
-    judge = done.splits.judge
+    judge = done.splits.test
     figures: dict[str, Any] = {
         "data": _data(done),
         "delivered": done.delivered,
@@ -122,7 +122,7 @@ def look(done: Finished) -> Findings:
         "names": np.array([str(name) for name in done.collection.names[judge]], dtype=np.str_),
         "labels": done.collection.labels[judge],
     }
-    held_out |= {name: found["judge"].astype(np.float16) for name, found in done.held.items()}
+    held_out |= {name: found["test"].astype(np.float16) for name, found in done.held.items()}
     return Findings(figures, album.pictures(), held_out)
 
 
@@ -163,39 +163,39 @@ def _data(done: Finished) -> dict[str, Any]:
         return np.bincount(labels[labels >= 0], minlength=num_classes).tolist()  # type: ignore[no-any-return]
 
     judges = hashlib.blake2b(digest_size=16)
-    for name, label in zip(collection.names[splits.judge], collection.labels[splits.judge], strict=True):
+    for name, label in zip(collection.names[splits.test], collection.labels[splits.test], strict=True):
         judges.update(f"{name}\n{label}\n".encode())
     return {
         "name": done.name,
         "classes": list(done.data.classes),
         "domain": done.domain,
         "shape": list(done.data.row_shape),
-        **{f"num_{role}": len(getattr(splits, role)) for role in ("labeled", "unlabeled", "choose", "judge")},
-        "judged_by": splits.judged_by,
+        **{f"num_{role}": len(getattr(splits, role)) for role in ("labeled", "unlabeled", "validation", "test")},
+        "test_source": splits.test_source,
         "content": collection.content,
         "judges": judges.hexdigest(),
         "labeled_per_class": per_class(collection.labels[splits.labeled]),
-        "judge_per_class": per_class(collection.labels[splits.judge]),
+        "test_per_class": per_class(collection.labels[splits.test]),
         "pool_per_class": None if done.hidden is None else per_class(done.hidden.of(splits.unlabeled)),
     }
 
 
 def _calibration(done: Finished, found: Mapping[str, Probabilities]) -> dict[str, Any]:
-    """How far the confidence on judging images can be trusted; a temperature is fitted on the others."""
+    """How far the confidence on test images can be trusted; a temperature is fitted on the others."""
     labels, splits = done.collection.labels, done.splits
-    choosing = len(splits.choose) > 0
+    choosing = len(splits.validation) > 0
     return calibrate(
-        labels[splits.judge],
-        found["judge"],
-        fit_labels=labels[splits.choose] if choosing else None,
-        fit_probabilities=found["choose"] if choosing else None,
+        labels[splits.test],
+        found["test"],
+        fit_labels=labels[splits.validation] if choosing else None,
+        fit_probabilities=found["validation"] if choosing else None,
     ).to_json()
 
 
 def _robustness(done: Finished) -> dict[str, Any]:
-    """What each model still knows of corrupted judging images, where it was asked for."""
-    ids = done.splits.judge
-    has_trained_on_them = done.splits.judged_by == "out of fold"
+    """What each model still knows of corrupted test images, where it was asked for."""
+    ids = done.splits.test
+    has_trained_on_them = done.splits.test_source == "out of fold"
     if not done.corrupted or not len(ids) or has_trained_on_them or done.data.rows.dtype != torch.uint8:
         return {}
     if len(ids) > done.corrupted:
@@ -216,10 +216,10 @@ def _robustness(done: Finished) -> dict[str, Any]:
 
 def _mistakes(done: Finished, album: _Album) -> list[dict[str, Any]]:
     """The delivered model's most confident errors, each with the labeled training images that look most like it."""
-    judge, labels = done.splits.judge, done.collection.labels
+    judge, labels = done.splits.test, done.collection.labels
     if not len(judge):
         return []
-    probabilities = done.held[done.delivered]["judge"]
+    probabilities = done.held[done.delivered]["test"]
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
     wrong = np.flatnonzero(predicted != labels[judge])
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MOST_MISTAKES]
@@ -274,8 +274,8 @@ def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, A
 def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
     """Images whose given label is doubted by a model that had not seen it: held out, or of the fold left out."""
     splits, found = done.splits, done.held[done.delivered]
-    ids, where = np.concatenate([splits.judge, splits.choose]), "held out"
-    probabilities = np.concatenate([found["judge"], found["choose"]])
+    ids, where = np.concatenate([splits.test, splits.validation]), "held out"
+    probabilities = np.concatenate([found["test"], found["validation"]])
     if done.out_of_fold is not None:
         ids, where = done.out_of_fold.ids, "out of fold"
         probabilities = done.out_of_fold.probabilities[done.delivered]

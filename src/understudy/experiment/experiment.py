@@ -32,7 +32,7 @@ from understudy.engine.stage import Stage
 from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.robustness import CORRUPTIONS, STRENGTHS
-from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
+from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict
 from understudy.experiment.job import Job, as_training_data, initial_network
 from understudy.experiment.pool_use import coverage, mask_ratio
 from understudy.experiment.reserve import ReportSeconds, evaluation_seconds
@@ -88,7 +88,7 @@ class Command:
         folder: Where everything is kept; without one nothing is written.
         begun: When the time that the budget limits began.
         tensorboard: Folder of a log for TensorBoard.
-        planning: What choosing the settings took of the budget.
+        planning: What validation the settings took of the budget.
         log: The sentences said so far.
         spending: What the time went into so far.
         report_s: Predicts what the report takes; None where none is written.
@@ -246,12 +246,12 @@ class Command:
         return found
 
     def probabilities(self, data: TrainingData, trained: Trained, splits: Splits) -> dict[str, Probabilities]:
-        """Class probabilities of the images that judge and of those that choose."""
+        """Class probabilities of the test images and of those that choose."""
         device = pick_device(self.job.device)
         averaging = self.job.test_time_averaging
         return {
             role: predict(trained.model.to(device), data, ids, device=device, test_time_averaging=averaging)
-            for role, ids in (("judge", splits.judge), ("choose", splits.choose))
+            for role, ids in (("test", splits.test), ("validation", splits.validation))
         }
 
     def verdict(
@@ -266,13 +266,13 @@ class Command:
             return HeldOut(labels[ids], held[BASELINE][role].argmax(-1), held[method][role].argmax(-1))
 
         candidates = {name: Candidate(name, trained.cost, trained.steps) for name, trained in runs.items()}
-        return judge(
-            held_out("judge", splits.judge),
+        return compute_verdict(
+            held_out("test", splits.test),
             baseline=candidates[BASELINE],
             method=candidates[method],
-            choosing=held_out("choose", splits.choose),
+            validation=held_out("validation", splits.validation),
             cost_clock="cpu_s" if pick_device(self.job.device).type == "cpu" else "wall_s",
-            imbalanced=any(are_imbalanced(labels[ids]) for ids in (splits.labeled, splits.judge)),
+            imbalanced=any(are_imbalanced(labels[ids]) for ids in (splits.labeled, splits.test)),
             facts=facts_of(method, runs, Budget.parse(self.job.budget)),
         )
 
@@ -296,7 +296,7 @@ class Command:
                 splits,
                 num_models,
                 device=pick_device(self.job.device),
-                num_corrupted=min(self.job.corrupted, len(splits.judge)) * len(CORRUPTIONS) * len(STRENGTHS),
+                num_corrupted=min(self.job.corrupted, len(splits.test)) * len(CORRUPTIONS) * len(STRENGTHS),
                 averaging=self.job.test_time_averaging,
             )
         return seconds + self.predicted_report_s(num_models)
@@ -442,7 +442,7 @@ class Judged:
     """A command after its last step.
 
     Args:
-        held: By run, the class probabilities of the images that judge and of those that choose.
+        held: By run, the class probabilities of the test images and of those that choose.
         verdict: None when there was nothing to compare.
         method: The run that is compared with the baseline, or the only one.
         delivered: The run whose model is to be used.
@@ -463,9 +463,9 @@ class Judged:
     out_of_fold: OutOfFold | None = None
 
     def right(self, name: str) -> NDArray[np.bool_]:
-        """Which of the images that judge a run's model gets right."""
-        ids = self.splits.judge
-        found: NDArray[np.bool_] = self.held[name]["judge"].argmax(-1) == self.command.collection.labels[ids]
+        """Which of the test images a run's model gets right."""
+        ids = self.splits.test
+        found: NDArray[np.bool_] = self.held[name]["test"].argmax(-1) == self.command.collection.labels[ids]
         return found
 
 

@@ -16,7 +16,7 @@ from understudy.data.split import Splits, split
 from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.repeats import Repeats, over_folds, over_seeds
-from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, judge
+from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict
 from understudy.experiment.experiment import (
     BASELINE,
     Command,
@@ -95,7 +95,7 @@ def train_seeds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repea
     method = found[0].method
     repeats = over_seeds(
         seeds,
-        [len(one.splits.judge) for one in found],
+        [len(one.splits.test) for one in found],
         {name: [float(one.right(name).mean()) for one in found] for name in names},
         only=found[0].verdict if count == 1 else None,
         facts=_facts_of_all(found),
@@ -148,7 +148,7 @@ def train_folds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repea
 def _check_judged(command: Command, count: int) -> None:
     """Nothing, when some images will judge."""
     splits = split(command.simulated()[0], command.job.seed)
-    if not len(splits.judge):
+    if not len(splits.test):
         raise DataError(
             f"{_count(count, 'repeat')} with {len(splits.labeled)} labels would be judged by no image, and nothing "
             "could be said of them; label at least 5 images per class, or give labeled images with test"
@@ -159,17 +159,17 @@ def _about_seeds(found: Sequence[Judged]) -> list[str]:
     """What differs between seeds, what judged them, and whether they were trained at equal cost."""
     first = found[0]
     what = ["labels kept"] if first.hidden is not None else []
-    if first.splits.judged_by != "test" and any(
-        not np.array_equal(one.splits.judge, first.splits.judge) for one in found[1:]
+    if first.splits.test_source != "test" and any(
+        not np.array_equal(one.splits.test, first.splits.test) for one in found[1:]
     ):
         what.append("images held out")
     what += ["the order of images"] if first.command.module is not None else ["initial weights", "the order of images"]
     differ = " and ".join(filter(None, [", ".join(what[:-1]), what[-1]]))
-    n = len(first.splits.judge)
-    judged = f"each was judged by {n:,} images held out"
-    if first.splits.judged_by == "test":
+    n = len(first.splits.test)
+    judged = f"each was tested on {n:,} images held out"
+    if first.splits.test_source == "test":
         judged = (
-            f"all were judged by the same {n:,} test images, and how much other images would differ is in no interval"
+            f"all were tested on the same {n:,} test images, and how much other images would differ is in no interval"
         )
     told = [f"Seeds differ in {differ}; {judged}."]
     verdicts = [one.verdict for one in found if one.verdict is not None]
@@ -186,9 +186,9 @@ def _about_seeds(found: Sequence[Judged]) -> list[str]:
 
 def _pooled(found: Sequence[Judged]) -> OutOfFold:
     """What the models of each fold say of its images, in the order of the images."""
-    ids = np.concatenate([one.splits.judge for one in found])
+    ids = np.concatenate([one.splits.test for one in found])
     order = np.argsort(ids)
-    probabilities = {name: np.concatenate([one.held[name]["judge"] for one in found])[order] for name in found[0].runs}
+    probabilities = {name: np.concatenate([one.held[name]["test"] for one in found])[order] for name in found[0].runs}
     return OutOfFold(ids[order], probabilities)
 
 
@@ -200,7 +200,7 @@ def _verdict(command: Command, found: Sequence[Judged], pooled: OutOfFold) -> Ve
     method = found[0].method
     labels = command.collection.labels[pooled.ids]
     predicted = {name: probabilities.argmax(-1) for name, probabilities in pooled.probabilities.items()}
-    return judge(
+    return compute_verdict(
         HeldOut(labels, predicted[BASELINE], predicted[method]),
         baseline=_together(BASELINE, found),
         method=_together(method, found),
@@ -243,7 +243,7 @@ def _together(name: str, found: Sequence[Judged]) -> Candidate:
 
 def _final_roles(final: Splits) -> Splits:
     """The roles for the final model, with a sentence of its own where no image is left to judge it."""
-    if len(final.judge):
+    if len(final.test):
         return final
     return dataclasses.replace(final, note=f"All {len(final.labeled):,} labels train; the folds have judged already.")
 
@@ -252,11 +252,11 @@ def _about_final(final: Judged) -> str:
     """How the final model came to be, and what is known of it."""
     kind = "without" if final.method == BASELINE else "with"
     made = f"The final model was trained on all {len(final.splits.labeled):,} labels, {kind} the unlabeled images"
-    if not len(final.splits.judge):
+    if not len(final.splits.test):
         return f"{made}, and no image is left to judge it: the figures are those of the folds' models."
     share = 100 * float(final.right(final.method).mean())
-    images = "test images" if final.splits.judged_by == "test" else "validation images"
-    return f"{made}; it gets {share:.1f} % of {len(final.splits.judge):,} {images} right, which decided nothing."
+    images = "test images" if final.splits.test_source == "test" else "validation images"
+    return f"{made}; it gets {share:.1f} % of {len(final.splits.test):,} {images} right, which decided nothing."
 
 
 def _count(number: int, noun: str) -> str:
@@ -269,10 +269,11 @@ def held_out_of(judged: Judged) -> tuple[Splits, Mapping[str, Mapping[str, Any]]
     They are those of the folds where no others judge the final model.
     """
     found = judged.out_of_fold
-    if found is None or len(judged.splits.judge):
+    if found is None or len(judged.splits.test):
         return judged.splits, judged.held
-    splits = dataclasses.replace(judged.splits, judge=found.ids, judged_by="out of fold")
+    splits = dataclasses.replace(judged.splits, test=found.ids, test_source="out of fold")
     nothing = {name: probabilities[:0] for name, probabilities in found.probabilities.items()}
     return splits, {
-        name: {"judge": probabilities, "choose": nothing[name]} for name, probabilities in found.probabilities.items()
+        name: {"test": probabilities, "validation": nothing[name]}
+        for name, probabilities in found.probabilities.items()
     }

@@ -43,9 +43,9 @@ def evaluation_seconds(
         num_corrupted: Predictions of corrupted images by each model.
         averaging: Whether held-out images are predicted by several views.
     """
-    held_out = len(splits.judge) + len(splits.choose)
+    held_out = len(splits.test) + len(splits.validation)
     by_each = held_out * (_VIEWS if averaging else 1) + min(len(splits.unlabeled), POOL_SAMPLE) + num_corrupted
-    rows = num_models * by_each + (min(len(splits.labeled), MOST_COMPARED) if len(splits.judge) else 0)
+    rows = num_models * by_each + (min(len(splits.labeled), MOST_COMPARED) if len(splits.test) else 0)
     network = copy.deepcopy(network).to(device)
 
     def seconds(count: int) -> tuple[float, int]:

@@ -45,28 +45,28 @@ class Picks:
     size: Ids
 
 
-def candidates(collection: Collection, pile: Ids, labeled: Ids, count: int, seed: int) -> tuple[Ids, int, int]:
-    """Rows of the pile to choose among, and how many of those looked at are blank, and copies of others or of labeled.
+def candidates(collection: Collection, unlabeled: Ids, labeled: Ids, count: int, seed: int) -> tuple[Ids, int, int]:
+    """Candidate rows of the unlabeled ones, and how many of those examined are blank, and copies of others.
 
-    Of a large pile they are a random part, 20,000 rows or twice as many as are wanted.
+    Of many unlabeled rows they are a random part: 20,000, or twice as many as are wanted.
     """
     random = generator("candidates", seed)
     copies = collection.copies
     num_copies = 0
     if copies is not None:
-        group = np.where(copies[pile] < 0, len(collection) + pile, copies[pile])
-        first = np.zeros(len(pile), np.bool_)
+        group = np.where(copies[unlabeled] < 0, len(collection) + unlabeled, copies[unlabeled])
+        first = np.zeros(len(unlabeled), np.bool_)
         first[np.unique(group, return_index=True)[1]] = True
         first &= ~np.isin(group, copies[labeled][copies[labeled] >= 0])
-        num_copies, pile = int((~first).sum()), pile[first]
-    pile = np.sort(random.permutation(pile)[: max(_MOST_CANDIDATES, 2 * count)])
+        num_copies, unlabeled = int((~first).sum()), unlabeled[first]
+    unlabeled = np.sort(random.permutation(unlabeled)[: max(_MOST_CANDIDATES, 2 * count)])
     if not collection.is_images:
-        return pile, 0, num_copies
-    is_blank = np.zeros(len(pile), np.bool_)
-    for start in range(0, len(pile), _ROWS_AT_ONCE):
-        rows = collection.rows.index_select(0, torch.from_numpy(pile[start : start + _ROWS_AT_ONCE]))
+        return unlabeled, 0, num_copies
+    is_blank = np.zeros(len(unlabeled), np.bool_)
+    for start in range(0, len(unlabeled), _ROWS_AT_ONCE):
+        rows = collection.rows.index_select(0, torch.from_numpy(unlabeled[start : start + _ROWS_AT_ONCE]))
         is_blank[start + flaws(scan(rows, hashes=False), None, collection.size or 0)["blank"]] = True
-    return pile[~is_blank], int(is_blank.sum()), num_copies
+    return unlabeled[~is_blank], int(is_blank.sum()), num_copies
 
 
 def some_labeled(labeled: Ids, seed: int) -> Ids:

@@ -143,7 +143,7 @@ def _leaks(kin: Kin, near: NearCopies | None) -> Iterator[Finding]:
             "exact_leaks",
             "serious",
             exact,
-            f"{_copies(len(exact), 'exact')} of images that judge or choose {_are(len(exact))} among the others "
+            f"{_copies(len(exact), 'exact')} of held-out images {_are(len(exact))} among the others "
             f"({_by_role(kin, exact.rows)}).",
             "A model that has seen an image in training proves nothing by recognizing it. Training leaves these copies "
             "out by itself; a cleaned manifest does so for good.",
@@ -156,7 +156,7 @@ def _leaks(kin: Kin, near: NearCopies | None) -> Iterator[Finding]:
             "near_leaks",
             "serious",
             pairs,
-            f"{_copies(len(pairs), 'near')} of images that judge or choose {_are(len(pairs))} among the others "
+            f"{_copies(len(pairs), 'near')} of held-out images {_are(len(pairs))} among the others "
             f"({_by_role(kin, pairs.rows)}): the same pictures compressed, resized or cropped.",
             "They make a model look better than it is, and training does not leave them out by itself: "
             "train on a cleaned manifest.",

@@ -1,4 +1,4 @@
-"""Which images are copies of which across roles: leaks into judging images, labels that disagree, rows too many."""
+"""Which images are copies of which across roles: leaks into test images, labels that disagree, rows too many."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class LearnedData(Learned):
 
 
 def learn_data(collection: Collection, splits: Splits, options: Mapping[str, Any] | None = None) -> LearnedData:
-    """What the rows and the training labels tell; no label of a judging image is read.
+    """What the rows and the training labels tell; no label of a test image is read.
 
     Args:
         options: What the user asked for, as nested tables; it is kept.
@@ -52,7 +52,7 @@ def learn_data(collection: Collection, splits: Splits, options: Mapping[str, Any
         "num_classes": len(collection.classes),
         "fewest_labels_of_a_class": int(counts.min()),
         "imbalance_ratio": round(ratio, 2),
-        "judged_by": splits.judged_by,
+        "test_source": splits.test_source,
     }
     rows = _sampled(collection, np.concatenate([splits.labeled, splits.unlabeled]))
     figures |= _statistics(rows, collection.is_images)

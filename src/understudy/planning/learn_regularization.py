@@ -43,9 +43,9 @@ _MOST_SCREENED = 500
 class LearnedRegularization(Learned):
     """How views may differ from the image; None where the domain's own policy stays."""
 
-    mirror: Choice[bool] | None = None
-    turns: Choice[bool] | None = None
-    reach: Choice[float] | None = None
+    hflip: Choice[bool] | None = None
+    rotations: Choice[bool] | None = None
+    magnitude: Choice[float] | None = None
     operations: Choice[tuple[str, ...]] | None = None
 
     def augmentation(self) -> Augmentation:
@@ -77,23 +77,30 @@ def learn_regularization(
     options = options or {}
     if data.domain.vector:
         return LearnedRegularization(cost=Cost.now() - begun)
-    wanted = {name: asked(options, f"augmentation.{name}") for name in ("mirror", "turns", "reach", "operations")}
+    wanted = {
+        name: asked(options, f"augmentation.{name}") for name in ("hflip", "rotations", "magnitude", "operations")
+    }
     figures: dict[str, Any] = {}
     used_up = allowance is not None and allowance.is_used_up  # on a busy machine; the domain's own symmetries stay
     symmetries = {} if used_up else _symmetries(data, seed, allowance)
     if symmetries:
         figures["told_apart"] = {name: round(area, 3) for name, area in symmetries.items()}
-    mirror = wanted["mirror"] or _mirror(data, symmetries)
-    turns = wanted["turns"] or _turns(data, symmetries)
-    reach, operations = wanted["reach"], wanted["operations"]
-    if reach is None and operations is None:
+    hflip = wanted["hflip"] or _hflip(data, symmetries)
+    rotations = wanted["rotations"] or _rotations(data, symmetries)
+    magnitude, operations = wanted["magnitude"], wanted["operations"]
+    if magnitude is None and operations is None:
         if trials is None:
             reason = f"the domain's own strength; {no_trials}" if no_trials else "the domain's own strength"
-            reach = Choice("augmentation.reach", data.domain.reach, "rule", reason)
+            magnitude = Choice("augmentation.magnitude", data.domain.magnitude, "rule", reason)
         else:
-            reach, operations, figures["distances"] = _strength(trials, mirror, turns, seed)
+            magnitude, operations, figures["distances"] = _strength(trials, hflip, rotations, seed)
     return LearnedRegularization(
-        mirror=mirror, turns=turns, reach=reach, operations=operations, figures=figures, cost=Cost.now() - begun
+        hflip=hflip,
+        rotations=rotations,
+        magnitude=magnitude,
+        operations=operations,
+        figures=figures,
+        cost=Cost.now() - begun,
     )
 
 
@@ -173,32 +180,34 @@ def _whitened(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
     return components
 
 
-def _mirror(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | None:
+def _hflip(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | None:
     area = areas.get("mirrored")
     if area is None:
         return None
-    key, tells = "augmentation.mirror", f"a classifier tells mirrored images from the others in {_times(area)}"
+    key, tells = "augmentation.hflip", f"a classifier tells mirrored images from the others in {_times(area)}"
     if area >= _TOLD_APART:
         return Choice(key, False, "measured", f"{tells}: sides matter here, so nothing is mirrored")
     if area <= _ALIKE:
         return Choice(key, True, "measured", f"{tells}, no better than chance: mirrored images are as good as others")
-    return Choice(key, data.domain.mirror, "rule", f"{tells}, which settles nothing, so that the domain's own stays")
+    return Choice(key, data.domain.hflip, "rule", f"{tells}, which settles nothing, so that the domain's own stays")
 
 
-def _turns(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | None:
+def _rotations(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | None:
     if not areas:
         return None
-    key, area = "augmentation.turns", max(areas["upside down"], areas["turned"])
+    key, area = "augmentation.rotations", max(areas["upside down"], areas["turned"])
     tells = f"a classifier tells turned images from the others in {_times(area)}"
     if area >= _TOLD_APART:
         return Choice(key, False, "measured", f"{tells}: they have an upside, so nothing is turned by quarters")
     if area > _ALIKE or areas["mirrored"] > _ALIKE:
-        return Choice(key, data.domain.turns, "rule", f"{tells}, which settles nothing, so that the domain's own stays")
+        return Choice(
+            key, data.domain.rotations, "rule", f"{tells}, which settles nothing, so that the domain's own stays"
+        )
     if len(data.pool) < _MANY:
         reason = (
             f"{tells}, no better than chance, but of {len(data.pool):,} images only, so that the domain's own stays"
         )
-        return Choice(key, data.domain.turns, "rule", reason)
+        return Choice(key, data.domain.rotations, "rule", reason)
     return Choice(key, True, "measured", f"{tells}, no better than chance: these images have no upside")
 
 
@@ -207,10 +216,10 @@ def _times(area: float) -> str:
 
 
 def _strength(
-    trials: Trials, mirror: Choice[bool] | None, turns: Choice[bool] | None, seed: int
+    trials: Trials, hflip: Choice[bool] | None, rotations: Choice[bool] | None, seed: int
 ) -> tuple[Choice[float] | None, Choice[tuple[str, ...]] | None, dict[str, float]]:
     """All operations at the domain's strength, unless fewer or gentler ones did better in a trial."""
-    known = LearnedRegularization(mirror=mirror, turns=turns).augmentation()
+    known = LearnedRegularization(hflip=hflip, rotations=rotations).augmentation()
     domain = known.of(trials.data.domain)
     data = dataclasses.replace(trials.data, domain=domain)
     trials.data = data
@@ -224,7 +233,7 @@ def _strength(
     if len(near) < len(distances):
         fewer = dataclasses.replace(domain, operations=near)
         shown["fewer"] = trials.run("fewer-operations", dataclasses.replace(data, domain=fewer), method=plain)
-    gentle = dataclasses.replace(domain, reach=_GENTLE * domain.reach)
+    gentle = dataclasses.replace(domain, magnitude=_GENTLE * domain.magnitude)
     shown["gentle"] = trials.run("gentle", dataclasses.replace(data, domain=gentle), method=plain)
     best = max(shown, key=lambda name: shown[name].accuracy)
     beats = best != "all" and is_better(shown[best], full)
@@ -235,9 +244,9 @@ def _strength(
         dropped = ", ".join(name for name in distances if name not in near)
         reason = f"without {dropped}, which moved the loss most; {tried}"
         return None, Choice("augmentation.operations", near, "tried", reason), rounded
-    value = gentle.reach if beats else domain.reach
+    value = gentle.magnitude if beats else domain.magnitude
     why = "half the strength won" if beats else "no other policy was better than chance explains"
-    return Choice("augmentation.reach", value, "tried", f"{tried}: {why}"), None, rounded
+    return Choice("augmentation.magnitude", value, "tried", f"{tried}: {why}"), None, rounded
 
 
 def _distances(trial: Trial, trials: Trials, seed: int) -> dict[str, float]:
@@ -250,8 +259,8 @@ def _distances(trial: Trial, trials: Trials, seed: int) -> dict[str, float]:
     found = {}
     for name in trials.data.domain.operations:
         operation = OPERATIONS[name]
-        low = operation.neutral + trials.data.domain.reach * (operation.low - operation.neutral)
-        high = operation.neutral + trials.data.domain.reach * (operation.high - operation.neutral)
+        low = operation.neutral + trials.data.domain.magnitude * (operation.low - operation.neutral)
+        high = operation.neutral + trials.data.domain.magnitude * (operation.high - operation.neutral)
         magnitude = torch.from_numpy(random.uniform(low, high, len(chosen)).astype(np.float32))
         rows = (trials.data.render(chosen, "plain", device=torch.device("cpu")) * 255).round().to(torch.uint8)
         changed = dataclasses.replace(

@@ -24,7 +24,7 @@ from understudy.engine.stage import Settings, Stage
 from understudy.evaluation.paired import compare_paired
 
 # With 200 images two trials must differ by about 7 points before that shows; fewer show next to nothing.
-LEAST_JUDGES = 200
+MIN_HELD_OUT = 200
 LEAST_STEPS = 100
 _HELD_OUT, _MOST_JUDGES = 0.2, 2000
 _LEVEL = 0.9
@@ -35,7 +35,7 @@ class Trial:
     """One short training.
 
     Args:
-        right: Which of the judging images it got right.
+        right: Which of the test images it got right.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Trials:
     """Trials on one set of images; the same one is trained once, however often it is asked for.
 
     Args:
-        data: Without the images that judge the trials.
-        judges: Training images that were held out of the trials alone, or the images that may choose.
+        data: Without the test images the trials.
+        judges: Training images that were held out of the trials alone, or the validation images.
         budget: Of each trial.
         folder: Where finished trials are kept, so that an interrupted plan goes on.
     """
@@ -121,10 +121,12 @@ def judges_of(
     Args:
         labels: Of all rows; only those of training and choosing rows are read.
     """
-    if len(data.choose) >= LEAST_JUDGES:
-        return dataclasses.replace(data, choose=data.choose[:0], choose_targets=data.choose_targets[:0]), data.choose
+    if len(data.validation) >= MIN_HELD_OUT:
+        return dataclasses.replace(
+            data, validation=data.validation[:0], validation_targets=data.validation_targets[:0]
+        ), data.validation
     count = min(_MOST_JUDGES, round(_HELD_OUT * len(data.labeled)))
-    if count < LEAST_JUDGES:
+    if count < MIN_HELD_OUT:
         return None
     order = generator("trials", seed).permutation(len(data.labeled))
     kept = np.sort(order[count:])
@@ -135,8 +137,8 @@ def judges_of(
         labeled=data.labeled[kept],
         targets=data.targets[torch.from_numpy(kept)],
         weight=None if data.weight is None else data.weight[torch.from_numpy(kept)],
-        choose=data.choose[:0],
-        choose_targets=data.choose_targets[:0],
+        validation=data.validation[:0],
+        validation_targets=data.validation_targets[:0],
     )
     return rest, np.sort(data.labeled[order[:count]])
 

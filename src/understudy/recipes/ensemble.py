@@ -139,7 +139,7 @@ class _Run:
         """Members, what they say of the pool, student."""
         members = [self.member(number) for number in range(self.recipe.num_members)]
         labels = self.label(members)
-        choose = [self.probabilities(one, self.stage.data.choose) for one in members]
+        choose = [self.probabilities(one, self.stage.data.validation) for one in members]
         note = f"averaged probabilities of {len(members)} members" + (
             "" if self.is_fresh else ", which began at the weights given and differ in head, order and augmentation"
         )
@@ -163,7 +163,7 @@ class _Run:
         )
         trained = self.fit(part, self.execution)
         self.execution = self.execution or dataclasses.replace(trained.execution, chunks=1)
-        self.tell(name, trained, self.probabilities(trained, stage.data.choose), f"trained from seed {seed}")
+        self.tell(name, trained, self.probabilities(trained, stage.data.validation), f"trained from seed {seed}")
         return trained
 
     def share_left(self, number: int) -> float:
@@ -219,7 +219,7 @@ class _Run:
         than = "smaller than" if sizes[1] < sizes[0] else "larger than" if sizes[1] > sizes[0] else "as large as"
         note = f"the student has {sizes[1]:,} weights, {than} a member's {sizes[0]:,}"
         trained = dataclasses.replace(trained, network_name=recipe.student or stage.network_name)
-        self.tell("student", trained, self.probabilities(trained, stage.data.choose), note)
+        self.tell("student", trained, self.probabilities(trained, stage.data.validation), note)
         return trained
 
     def fit(self, part: Stage, execution: Execution | None) -> Trained:
@@ -241,7 +241,7 @@ class _Run:
     ) -> None:
         """The line about a member, all of them, or the student, kept and given to whoever watches."""
         data, number = self.stage.data, len(self.lines)
-        accuracy = float((choose.argmax(-1) == data.choose_targets).mean()) if len(data.choose) else None
+        accuracy = float((choose.argmax(-1) == data.validation_targets).mean()) if len(data.validation) else None
         cost = trained.cost if trained else self.purse.cost
         steps = trained.steps if trained else 0
         line = {"round": number, "name": name, "validation_accuracy": accuracy, "steps": steps, "note": note}

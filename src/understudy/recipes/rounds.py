@@ -72,7 +72,7 @@ class Rounds(Recipe):
     and reserved before each round, and rounds are dropped until labeling takes at most half of what is left. If one
     labeling is still more than that, one round is run with a random part of the pool. Of what remains, round i gets a
     part in proportion to i, since the last student is delivered and the others only label.
-    Without images that may choose, a tenth of what the teacher left goes into asking whether it is better than chance.
+    Without validation images, a tenth of what the teacher left goes into asking whether it is better than chance.
     The loss of a student is (L_true + lambda_u L_pseudo) / (1 + lambda_u).
 
     All runs are supervised: of the stage's method they take the criterion and the decay of the averaged weights. A
@@ -97,9 +97,9 @@ class Rounds(Recipe):
     labeled_share: Annotated[float, Knob("share of truly labeled rows in a batch, which repeats them", 0, 0.99)] = 0.25
     gate: Annotated[float, Knob("largest p-value at which a teacher counts as better than chance", 0, 1)] = 0.05
     least_changed: Annotated[float, Knob("share of the pool's labels that must change for another round", 0, 1)] = 0.01
-    least_gain: Annotated[float, Knob("gain on images that choose that must be passed for another round", 0, 1)] = 0.0
+    least_gain: Annotated[float, Knob("gain on validation images that must be passed for another round", 0, 1)] = 0.0
     corrupted: Annotated[
-        int, Knob("images that choose on whose corruptions first teacher and result are compared at the end", 0)
+        int, Knob("validation images on whose corruptions first teacher and result are compared at the end", 0)
     ] = 0
 
     def outline(self, method: str) -> str:  # noqa: ARG002
@@ -248,10 +248,10 @@ class _Run:
         return self.purse.pay(fit(stage, folder, observe=self.observe, execution=execution))
 
     def classifier(self, number: int, trained: Trained, labels: PoolLabels | None = None) -> Classifier:
-        """The run with what images that may choose say of it."""
+        """The run with what validation images say of it."""
         data = self.stage.data
-        found = predict(trained.model, data, data.choose, device=self.device, execution=trained.execution)
-        return Classifier(number, trained, found.argmax(-1) == data.choose_targets, labels)
+        found = predict(trained.model, data, data.validation, device=self.device, execution=trained.execution)
+        return Classifier(number, trained, found.argmax(-1) == data.validation_targets, labels)
 
     # What the pool is given.
 
@@ -319,8 +319,8 @@ class _Run:
         data, level = self.stage.data, self.recipe.gate
         if level >= 1:
             return Opinion(0.0, "")
-        if len(data.choose):
-            found = validation_opinion(teacher.right, data.choose_targets, len(data.classes), level)
+        if len(data.validation):
+            found = validation_opinion(teacher.right, data.validation_targets, len(data.classes), level)
             if found is not None:
                 return found
         return crossfit_opinion(self.stage, self.purse, self.fit_fold, self.device, level)
@@ -376,10 +376,10 @@ class _Run:
     def conclude(self, teacher: Classifier, best: Classifier, stopped: str) -> Trained:
         """The classifier that is returned, with the cost of all."""
         data, asked = self.stage.data, slice(self.recipe.corrupted)
-        if len(data.choose[asked]):
+        if len(data.validation[asked]):
             for one in {teacher.number: teacher, best.number: best}.values():
                 found = robustness(
-                    one.trained.model, data, data.choose[asked], data.choose_targets[asked], device=self.device
+                    one.trained.model, data, data.validation[asked], data.validation_targets[asked], device=self.device
                 )
                 self.lines[one.number]["corrupted_accuracy"] = found.mean
         for line in self.lines:

@@ -62,7 +62,7 @@ class Transfer(Recipe):
       place of augmentation.
 
     What is delivered is one network from images to logits. With `finetune`, that share of the budget then trains all of
-    it by the stage's method, earlier blocks at lower rates; of both the better on images that may choose is delivered,
+    it by the stage's method, earlier blocks at lower rates; of both the better on validation images is delivered,
     the fine-tuned one where there are none. Time that a head does not need is not spent.
 
     Differs from the paper: the graph is built once, on features that no training moves.
@@ -218,7 +218,7 @@ class _Run:
         data, recipe = self.stage.data, self.recipe
         if recipe.head == "linear" or (recipe.head == "prototypes" and not recipe.num_refinements):
             return np.unique(data.labeled)
-        return np.unique(np.concatenate([data.pool, *([data.choose] if recipe.head == "method" else [])]))
+        return np.unique(np.concatenate([data.pool, *([data.validation] if recipe.head == "method" else [])]))
 
     def features(self, network: nn.Module, ids: NDArray[np.int64]) -> Features:
         """What the head is found on, paid for."""
@@ -321,9 +321,9 @@ class _Run:
     def line(self, number: int, name: str, trained: Trained, note: str) -> dict[str, Any]:
         """The figures of a finished part."""
         data, accuracy = self.stage.data, None
-        if len(data.choose):
-            found = predict(trained.model, data, data.choose, device=self.device, execution=self.execution)
-            accuracy = float((found.argmax(-1) == data.choose_targets).mean())
+        if len(data.validation):
+            found = predict(trained.model, data, data.validation, device=self.device, execution=self.execution)
+            accuracy = float((found.argmax(-1) == data.validation_targets).mean())
         cost = trained.cost if trained.history else self.purse.cost
         return {
             "round": number,

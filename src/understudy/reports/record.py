@@ -26,7 +26,7 @@ class RunRecord:
         name: What it is called on the page: its folder's name.
         result: As `docs/report.md` describes it.
         pictures: Small images (n, height, width, 3), by the numbers in `result`.
-        held_out: Names, labels and class probabilities by run of the images that judged.
+        held_out: Names, labels and class probabilities by run of the test images.
         settings: All options it was trained with, as in its `config.toml`.
     """
 
@@ -38,7 +38,7 @@ class RunRecord:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which of the judging images the delivered model gets right."""
+        """Which of the test images the delivered model gets right."""
         found: NDArray[np.bool_] = self.held_out[self.result["delivered"]].argmax(-1) == self.held_out["labels"]
         return found
 

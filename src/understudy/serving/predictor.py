@@ -115,7 +115,7 @@ class Predictor(Brief):
     shape: tuple[int, ...]
     domain: str
     test_time_averaging: bool = False
-    mirror: bool | None = None
+    hflip: bool | None = None
     ranges: Mapping[str, Range] | None = None
 
     def brief(self) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class Predictor(Brief):
             shape,
             about["domain"],
             about["test_time_averaging"],
-            about.get("mirror"),
+            about.get("hflip"),
             _ranges(about.get("ranges")),
         )
 
@@ -189,7 +189,7 @@ class Predictor(Brief):
         """Write weights and description into a folder, from which `load` reads them without running any code."""
         save_weights(folder / "model.safetensors", dict(self.network.state_dict()))
         about: dict[str, Any] = {"network": self.network_name, "classes": list(self.classes), "shape": list(self.shape)}
-        about |= {"domain": self.domain, "test_time_averaging": self.test_time_averaging, "mirror": self.mirror}
+        about |= {"domain": self.domain, "test_time_averaging": self.test_time_averaging, "hflip": self.hflip}
         about["ranges"] = None if self.ranges is None else {kind: list(pair) for kind, pair in self.ranges.items()}
         write_json(folder / "model.json", {"format": FORMAT, **about})
 
@@ -262,7 +262,7 @@ class Predictor(Brief):
             targets=torch.zeros(0, dtype=torch.long),
             unlabeled=nobody,
             classes=self.classes,
-            domain=Augmentation(mirror=self.mirror).of(DOMAINS[self.domain]),
+            domain=Augmentation(hflip=self.hflip).of(DOMAINS[self.domain]),
             size=collection.size or 0,
         )
 

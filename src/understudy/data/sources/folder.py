@@ -80,12 +80,12 @@ def read_folder(path: Path, *, labeled: bool) -> Table:
     root = Path(os.path.abspath(path))
     _check_readable(root)
     if not labeled:
-        table = _pile(root, root)
+        table = _unlabeled(root, root)
         if not len(table):
             raise DataError(f"folder {path} holds no image; images end in {readable()}")
         return table
     base = _holding_classes(root)
-    splits, classes, piles = _layout(base)
+    splits, classes, pools = _layout(base)
     tables = [_classes(root, folders, Part.FREE) for folders in [classes] if folders]
     notes = []
     if base != root:
@@ -101,9 +101,9 @@ def read_folder(path: Path, *, labeled: bool) -> Table:
             tables.append(_classes(root, folders, part))
         else:
             notes.append(f"folder {folder.name}/ has no class folders, so its images are not used")
-    for pile in piles:
-        tables.append(_pile(root, pile))
-        notes.append(f"folder {pile.name}/ is taken as unlabeled images")
+    for folder in pools:
+        tables.append(_unlabeled(root, folder))
+        notes.append(f"folder {folder.name}/ is taken as unlabeled images")
     for folder in classes:
         if folder.name.lower() in _DOUBTFUL:
             notes.append(
@@ -145,16 +145,16 @@ def _layout(root: Path) -> tuple[list[tuple[Part, Path]], list[Path], list[Path]
     folders = list(_folders(root))
     names = {folder.name.lower() for folder in folders}
     has_train = any(_PARTS.get(name) == Part.TRAIN for name in names)
-    splits, classes, piles = [], [], []
+    splits, classes, pools = [], [], []
     for folder in folders:
         name = folder.name.lower()
         if name in _PARTS and (has_train or any(_folders(folder))):
             splits.append((_PARTS[name], folder))
         elif _is_unlabeled(name):
-            piles.append(folder)
+            pools.append(folder)
         else:
             classes.append(folder)
-    return splits, classes, piles
+    return splits, classes, pools
 
 
 def _classes(root: Path, folders: list[Path], part: Part) -> Table:
@@ -186,7 +186,7 @@ def _nested(scan: _Scan, depth: int) -> list[str]:
     return sorted({parts[depth] for image in scan.images if len(parts := image.split("/")) > depth + 1})
 
 
-def _pile(root: Path, folder: Path) -> Table:
+def _unlabeled(root: Path, folder: Path) -> Table:
     """All images below the folder, unlabeled."""
     scan = _scan(root, folder)
     return _table(root, scan.images, np.full(len(scan.images), UNLABELED, np.int64), [scan], (), Part.FREE)

@@ -25,7 +25,7 @@ class Classifier:
 
     Args:
         number: Of the round; 0 is the first teacher.
-        right: Which of the images that may choose it gets right.
+        right: Which of the validation images it gets right.
         labels: The pseudo-labels it was trained on.
     """
 
@@ -36,7 +36,7 @@ class Classifier:
 
     @property
     def accuracy(self) -> float | None:
-        """On the images that may choose; None without any."""
+        """On the validation images; None without any."""
         return float(self.right.mean()) if len(self.right) else None
 
 
@@ -123,7 +123,7 @@ def why_converged(labels: PoolLabels, teacher: Classifier, least_changed: float)
 
 
 def why_not_go_on(best: Classifier, last: Classifier, least_gain: float) -> str:
-    """What images that may choose say against another round after the last, `best` being the best before it."""
+    """What validation images say against another round after the last, `best` being the best before it."""
     if best.accuracy is None or last.accuracy is None:
         return ""
     figures = f"{100 * best.accuracy:.1f} to {100 * last.accuracy:.1f} % of {len(last.right):,} validation images"

@@ -74,8 +74,8 @@ def crossfit_opinion(
                 labeled=data.labeled[mine],
                 targets=data.targets[torch.from_numpy(mine)],
                 weight=weight,
-                choose=data.choose[:0],
-                choose_targets=data.choose_targets[:0],
+                validation=data.validation[:0],
+                validation_targets=data.validation_targets[:0],
             ),
             budget=purse.grant(name, _SHARE),
         )

@@ -153,7 +153,7 @@ def _confusion_caption(name: str, counts: Any, classes: Sequence[str]) -> str:
 
     total, right = counts.sum(), np.trace(counts)
     wrong = counts - np.diag(np.diag(counts))
-    text = f"{run_word(name)} is right on {right:,.0f} of {count(total, 'judging image')}"
+    text = f"{run_word(name)} is right on {right:,.0f} of {count(total, 'test image')}"
     if wrong.max() > 0:
         true, taken = divmod(int(wrong.argmax()), len(wrong))
         text += (
@@ -188,7 +188,7 @@ def _change_caption(changes: Sequence[Any], method: str, left_out: int) -> str:
         f"{upper(text)}. {upper(method)} finds more images of {count(better, 'class', 'classes')} and fewer of {worse}"
     )
     if left_out > 0:
-        text += f"; {count(left_out, 'class', 'classes')} without judging images left out"
+        text += f"; {count(left_out, 'class', 'classes')} without test images left out"
     return f"{text}."
 
 

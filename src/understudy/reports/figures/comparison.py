@@ -299,7 +299,7 @@ def several_runs(results: Sequence[Plain]) -> Picture | None:
     sizes = sorted({int(n) for _, result, shown in rows if (n := number(inside(result, "metrics", shown[0], "n")))})
     if sizes:
         judged = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-        caption += f" Each is judged by {judged} images; lines are 95 % intervals."
+        caption += f" Each is tested on {judged} images; lines are 95 % intervals."
     return Picture("several_runs", "Runs", caption.strip() or f"{count(len(rows), 'run')}.", figure)
 
 
@@ -347,7 +347,7 @@ def _judged(found: Plain) -> str:
     told = {int(n) for run in found.get("runs") or () if (n := number(inside(run, "figures", "num_test")))}
     if not told:
         return ""
-    return f" Each run is judged by {min(told):,}{f' to {max(told):,}' if len(told) > 1 else ''} images."
+    return f" Each run is tested on {min(told):,}{f' to {max(told):,}' if len(told) > 1 else ''} images."
 
 
 def _is_proven(gain: Plain) -> bool:

@@ -55,7 +55,7 @@ _ROUND_LINES = (
 )
 _KINDS = (
     ("labels", "labeled images", "s", MUTED),
-    ("judging", "judging images", "D", FURTHER[0]),
+    ("test", "test images", "D", FURTHER[0]),
     ("predicted", "predicted of the pool", "o", METHOD),
     ("true", "hidden labels of the pool", "x", INK),
 )
@@ -70,7 +70,7 @@ def rounds(result: Plain) -> Picture | None:
         if any(_known(line, key) for line in lines for key, *_ in _ROUND_LINES):
             figure = rounds_figure(lines, classes_of(result))
             return Picture(
-                "rounds", "Rounds", _rounds_caption(lines, number(inside(result, "data", "num_choose"))), figure
+                "rounds", "Rounds", _rounds_caption(lines, number(inside(result, "data", "num_validation"))), figure
             )
     return None
 
@@ -176,11 +176,11 @@ def pseudo_labels_by_class(result: Plain) -> Picture | None:
 
 @styled
 def label_distribution(result: Plain) -> Picture | None:
-    """How often each class occurs among the labels, the judging images and what the model predicts of the pool."""
+    """How often each class occurs among the labels, the test images and what the model predicts of the pool."""
     name = delivered_of(result)
     counts = {
         "labels": numbers(inside(result, "data", "labeled_per_class")),
-        "judging": numbers(inside(result, "data", "judge_per_class")),
+        "test": numbers(inside(result, "data", "test_per_class")),
         "predicted": numbers(inside(result, "pool", name, "per_class")),
         "true": numbers(inside(result, "data", "pool_per_class")),
     }
@@ -233,9 +233,9 @@ def _face(marker: str, color: str) -> str:
     return color if marker == "o" else PAPER
 
 
-def _rounds_caption(lines: Sequence[Plain], num_choose: float | None) -> str:
+def _rounds_caption(lines: Sequence[Plain], num_validation: float | None) -> str:
     names = [shorten(str(line.get("name", place))) for place, line in enumerate(lines)]
-    of = "" if not num_choose else f" of {count(num_choose, 'validation image')}"
+    of = "" if not num_validation else f" of {count(num_validation, 'validation image')}"
     said = []
     for key, words in (("validation_accuracy", "validation accuracy"), ("pseudo_label_accuracy", "label accuracy")):
         known = [(name, line[key]) for name, line in zip(names, lines, strict=True) if _known(line, key)]
@@ -322,7 +322,7 @@ def _sorted_labels(counts: Sequence[float], right: Sequence[float] | None) -> An
 def _distribution_caption(
     shares: Mapping[str, Sequence[float]], counts: Mapping[str, Sequence[float]], classes: Sequence[str]
 ) -> str:
-    against = next((kind for kind in ("true", "labels", "judging") if kind in shares), None)
+    against = next((kind for kind in ("true", "labels", "test") if kind in shares), None)
     if against is not None and "predicted" in shares:
         apart = [a - b for a, b in zip(shares["predicted"], shares[against], strict=True)]
         at = max(range(len(apart)), key=lambda place: abs(apart[place]))

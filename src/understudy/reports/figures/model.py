@@ -66,7 +66,7 @@ def accuracies(result: Plain) -> Picture | None:
     axes.set_title("accuracy")
     n = number(inside(next(iter(known.values())), "n"))
     said = [f"{run_word(name)} is right on {percent(of_one['accuracy'])} %" for name, of_one in known.items()]
-    caption = f"{listed(said)}{'' if n is None else ' of ' + count(n, 'judging image')}."
+    caption = f"{listed(said)}{'' if n is None else ' of ' + count(n, 'test image')}."
     if has_both and difference is not None:
         between = interval(inside(result, "verdict", "comparison", "interval"))
         below = figure.add_subplot(grid[1])
@@ -103,7 +103,7 @@ def learning_curves(result: Plain) -> Picture | None:
         axes.set_xlabel(unit)
         label_ends(axes, ends, 2.4)
         best = [f"{run_word(name)} {percent(max(y))} %" for name, (_, y) in judged.items()]
-        n = number(inside(result, "data", "num_choose"))
+        n = number(inside(result, "data", "num_validation"))
         of = "" if not n else f" of {count(n, 'validation image')}"
         return Picture(
             "learning_curves", "Learning curves", f"Best validation accuracy: {listed(best)}{of}.{starts}", figure
@@ -189,7 +189,7 @@ def reliability(result: Plain) -> Picture | None:
     panels[0, 0].set_ylabel("share that is right")
     panels[1, 0].set_ylabel("images")
     n = number(inside(next(iter(found.values())), "n"))
-    of = "" if n is None else f" on {count(n, 'judging image')}"
+    of = "" if n is None else f" on {count(n, 'test image')}"
     caption = "On the dashed line a model is right as often as its confidence says, below it less often."
     if has_few:
         caption += f" Pale points stand for fewer than {_FEW} images and say little."

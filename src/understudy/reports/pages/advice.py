@@ -64,7 +64,7 @@ def _headline(result: Mapping[str, Any]) -> Headline:
         return Headline(
             "open",
             "Nobody can say yet whether the unlabeled images helped",
-            "With so few labels no image was held out to judge by. The model trained with the unlabeled images is "
+            "With so few labels no image was held out for testing. The model trained with the unlabeled images is "
             "delivered, as asked for.",
         )
     shares = verdict["baseline"]["accuracy"], verdict["method"]["accuracy"]
@@ -97,7 +97,7 @@ def _headline_of_all(result: Mapping[str, Any], repeats: Mapping[str, Any]) -> H
     over_folds, many = repeats["kind"] == "folds", len(repeats["runs"])
     alone = percent(repeats["supervised"]["mean"])
     if over_folds:
-        where = f"Of {sum(run['n'] for run in repeats['runs']):,} labeled images, each judged by models of a fold that "
+        where = f"Of {sum(run['n'] for run in repeats['runs']):,} labeled images, each tested by models of a fold that "
         where += "had not seen it, the labels alone get"
         used = f"final model, trained on all {result['data']['num_labeled']:,} labels,"
     else:
@@ -131,7 +131,7 @@ def note_of_guessing(result: Mapping[str, Any]) -> str | None:
 
 def _how_good(metrics: Mapping[str, Any] | None) -> str:
     if metrics is None:
-        return "No image was held out to judge it by."
+        return "No image was held out to test it by."
     return f"It gets {percent(metrics['accuracy'])} of {metrics['n']:,} held-out images right."
 
 
@@ -152,7 +152,7 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
         least = 5 * len(data["classes"])
         yield Advice(
             f"Label {max(1, least - data['num_labeled']):,} more images, or give some with --test",
-            "From five per class on, a fifth of the labels is held out to judge by.",
+            "From five per class on, a fifth of the labels is held out for testing.",
         )
     elif repeats["outcome"] == "not proven" and verdict["smallest_gain"]:
         images = "labeled images" if repeats["kind"] else "held-out images"

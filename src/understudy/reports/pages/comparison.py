@@ -24,7 +24,7 @@ def comparison_page(record: ComparisonRecord) -> Page:
         title=f"{record.name}: {_headline(found, proven).answer}",
         kicker=(
             f"Comparison {record.name}: {len(found['methods'])} methods, {_seeds(found)}, {found['budget']} a run. "
-            f"{found['judged_by']}"
+            f"{found['test_source']}"
         ),
         headline=_headline(found, proven),
         tiles=_tiles(found),
@@ -104,7 +104,7 @@ def _ladder_headline(rungs: Sequence[Mapping[str, Any]], num_seeds: int) -> Head
 
 
 def _tiles(found: Mapping[str, Any]) -> list[Tile]:
-    """For each number of labels, supervised and the method that the validation images choose or that is best."""
+    """For each number of labels, supervised and the method that the validation images select or that is best."""
     tiles = []
     for count in found["num_labels"]:
         rows = [one for one in found["summaries"] if one["num_labels"] == count and one["accuracy"] is not None]

@@ -49,10 +49,10 @@ def repeats_tiles(result: Mapping[str, Any]) -> list[Tile]:
     if repeats["kind"] == "folds":
         tiles.append(Tile(f"{sum(judged):,}", "labeled images judged, each by models that had not seen it"))
     else:
-        kind = "test images judged every seed" if data["judged_by"] == "test" else "images held out judged each seed"
+        kind = "test images judged every seed" if data["test_source"] == "test" else "images held out judged each seed"
         tiles.append(Tile(f"{judged[0]:,}", kind))
     metrics = result["metrics"].get(result["delivered"])
-    if repeats["kind"] == "folds" and metrics is not None and data["judged_by"] != "out of fold":
+    if repeats["kind"] == "folds" and metrics is not None and data["test_source"] != "out of fold":
         tiles.append(Tile(percent(metrics["accuracy"]), f"right, the final model, of {metrics['n']:,} other images"))
     return tiles
 

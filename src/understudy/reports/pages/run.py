@@ -99,8 +99,8 @@ def _tiles(result: Mapping[str, Any]) -> list[Tile]:
         between = interval_words(Interval(found["interval"]["low"], found["interval"]["high"]))
         tiles.append(Tile(f"{100 * found['difference']:+.1f} points", f"difference; 95 % interval {between}"))
     if metrics:
-        judged = result["data"]["num_judge"]
-        kind = "test images" if result["data"]["judged_by"] == "test" else "images held out of the labeled ones"
+        judged = result["data"]["num_test"]
+        kind = "test images" if result["data"]["test_source"] == "test" else "images held out of the labeled ones"
         tiles.append(Tile(f"{judged:,}", f"{kind} judged, and decided nothing in training"))
     return tiles
 
@@ -144,7 +144,7 @@ def _mistakes(record: RunRecord) -> Section:
         return Section("The worst mistakes")
     classes = result["data"]["classes"]
     wrong = "Held-out images that the delivered model gets wrong"
-    if result["data"]["judged_by"] == "out of fold":
+    if result["data"]["test_source"] == "out of fold":
         wrong = "Labeled images that the model of a fold that had not seen them gets wrong"
     intro = (
         f"{wrong}, the most confident first; mistakes.csv lists them. "
@@ -256,7 +256,7 @@ def _measured(result: Mapping[str, Any]) -> Section:
     rows = [
         ("images", data["name"]),
         ("labeled, unlabeled", f"{data['num_labeled']:,}, {data['num_unlabeled']:,}"),
-        ("held out to choose, to judge", f"{data['num_choose']:,}, {data['num_judge']:,}"),
+        ("held out for validation, to judge", f"{data['num_validation']:,}, {data['num_test']:,}"),
         ("seen as", " x ".join(map(str, data["shape"])) + f", domain {data['domain']}"),
         *((name, str(value)) for name, value in training.items()),
         ("versions", ", ".join(f"{name} {number}" for name, number in environment["versions"].items())),
@@ -295,7 +295,7 @@ def _figures(result: Mapping[str, Any]) -> Table:
     asked = result["robustness"]
     if asked:
         rows.append(("accuracy on corrupted images", *(_share(asked[name]["mean"]) for name in names)))
-    head = ("on the judging images", *(_run_words(name) for name in names))
+    head = ("on the test images", *(_run_words(name) for name in names))
     return Table(head, rows if names else [], "All figures", numeric=range(1, len(names) + 1))
 
 

@@ -27,18 +27,18 @@ def several_page(records: Sequence[RunRecord]) -> Page:
     """Training runs side by side, each against the first.
 
     Raises:
-        UserError: They were judged by different images, or by none.
+        UserError: They were tested on different images, or by none.
     """
     first = records[0]
     for record in records:
-        if not record.result["data"]["num_judge"]:
+        if not record.result["data"]["num_test"]:
             raise UserError(
                 f"{record.name} held out no images to judge by, so it cannot be compared; "
                 "report on it alone, or train it with --test"
             )
         if record.result["data"]["judges"] != first.result["data"]["judges"]:
             raise UserError(
-                f"{first.name} and {record.name} were judged by different images, so that a difference between them "
+                f"{first.name} and {record.name} were tested on different images, so that a difference between them "
                 "says nothing; train both with the same images, seed and --test"
             )
     names = [f"{record.name} ({_way(record)})" for record in records]
@@ -59,7 +59,7 @@ def several_page(records: Sequence[RunRecord]) -> Page:
         f"Proven better than {first.name}: {', '.join(sure)}" if sure else f"None is proven better than {first.name}"
     )
     detail = (
-        f"Of {first.result['data']['num_judge']:,} images that judged all of them, {best.name} gets most right. "
+        f"Of {first.result['data']['num_test']:,} test images all of them, {best.name} gets most right. "
         + (f"Proven worse than {first.name}: {', '.join(worse)}. " if worse else "")
         + "The best of several looks better on the images that picked it than it will on new ones."
     )
