@@ -34,8 +34,9 @@ format: $(DEV) ## Lay the code out and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(DEV) ## Write the page of every method
+docs: $(DEV) ## Write the page of every method, and build the site in build/site
 	$(BIN)/python docs/make_methods.py
+	$(BIN)/python docs/make_site.py
 
 bench: $(DEV) ## List the scripts behind published figures; run one with NAME=... ARGS="..."
 ifdef NAME

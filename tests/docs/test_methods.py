@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.docs.scripts import DOCS, imported
 from understudy.methods.base import METHODS
-
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
     """The script that writes the pages."""
-    spec = importlib.util.spec_from_file_location("make_methods", DOCS / "make_methods.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return imported("make_methods")
 
 
 def test_pages__are_up_to_date(maker: ModuleType) -> None:

@@ -1,0 +1,219 @@
+"""The documentation site: the Markdown of the repository, an API reference from docstrings, and a page of all commands.
+
+`python docs/make_site.py` builds it in build/site. Every page keeps its path in the repository, so that a link between
+two of them works in both places.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import tomli_w
+from rich.text import Text
+from typer.models import ArgumentInfo
+
+import understudy
+from understudy.cli.main import app
+from understudy.methods.base import METHODS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A section lists these pages of docs/ in this order; Guides ends with all pages that no section names.
+GETTING_STARTED = ("data", "splits", "budget")
+GUIDES = ("plan", "audit", "suggest", "labels", "report")
+COMPARING = ("compare",)
+
+FAMILIES = {
+    "Baseline": ("supervised",),
+    "Consistency of weak views": ("pi_model", "mean_teacher", "vat"),
+    "Mixed pseudo-labels": ("mixmatch", "remixmatch"),
+    "Weak to strong views": (
+        *("pseudo_label", "uda", "fixmatch", "dash", "flexmatch", "freematch", "adamatch", "softmatch", "shrinkmatch"),
+    ),
+    "Features and graphs": ("simmatch", "comatch", "crmatch"),
+    "Meta learning": ("meta_pseudo_labels",),
+    "Generative": ("sgan",),
+    "Unequal classes": ("debiased_pseudo_label", "abc"),
+    "Pretraining": ("simclr", "barlow_twins", "rotation", "masked_image"),
+}
+"""Methods by what they do with unlabeled images; one that is not listed appears under "Other methods"."""
+
+API = {
+    "Training": ("train", "Result", "plan", "evaluate", "Predictor", "Predictions", "SemiSupervisedClassifier"),
+    "Images": ("audit", "suggest", "load"),
+    "Comparing": ("compare", "ablate", "Comparison"),
+    "Settings": ("Job", "Budget"),
+    "Single runs": ("fit", "Stage", "Settings", "Trained"),
+    "Errors": ("UserError", "Interrupted"),
+}
+"""Public names by page; those that no page lists are on a page of their own."""
+
+EXTENDING = ("methods.base", "core.types", "models.nets", "core.config", "recipes.base", "core.registry")
+"""Modules that a new method or recipe is written against."""
+
+
+def main() -> None:
+    """Build the site, and fail on the first broken link, anchor or unknown name."""
+    site = build(ROOT / "build")
+    print(f"The site is in {site.relative_to(ROOT)}: open index.html")
+
+
+def build(folder: Path) -> Path:
+    """Gather the pages in a folder, let Zensical build the site there strictly, and give the site's folder.
+
+    Raises:
+        CalledProcessError: Zensical found a fault, which it has printed.
+    """
+    for name in ("pages", "site"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    write_pages(folder / "pages")
+    config = tomllib.loads((ROOT / "docs" / "site.toml").read_text(encoding="utf-8"))
+    config["project"] |= {"docs_dir": "pages", "site_dir": "site", "nav": navigation(folder / "pages")}
+    config["project"]["plugins"]["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT / "src")]
+    (folder / "zensical.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "-f", str(folder / "zensical.toml")]
+    subprocess.run(command, check=True)
+    return folder / "site"
+
+
+def write_pages(folder: Path) -> None:
+    """Copy the pages of the repository and what they link to, and write the references."""
+    ignored = shutil.ignore_patterns("*.py", "*.toml", "__pycache__")
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=ignored)
+    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "README.md", folder / "index.md")
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, folder)
+    for path, text in references().items():
+        page = folder / "reference" / path
+        page.parent.mkdir(exist_ok=True)
+        page.write_text(text, encoding="utf-8")
+
+
+def navigation(folder: Path) -> list[dict[str, Any]]:
+    """The sections of the site and their pages."""
+    named = {*GETTING_STARTED, *GUIDES, *COMPARING}
+    others = [path.stem for path in sorted((folder / "docs").glob("*.md")) if path.stem not in named]
+
+    def pages(*stems: str) -> list[str]:
+        return [f"docs/{stem}.md" for stem in stems]
+
+    api = [f"reference/{path}" for path in references() if path != "commands.md"]
+    return [
+        {"Home": "index.md"},
+        {"Getting started": pages(*GETTING_STARTED)},
+        {"Guides": pages(*GUIDES, *others)},
+        {"Methods": [{"All methods": "docs/methods/README.md"}, *by_family()]},
+        {"Comparing": [*pages(*COMPARING), {"Benchmarks": "benchmarks/README.md"}]},
+        {"Reference": ["reference/commands.md", {"Python API": api}, {"Changelog": "CHANGELOG.md"}]},
+        {"Contributing": "CONTRIBUTING.md"},
+    ]
+
+
+def by_family() -> list[dict[str, list[str]]]:
+    """The pages of all methods, grouped by family."""
+    families = {**FAMILIES, **_rest(FAMILIES, METHODS.names(), "Other methods")}
+    return [{family: [f"docs/methods/{name}.md" for name in names]} for family, names in families.items()]
+
+
+def references() -> dict[str, str]:
+    """The text of each page of the reference by its file name."""
+    groups = {**API, **_rest(API, understudy.__all__, "More")}
+    pages = {"commands.md": "\n".join(commands())}
+    for title, names in groups.items():
+        pages[f"{title.lower().replace(' ', '-')}.md"] = _api_page(title, (f"understudy.{name}" for name in names))
+    pages["extending.md"] = _api_page("Extending", (f"understudy.{module}" for module in EXTENDING))
+    return pages
+
+
+def commands() -> Iterator[str]:
+    """The lines of the page about the command line, from the signatures and help texts of the commands."""
+    yield from ("# Commands", "")
+    for command in app.registered_commands:
+        function = command.callback
+        assert function is not None
+        hints = get_type_hints(function, include_extras=True)
+        arguments: list[str] = []
+        tables: dict[str, list[str]] = {}
+        for parameter in inspect.signature(function).parameters.values():
+            kind, info = get_args(hints[parameter.name])
+            if isinstance(info, ArgumentInfo):
+                name = info.metavar or parameter.name.upper()
+                arguments.append(name if parameter.default in (inspect.Parameter.empty, ...) else f"[{name}]")
+                table, cells = "Arguments", (_code(name),)
+            else:
+                is_flag = bool in (kind, *get_args(kind))
+                option = parameter.name.replace("_", "-")
+                names = info.param_decls or ((f"--{option}", f"--no-{option}") if is_flag else (f"--{option}",))
+                value = "" if is_flag else info.metavar or _type_name(kind)
+                default = _code(names[0]) if parameter.default is True else _default(parameter.default)
+                table = info.rich_help_panel or "Options"
+                cells = (", ".join(_code(name) for name in names), _code(value), default)
+            if not info.hidden:
+                tables.setdefault(table, []).append(_row(*cells, " ".join(_plain(info.help).split())))
+        name = function.__name__
+        usage = " ".join(["understudy", name, *arguments, "[OPTIONS]"])
+        yield from (f"## understudy {name}", "", "```", usage, "```", "", *_paragraphs(command.help or ""), "")
+        for title, rows in tables.items():
+            head = ("argument", "meaning") if title == "Arguments" else ("option", "value", "default", "meaning")
+            yield from (f"**{title}**", "", _row(*head), _row(*("---" for _ in head)), *rows, "")
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """The lines of a command's help, with indented ones as code."""
+    for is_code, lines in itertools.groupby(text.splitlines(), key=lambda line: line.startswith("  ")):
+        if is_code:
+            yield from ("", "```", *(Text.from_markup(line).plain.removeprefix("  ") for line in lines), "```")
+        else:
+            yield from (_plain(line) for line in lines)
+
+
+def _type_name(hint: Any) -> str:
+    """What stands for a value of this type."""
+    names = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
+    types = [kind for kind in get_args(hint) if kind is not type(None)] or [hint]
+    return names.get(types[0].__name__, types[0].__name__.upper())
+
+
+def _default(value: Any) -> str:
+    """The default of an option; nothing where leaving it out is the default."""
+    return "" if value in (None, "", False, (), ...) or isinstance(value, list) else _code(str(value))
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _row(*cells: str) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(markup: str | None) -> str:
+    """A help text without the markup of the terminal, with what a page would take for HTML or emphasis escaped."""
+    return re.sub(r"([<*_])", r"\\\1", Text.from_markup(markup or "").plain)
+
+
+def _api_page(title: str, names: Iterable[str]) -> str:
+    """A page that documents the objects of these dotted names."""
+    return "\n\n".join([f"# {title}", *(f"::: {name}" for name in names)]) + "\n"
+
+
+def _rest(groups: Mapping[str, tuple[str, ...]], names: Iterable[str], title: str) -> dict[str, tuple[str, ...]]:
+    """A group of the names that no other has; none if there are none."""
+    listed = {name for group in groups.values() for name in group}
+    rest = tuple(name for name in names if name not in listed)
+    return {title: rest} if rest else {}
+
+
+if __name__ == "__main__":
+    main()
