@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv, and does so again only when pyproject.toml changes.
 # PYTHON names the interpreter the environment is made with, WORKERS the test processes; BROWSER=1 has make test install
-# Debian's chromium if it is not there, for the test that looks at a report in a browser.
+# Debian's chromium if it is not there, for the test that looks at a report in a browser. TORCH_INDEX is the address of a package
+# index to install torch and torchvision from, such as PyTorch's index of CPU wheels; the default Linux wheels bring 5 GB of CUDA libraries.
 PYTHON ?= python3
 WORKERS ?= 2
 MINUTES ?= 60
@@ -9,9 +10,10 @@ SEED ?= 0
 BIN := .venv/bin
 CORE := .venv/.core-installed
 DEV := .venv/.dev-installed
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check format docs bench faults clean
+.PHONY: help demo test browser check format docs bench build faults clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +49,11 @@ else
 	@echo 'Run one: make bench NAME=digits_reference ARGS="..."'
 endif
 
+build: $(DEV) ## Build the wheel and the sdist in dist and check them
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
 faults: $(DEV) ## Kill, damage and mistreat runs for MINUTES (60), by SEED (0); go on from benchmarks/faults.json
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE nice -n 10 $(BIN)/python -m tests.faults.run --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
@@ -55,10 +62,12 @@ clean: ## Remove the environment and every cache
 
 $(CORE): pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(if $(TORCH_INDEX),$(PIP) --index-url '$(TORCH_INDEX)' torch)
+	$(PIP) --editable .
 	@touch $@
 
 $(DEV): pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(if $(TORCH_INDEX),$(PIP) --index-url '$(TORCH_INDEX)' torch torchvision)
+	$(PIP) --editable '.[dev]'
 	@touch $(CORE) $@
