@@ -22,8 +22,12 @@ from rich.text import Text
 from typer.models import ArgumentInfo
 
 import understudy
+from understudy.augment import Augmentation
 from understudy.cli.main import app
+from understudy.core.config import Line, lines
+from understudy.engine.optim import OPTIMIZERS
 from understudy.methods.base import METHODS
+from understudy.recipes.base import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,14 +55,16 @@ API = {
     "Training": ("train", "Result", "plan", "evaluate", "Predictor", "Predictions", "SemiSupervisedClassifier"),
     "Images": ("audit", "suggest", "load"),
     "Comparing": ("compare", "ablate", "Comparison"),
-    "Settings": ("Job", "Budget"),
-    "Single runs": ("fit", "Stage", "Settings", "Trained"),
+    "Settings": ("Job", "Settings", "Budget"),
+    "Single runs": ("fit", "Stage", "Trained"),
     "Errors": ("UserError", "Interrupted"),
 }
 """Public names by page; those that no page lists are on a page of their own."""
 
 EXTENDING = ("methods.base", "core.types", "models.nets", "core.config", "recipes.base", "core.registry")
 """Modules that a new method or recipe is written against."""
+
+_CHOICES = {"method.name": METHODS, "optimizer.name": OPTIMIZERS, "recipe.name": RECIPES}
 
 
 def main() -> None:
@@ -130,9 +136,30 @@ def references() -> dict[str, str]:
     groups = {**API, **_rest(API, understudy.__all__, "More")}
     pages = {"commands.md": "\n".join(commands())}
     for title, names in groups.items():
-        pages[f"{title.lower().replace(' ', '-')}.md"] = _api_page(title, (f"understudy.{name}" for name in names))
+        page = _api_page(title, (f"understudy.{name}" for name in names))
+        pages[f"{title.lower().replace(' ', '-')}.md"] = page + "\n".join(settings() if title == "Settings" else ())
     pages["extending.md"] = _api_page("Extending", (f"understudy.{module}" for module in EXTENDING))
     return pages
+
+
+def settings() -> Iterator[str]:
+    """The lines of the tables of all settings but those of methods, which are on the pages of the methods."""
+    whole = [line for line in lines(understudy.Job()) if "." not in line.key or line.key in _CHOICES]
+    yield from ("## All settings", "", *_settings_table(whole), "")
+    yield from ("### augmentation", "", *_settings_table(lines(Augmentation(), "augmentation.")), "")
+    for group, registry in _CHOICES.items():
+        if registry is METHODS:
+            continue
+        for name in registry.names():
+            kind = registry.get(name)
+            table = _settings_table(lines(kind(), group.removesuffix("name")))
+            yield from (f"### {group} = {name}", "", inspect.getdoc(kind) or "", "", *table, "")
+
+
+def _settings_table(settings: Iterable[Line]) -> Iterator[str]:
+    rows = [_row(_code(line.key), _code(line.value), line.allowed, _plain(line.help)) for line in settings]
+    if rows:
+        yield from (_row("setting", "default", "allowed", "meaning"), _row(*["---"] * 4), *rows)
 
 
 def commands() -> Iterator[str]:
@@ -170,11 +197,11 @@ def commands() -> Iterator[str]:
 
 def _paragraphs(text: str) -> Iterator[str]:
     """The lines of a command's help, with indented ones as code."""
-    for is_code, lines in itertools.groupby(text.splitlines(), key=lambda line: line.startswith("  ")):
+    for is_code, group in itertools.groupby(text.splitlines(), key=lambda line: line.startswith("  ")):
         if is_code:
-            yield from ("", "```", *(Text.from_markup(line).plain.removeprefix("  ") for line in lines), "```")
+            yield from ("", "```", *(Text.from_markup(line).plain.removeprefix("  ") for line in group), "```")
         else:
-            yield from (_plain(line) for line in lines)
+            yield from (_plain(line) for line in group)
 
 
 def _type_name(hint: Any) -> str:
