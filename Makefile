@@ -32,7 +32,7 @@ check: $(DEV) ## Lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(DEV) ## Lay the code out and mend what the linter can
+format: $(DEV) ## Format the code and fix what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -54,7 +54,7 @@ build: $(DEV) ## Build the wheel and the sdist in dist and check them
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 
-faults: $(DEV) ## Kill, damage and mistreat runs for MINUTES (60), by SEED (0); go on from benchmarks/faults.json
+faults: $(DEV) ## Attack the project for MINUTES (60) with SEED (0); continue from benchmarks/faults.json
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE nice -n 10 $(BIN)/python -m tests.faults.run --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 clean: ## Remove the environment and every cache

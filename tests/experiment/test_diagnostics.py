@@ -130,5 +130,5 @@ def test_look__judges_are_told_apart_by_their_labels() -> None:
     labels = done.collection.labels.copy()
     labels[done.splits.test[0]] = 1 - labels[done.splits.test[0]]
     other = look(replace(done, collection=replace(done.collection, labels=labels)))
-    assert other.figures["data"]["judges"] != findings.figures["data"]["judges"]
-    assert look(done).figures["data"]["judges"] == findings.figures["data"]["judges"]
+    assert other.figures["data"]["test_content"] != findings.figures["data"]["test_content"]
+    assert look(done).figures["data"]["test_content"] == findings.figures["data"]["test_content"]

@@ -110,7 +110,7 @@ def test_page_of__several_runs_of_which_one_is_proven_better(order: tuple[int, i
 
 
 def test_page_of__runs_judged_by_other_images_are_refused() -> None:
-    other = run_record(name="two", data={**run_record().result["data"], "judges": "c"})
+    other = run_record(name="two", data={**run_record().result["data"], "test_content": "c"})
     with pytest.raises(UserError, match="one and two were tested on different images"):
         page_of([run_record(name="one"), other])
 

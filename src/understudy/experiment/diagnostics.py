@@ -173,7 +173,7 @@ def _data(done: Finished) -> dict[str, Any]:
         **{f"num_{role}": len(getattr(splits, role)) for role in ("labeled", "unlabeled", "validation", "test")},
         "test_source": splits.test_source,
         "content": collection.content,
-        "judges": judges.hexdigest(),
+        "test_content": judges.hexdigest(),
         "labeled_per_class": per_class(collection.labels[splits.labeled]),
         "test_per_class": per_class(collection.labels[splits.test]),
         "pool_per_class": None if done.hidden is None else per_class(done.hidden.of(splits.unlabeled)),

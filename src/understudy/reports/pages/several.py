@@ -36,7 +36,7 @@ def several_page(records: Sequence[RunRecord]) -> Page:
                 f"{record.name} held out no images to judge by, so it cannot be compared; "
                 "report on it alone, or train it with --test"
             )
-        if record.result["data"]["judges"] != first.result["data"]["judges"]:
+        if record.result["data"]["test_content"] != first.result["data"]["test_content"]:
             raise UserError(
                 f"{first.name} and {record.name} were tested on different images, so that a difference between them "
                 "says nothing; train both with the same images, seed and --test"
