@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import jaxtyping
 import pytest
 import torch
@@ -23,3 +26,11 @@ def test_check_shapes__leaves_user_input_to_our_errors() -> None:
 
 def test_threads__are_one() -> None:
     assert torch.get_num_threads() == 1
+
+
+def test_shapes__are_of_classes() -> None:
+    """Since NumPy 2.5, `NDArray` is a type alias, which jaxtyping refuses when the module is imported."""
+    pattern = re.compile(r"\b(?:Float|Int|UInt|Bool|Num|Shaped)\d*\[\s*NDArray")
+    assert pattern.search('x: Float[NDArray[np.float64], "n"]')
+    sources = (Path(__file__).resolve().parents[2] / "src").rglob("*.py")
+    assert [path.name for path in sources if pattern.search(path.read_text(encoding="utf-8"))] == []

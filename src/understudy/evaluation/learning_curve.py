@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from understudy.core.errors import DataError
 from understudy.evaluation.intervals import Interval
 
-Errors = Float[NDArray[np.float64], "r c"]
+Errors = Float[np.ndarray, "r c"]
 """Mean errors in rows, one per resample, at every count of labels."""
 
 _RATES = (0.02, 4.0)
@@ -143,11 +143,11 @@ def learning_curve(
 
 def fit_power_law(
     errors: Errors,
-    at: Float[NDArray[np.float64], "c"],
-    weights: Float[NDArray[np.float64], "c"],
+    at: Float[np.ndarray, "c"],
+    weights: Float[np.ndarray, "c"],
     *,
     with_floor: bool = True,
-) -> Float[NDArray[np.float64], "r 3"]:
+) -> Float[np.ndarray, "r 3"]:
     """Floor, scale and rate of the weighted least squares fit of floor + scale * at ** -rate to every row.
 
     Given the rate the other two are linear, and solved for; the rate is searched on a grid, then on a finer one around
@@ -169,7 +169,7 @@ def _given_rate(
     errors: Errors,
     at: NDArray[np.float64],
     weights: NDArray[np.float64],
-    rates: Float[NDArray[np.float64], "r g"],
+    rates: Float[np.ndarray, "r g"],
     with_floor: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Floor, scale and loss [r g] of the best curves with these rates, neither floor nor scale below 0."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from understudy.core.errors import DataError
 from understudy.evaluation.intervals import Interval
 
-Scores = Float[NDArray[np.float64], "blocks methods"]
+Scores = Float[np.ndarray, "blocks methods"]
 
 
 @dataclass(frozen=True)
