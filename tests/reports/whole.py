@@ -24,7 +24,13 @@ def run_record(
     draw = np.random.default_rng(seed)
     result = made.result(classes, n, seed)
     k, images = len(classes), iter(range(10_000))
-    result["data"] |= {"domain": "natural", "shape": [3, 32, 32], "test_source": "test", "content": "a", "test_content": "b"}
+    result["data"] |= {
+        "domain": "natural",
+        "shape": [3, 32, 32],
+        "test_source": "test",
+        "content": "a",
+        "test_content": "b",
+    }
     result["training"] |= {"recipe": "plain", "network": "resnet_small", "optimizer": "muon"}
     for metrics in result["metrics"].values():
         metrics |= {"balanced_accuracy": 0.7, "macro_precision": 0.7, "macro_f1": 0.69, "auroc": 0.93}
