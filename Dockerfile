@@ -20,8 +20,8 @@ FROM python:${PYTHON}-slim
 COPY --from=build /opt/understudy /opt/understudy
 # Any user may write to the home folder, which holds caches, since `docker run --user` names one that the image does not know;
 # torch asks for its name, and takes USER.
-RUN useradd --create-home --uid 1000 understudy && chmod 1777 /home/understudy
-ENV PATH=/opt/understudy/bin:$PATH HOME=/home/understudy USER=understudy PYTHONUNBUFFERED=1
+RUN useradd --create-home --home-dir /var/lib/understudy --uid 1000 understudy && chmod 1777 /var/lib/understudy
+ENV PATH=/opt/understudy/bin:$PATH HOME=/var/lib/understudy USER=understudy PYTHONUNBUFFERED=1
 USER understudy
 WORKDIR /data
 ENTRYPOINT ["understudy"]
