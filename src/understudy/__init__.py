@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from understudy.core.budget import Budget
     from understudy.core.errors import Interrupted, UserError
     from understudy.data.load import load
-    from understudy.engine.fit import Trained, fit
+    from understudy.engine.finalize import Trained
+    from understudy.engine.fit import fit
     from understudy.engine.stage import Settings, Stage
     from understudy.experiment.job import Job
     from understudy.serving.predictor import Predictions, Predictor
@@ -31,7 +32,7 @@ _HOME = {
     "SemiSupervisedClassifier": "api.estimator",
     "Settings": "engine.stage",
     "Stage": "engine.stage",
-    "Trained": "engine.fit",
+    "Trained": "engine.finalize",
     "UserError": "core.errors",
     "ablate": "api.compare",
     "audit": "api.audit",

@@ -14,7 +14,7 @@ from torch import nn
 import understudy as us
 from understudy.core.files import write_json
 from understudy.data.load import load
-from understudy.engine import fit as fit_module
+from understudy.engine import decisions
 from understudy.experiment.job import make_job
 from understudy.methods.fixmatch import FixMatch
 from understudy.models.nets import Execution
@@ -347,7 +347,7 @@ def test_train__both_runs_are_executed_alike(monkeypatch: pytest.MonkeyPatch) ->
         measured.append(Execution(channels_last=len(measured) == 0))  # a second measurement would differ
         return measured[-1]
 
-    monkeypatch.setattr(fit_module, "resolve", resolve)
+    monkeypatch.setattr(decisions, "resolve", resolve)
     result = us.train(few_labels(), test=images(40, 1), **QUICK | {"budget": "2cpu-s"})
     assert len(measured) == 1
     assert all(run.execution == measured[0] for run in result.runs.values())

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from understudy.augment import Domain
 from understudy.core.budget import Budget
 from understudy.data.training import TrainingData
+from understudy.engine import decisions
 from understudy.engine import fit as fit_module
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.optim import SGD, Optimizer
 from understudy.engine.stage import Settings, Stage
 from understudy.engine.state import TrainState
@@ -130,7 +132,7 @@ def same_execution(chunks: int = 1) -> Iterator[list[TrainState]]:
         return states[-1]
 
     with (
-        mock.patch.object(fit_module, "resolve", return_value=Execution(chunks=chunks)),
+        mock.patch.object(decisions, "resolve", return_value=Execution(chunks=chunks)),
         mock.patch.object(fit_module, "TrainState", remember),
     ):
         yield states

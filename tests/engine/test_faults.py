@@ -17,7 +17,7 @@ from tests.engine.test_resume import assert_same, crashed
 from understudy.core.errors import UserError
 from understudy.engine import rundir
 from understudy.engine.execution import is_out_of_memory
-from understudy.engine.ledger import Ledger
+from understudy.engine.ledger import Diverged, Ledger, OutOfMemory
 from understudy.engine.stage import Stage
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.softmatch import SoftMatch
@@ -51,7 +51,7 @@ def test_fit__recovers_from_one_fault(norm: bool, monkeypatch: pytest.MonkeyPatc
     assert (finished.meta["attempt"], finished.meta["rate_scale"]) == (1, 0.5)
     assert all(tensor.isfinite().all() for tensor in finished.tensors.values())
     assert all(value == value for line in finished.trained.history for value in line.values())
-    assert Ledger(tmp_path / "ledger.jsonl").entries[1:] == [{"kind": "diverged", "step": 25}]
+    assert Ledger(tmp_path / "ledger.jsonl").entries[1:] == [Diverged(step=25)]
 
 
 def test_fit__repeats_a_recovery_on_resume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_fit__cuts_the_forward_when_memory_runs_out(tmp_path: Path) -> None:
     finished = run(training, tmp_path)
     assert finished.trained.steps == 30
     assert finished.trained.execution.chunks == 4
-    assert [entry["kind"] for entry in Ledger(tmp_path / "ledger.jsonl").entries[1:]] == ["out of memory"] * 2
+    assert [type(entry) for entry in Ledger(tmp_path / "ledger.jsonl").entries[1:]] == [OutOfMemory] * 2
     reference = run(stage(FixMatch(mu=7), steps=30, net=nn.Sequential(Greedy(999), network(norm=False))))
     for name, value in finished.trained.model.state_dict().items():
         torch.testing.assert_close(value, reference.trained.model.state_dict()[name], rtol=1e-2, atol=1e-4)

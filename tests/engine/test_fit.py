@@ -16,7 +16,7 @@ from tests.contract.tiny import CLASSES, different, network, run, stage, tiny
 from understudy.augment import DOMAINS
 from understudy.core.config import knobs
 from understudy.core.errors import ConfigError
-from understudy.engine import fit as fit_module
+from understudy.engine import monitor
 from understudy.engine.observers import Report
 from understudy.engine.optim import OPTIMIZERS
 from understudy.engine.predict import predict
@@ -99,7 +99,7 @@ def rigged(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> list[dic
         )
         return np.eye(CLASSES, dtype=np.float32)[classes]
 
-    monkeypatch.setattr(fit_module, "predict", evaluate)
+    monkeypatch.setattr(monitor, "predict", evaluate)
     return seen
 
 
@@ -122,7 +122,7 @@ def test_fit__patience_ends_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
         FixMatch(mu=2), steps=40, warmup=0.5, patience=2, num_evaluations=20, data=tiny(validation=10).data
     )
     trained = run(training, observe=[reports.append]).trained
-    assert [report.step.index for report in reports if report.phase == 1][-1] == 4  # no gain at steps 4 and 6
+    assert [report.step.index for report in reports if report.phase == 1][-1] == 5  # no gain at steps 4 and 6
     assert trained.stopped == "validation accuracy did not rise for 2 evaluations"
     assert trained.steps < 40
     assert all(a.progress <= b.progress for a, b in itertools.pairwise(reports))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from tests.contract.tiny import network, run, stage
 from understudy.core.budget import Budget, Cost
-from understudy.engine import fit as fit_module
+from understudy.engine import pace as pace_module
 from understudy.engine.ledger import Ledger
-from understudy.engine.pace import LONGEST_WARMUP, Pace, Pacer
+from understudy.engine.pace import MAX_WARMUP, Pace, Pacer
 from understudy.methods.fixmatch import FixMatch
 
 
@@ -88,7 +88,7 @@ class Clock:
 
     def install(self, monkeypatch: pytest.MonkeyPatch, cpu: float = 1.0) -> None:
         monkeypatch.setattr(Cost, "now", classmethod(lambda cls: cls(self.seconds, cpu * self.seconds)))
-        monkeypatch.setattr(fit_module, "_CLOCK_S", 0.0)
+        monkeypatch.setattr(pace_module, "CLOCK_S", 0.0)
 
 
 class Costly(nn.Module):
@@ -128,9 +128,9 @@ def test_fit__a_timed_first_phase_has_steps_enough_or_half_of_the_time(
     training = stage(FixMatch(mu=3), budget=Budget(wall_s=seconds), net=nn.Sequential(costly, network()), warmup=0.02)
     ended = run(training, tmp_path, observe=[lambda report: phases.append(report.phase)])
     assert least <= phases.count(1) <= most
-    assert 0.02 < ended.meta["pacer"]["warmup"] <= LONGEST_WARMUP
+    assert 0.02 < ended.meta["pacer"]["warmup"] <= MAX_WARMUP
     assert ended.trained.cost.wall_s == pytest.approx(seconds, rel=0.1, abs=0.5)
-    assert any(entry.get("warmup", 0) > 0.02 for entry in Ledger(tmp_path / "ledger.jsonl").entries)
+    assert any(getattr(entry, "warmup", 0) > 0.02 for entry in Ledger(tmp_path / "ledger.jsonl").entries)
 
 
 def test_pacer__a_budget_that_was_over_when_the_second_phase_began_ends_it() -> None:

@@ -25,9 +25,11 @@ from understudy.core.errors import Interrupted, RunFolderError
 from understudy.core.files import read_json, write_json
 from understudy.engine import fit as fit_module
 from understudy.engine.fit import fit
-from understudy.engine.ledger import Ledger
+from understudy.engine.ledger import Decision, Diverged, ExecutionChosen, FirstPhaseEnded, Ledger, PaceSet, Stopped
+from understudy.engine.monitor import Monitor
 from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.optim import SGD, AdamW, Muon, Optimizer
+from understudy.engine.pace import Pace
 from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
 from understudy.functional.criteria import CrossEntropy
@@ -104,7 +106,7 @@ def test_fit__killed_and_terminated_processes_resume_to_the_bit(tmp_path: Path) 
         assert process.wait(240) != 0
         written = checkpoint.stat().st_mtime_ns
         assert not (folder / "finished.json").exists()
-    assert [entry["kind"] for entry in Ledger(folder / "ledger.jsonl").entries] == ["execution", "interrupted"]
+    assert [type(entry) for entry in Ledger(folder / "ledger.jsonl").entries] == [ExecutionChosen, Stopped]
     assert_same(run(victim.training()), run(victim.training(), folder))
 
 
@@ -169,22 +171,22 @@ def test_fit__pseudo_label_figures_survive_a_crash(step: int, tmp_path: Path) ->
     assert again.rounds == whole.rounds
 
 
-def begin_with(decided: list[dict[str, Any]], training: Stage, folder: Path) -> None:
+def begin_with(decided: list[Decision], training: Stage, folder: Path) -> None:
     """Fill a folder as a process does that is killed after the last of these decisions."""
     RunFolder(folder).recognize(training.identity())
     ledger = Ledger(folder / "ledger.jsonl")
     for position, entry in enumerate(decided):
-        ledger.append(position=position, **entry)
+        ledger.append(entry, position=position)
 
 
 def test_fit__a_timed_run_repeats_its_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))
     monkeypatch.setattr(Cost, "now", classmethod(lambda cls: cls(float(now := next(clock)), float(now))))
-    monkeypatch.setattr("understudy.engine.fit._CLOCK_S", 0.0)
+    monkeypatch.setattr("understudy.engine.pace.CLOCK_S", 0.0)
     training = stage(FixMatch(mu=2), budget=Budget(wall_s=70))
     whole = run(training, tmp_path / "whole")
     decided = Ledger(tmp_path / "whole" / "ledger.jsonl").entries
-    assert {entry["kind"] for entry in decided} == {"execution", "pace"}
+    assert {type(entry) for entry in decided} == {ExecutionChosen, PaceSet}
     again = tmp_path / "again"
     begin_with(Ledger(tmp_path / "whole" / "ledger.jsonl").entries, training, again)
     clock = iter(range(0, 10**7, 7))  # another machine, seven times slower
@@ -195,7 +197,7 @@ def test_fit__a_timed_run_repeats_its_ledger(tmp_path: Path, monkeypatch: pytest
 def test_fit__stopped_while_repeating_its_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))
     monkeypatch.setattr(Cost, "now", classmethod(lambda cls: cls(float(now := next(clock)), float(now))))
-    monkeypatch.setattr("understudy.engine.fit._CLOCK_S", 0.0)
+    monkeypatch.setattr("understudy.engine.pace.CLOCK_S", 0.0)
     training = stage(FixMatch(mu=2), budget=Budget(wall_s=70))
     whole = run(training, tmp_path / "whole")
     again = tmp_path / "again"
@@ -304,12 +306,12 @@ def test_read_json__missing_and_damaged(tmp_path: Path) -> None:
         read_json(tmp_path / "identity.json")
 
 
-@pytest.mark.parametrize("moment", ["_save_finished", "_load_finished"])
+@pytest.mark.parametrize("moment", ["save_finished", "load_finished"])
 def test_fit__ctrl_c_while_a_finished_run_is_saved_or_loaded(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is left to stop for, but whoever called must know, or the next run would begin."""
-    if moment == "_load_finished":
+    if moment == "load_finished":
         fit(stage(Supervised()), tmp_path)
     usual = getattr(fit_module, moment)
 
@@ -323,3 +325,77 @@ def test_fit__ctrl_c_while_a_finished_run_is_saved_or_loaded(
         fit(stage(Supervised()), tmp_path)
     monkeypatch.undo()
     assert fit(stage(Supervised()), tmp_path).steps > 0
+
+
+def rigged(monkeypatch: pytest.MonkeyPatch, accuracy: Callable[[int], float]) -> Stage:
+    """A run of 40 steps and 20 evaluations with a patience of 2, whose n-th evaluation finds `accuracy(n)`."""
+    keep_best = Monitor.keep_best
+
+    def keep(monitor: Monitor, _: float) -> None:
+        keep_best(monitor, accuracy(monitor._state.now.evaluations))
+
+    monkeypatch.setattr(Monitor, "keep_best", keep)
+    data = tiny(validation=10).data
+    net = network(dropout=0.5)
+    return stage(FixMatch(mu=2), steps=40, data=data, net=net, warmup=0.5, patience=2, num_evaluations=20)
+
+
+def stalls(evaluation: int) -> float:
+    """Accuracy that rises but at the fourth and fifth evaluation, which end the first phase."""
+    return 0.0 if evaluation in (4, 5) else evaluation / 20
+
+
+def entries(folder: Path) -> list[Decision]:
+    return Ledger(folder / "ledger.jsonl").entries
+
+
+@pytest.mark.parametrize(("step", "checkpoint_s"), [(9, 0.0), (10, 0.0), (25, 0.0), (25, 1e9)])
+def test_fit__an_early_end_of_the_first_phase_resumes_to_the_bit(
+    step: int, checkpoint_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = rigged(monkeypatch, stalls)
+    whole = run(training, tmp_path / "whole")
+    assert entries(tmp_path / "whole")[1:] == [FirstPhaseEnded(step=10, evaluations=2, pace=Pace(10, 0.5, 40, 1.0))]
+    crashed(training, tmp_path / "again", step, checkpoint_s=checkpoint_s)
+    assert len(entries(tmp_path / "again")) == (1 if step < 10 else 2)
+    assert_same(whole, run(training, tmp_path / "again"))
+    assert entries(tmp_path / "again") == entries(tmp_path / "whole")
+
+
+def test_fit__an_early_end_of_the_first_phase_is_replayed_not_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases: list[int] = []
+    with monkeypatch.context() as patch:
+        training = rigged(patch, stalls)
+        crashed(training, tmp_path, 15, checkpoint_s=1e9)
+    rigged(monkeypatch, lambda evaluation: evaluation / 20)  # another machine, on which validation never stalls
+    run(training, tmp_path, observe=[lambda report: phases.append(report.phase)])
+    assert phases == [1] * 10 + [2] * 30
+    assert len(entries(tmp_path)) == 2
+
+
+def test_fit__a_roll_back_across_the_early_end_of_the_first_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = rigged(monkeypatch, stalls)
+    faults = {12}
+    losses_finite = Monitor.losses_finite
+
+    def finite(monitor: Monitor) -> bool:
+        now = monitor._state.now
+        return losses_finite(monitor) and not (now.attempt == 0 and now.next_step in faults)
+
+    monkeypatch.setattr(Monitor, "losses_finite", finite)
+    whole = run(training, tmp_path / "whole")
+    early = [FirstPhaseEnded(step=10, evaluations=2, pace=whole_pace) for whole_pace in (Pace(10, 0.5, 40, 1.0),)]
+    assert entries(tmp_path / "whole")[1:3] == [*early, Diverged(step=12)]
+    faults.clear()
+    for step in (11, 15, 30):
+        folder = tmp_path / str(step)
+        faults.add(12)
+        crashed(training, folder, step, checkpoint_s=1e9)
+        if step > 12:
+            faults.clear()
+        assert_same(whole, run(training, folder))
+        assert entries(folder) == entries(tmp_path / "whole")

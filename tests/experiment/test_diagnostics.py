@@ -14,7 +14,7 @@ from understudy.core.budget import Cost
 from understudy.data.load import load
 from understudy.data.simulate import simulate
 from understudy.data.split import split
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.experiment.diagnostics import Findings, Finished, look
 from understudy.experiment.job import as_training_data
 from understudy.models.nets import Execution

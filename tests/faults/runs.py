@@ -25,7 +25,7 @@ from understudy.comparison.compare import compare
 from understudy.core.errors import Interrupted
 from understudy.core.files import load_arrays, read_json
 from understudy.core.stopping import signals_interrupt
-from understudy.engine import execution, rundir
+from understudy.engine import execution, rundir, snapshots
 from understudy.engine import fit as fit_module
 from understudy.reports import record
 
@@ -129,14 +129,14 @@ def _no_report(result: Result, path: Path) -> Path:
 def steady() -> Iterator[None]:
     """While it lasts, nothing is chosen by the clock, and every good snapshot becomes a checkpoint."""
 
-    def keep(run: Any) -> None:
-        if run.good is not run.saved:
-            run.checkpoint()
+    def save(kept: snapshots.Snapshots) -> None:
+        if kept.good is not kept._saved:
+            kept.save()
 
     with (
         mock.patch.object(execution, "_fastest_on_processor", _fixed_layout),
-        mock.patch.object(fit_module, "_SNAPSHOT_STEPS", 5),
-        mock.patch.object(fit_module._Run, "keep_snapshot", keep),
+        mock.patch.object(snapshots, "SNAPSHOT_STEPS", 5),
+        mock.patch.object(snapshots.Snapshots, "save_when_due", save),
         mock.patch.object(one_run, "_PROGRESS_S", 0.0),
         mock.patch.object(Result, "report", _no_report),
     ):

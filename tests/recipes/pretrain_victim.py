@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.contract.tiny import same_execution, stage, tiny, unchecked_shapes
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.observers import Report
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage

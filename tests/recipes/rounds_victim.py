@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 
 from tests.contract.tiny import same_execution, stage, tiny, unchecked_shapes
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.observers import Report
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage

@@ -16,7 +16,8 @@ from tests.contract.tiny import same_execution, tiny, unchecked_shapes
 from tests.contract.tiny import stage as tiny_stage
 from understudy.core.errors import ConfigError, UserError
 from understudy.core.seeding import seed_torch
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import PseudoLabelQuality
 from understudy.engine.stage import Stage
 from understudy.methods.fixmatch import FixMatch

@@ -15,7 +15,7 @@ from torch import nn
 from tests.contract.tiny import different
 from tests.recipes.rounds_victim import small_stage, train, with_pool_predictions
 from understudy.core.errors import ConfigError, UserError
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.robustness import robustness
 from understudy.engine.stage import Stage
 from understudy.models import build, logits_and_features

@@ -26,7 +26,7 @@ from understudy.core.budget import Budget
 from understudy.core.config import from_table, lines
 from understudy.core.errors import ConfigError, RunFolderError, UserError
 from understudy.core.files import read_json, unsealed
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.observers import Report
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
@@ -118,7 +118,7 @@ def test_pretrain__freezing_and_rates_are_about_the_method() -> None:
 
 def test_pretrain__curve_of_the_probes(tmp_path: Path) -> None:
     reports: list[Report] = []
-    with mock.patch("understudy.engine.fit.knn_accuracy", mock.Mock(side_effect=[0.5, 0.75, 0.7, 0.6])):
+    with mock.patch("understudy.engine.monitor.knn_accuracy", mock.Mock(side_effect=[0.5, 0.75, 0.7, 0.6])):
         trained = train(SMALL, small_stage(), tmp_path / "run", [reports.append])
     assert [line["knn_accuracy"] for line in trained.rounds] == [0.5, 0.75, 0.7, 0.6]
     assert [line["step"] for line in trained.rounds] == [5, 10, 15, 20]
@@ -133,9 +133,9 @@ def test_pretrain__curve_of_the_probes(tmp_path: Path) -> None:
 
 
 def test_pretrain__best_probed_weights_are_handed_on() -> None:
-    with mock.patch("understudy.engine.fit.knn_accuracy", mock.Mock(side_effect=[0.9, 0.1, 0.1, 0.1])):
+    with mock.patch("understudy.engine.monitor.knn_accuracy", mock.Mock(side_effect=[0.9, 0.1, 0.1, 0.1])):
         _, (_, early), (method, _) = parts_of(SMALL, small_stage())
-    with mock.patch("understudy.engine.fit.knn_accuracy", mock.Mock(side_effect=[0.1, 0.1, 0.1, 0.9])):
+    with mock.patch("understudy.engine.monitor.knn_accuracy", mock.Mock(side_effect=[0.1, 0.1, 0.1, 0.9])):
         _, (_, late), _ = parts_of(SMALL, small_stage())
     assert (early.best_step, late.best_step) == (5, 20)
     assert different(body(early.model), body(late.model))

@@ -20,7 +20,7 @@ from tests.contract.tiny import different, tiny
 from tests.recipes.rounds_victim import FIVE, small_stage, train, with_pool_predictions
 from understudy.core.errors import ConfigError, RunFolderError
 from understudy.data.stream import Stream
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.stage import Stage
 from understudy.recipes import rounds

@@ -21,7 +21,8 @@ from tests.contract.tiny import stage as tiny_stage
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, UserError
 from understudy.core.seeding import seed_torch
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import PseudoLabelQuality, Report
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage

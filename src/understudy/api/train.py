@@ -32,7 +32,7 @@ from understudy.data.split import Splits
 from understudy.display.outcome import print_end
 from understudy.display.plans import print_plan
 from understudy.display.shown import shown
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.predict import predict
 from understudy.engine.rundir import IDENTITY
 from understudy.evaluation.metrics import Metrics, measure

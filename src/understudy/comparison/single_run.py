@@ -23,7 +23,7 @@ from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels, revealed, simulate
 from understudy.data.split import Splits, split
 from understudy.engine.execution import pick_device, resolve
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.observers import Observer, PseudoLabelQuality, Report
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder

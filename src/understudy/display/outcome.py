@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from understudy.engine.fit import Trained
+    from understudy.engine.finalize import Trained
     from understudy.evaluation.metrics import Metrics
     from understudy.evaluation.no_verdict import NoVerdict
     from understudy.evaluation.repeats import Repeats

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.core.budget import Budget
+from understudy.core.budget import Budget, Cost
 
-_FAR = 10**12
+# Reading the processor's clock is expensive; a step of a small network takes about a millisecond.
+CLOCK_S = 0.02
+# Beyond every run: a pace to this step leaves progress where it is until the cost of a step is known.
+FAR = 10**12
 # Pseudo-labels of a network that has seen next to nothing mislead it for good: with 5 CPU seconds, digits with 40
 # labels ended at 44 % after 8 supervised steps of 80, and at 91 % after 40.
-LEAST_WARMUP_STEPS, LONGEST_WARMUP = 40, 0.5
-_MARKS = (0.02, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.6, 0.75, 0.85, 0.95, 1.0)
+MIN_WARMUP_STEPS = 40
+# The rest belongs to the unlabeled rows, however short the budget.
+MAX_WARMUP = 0.5
+# Shares of a phase at which the cost of a step is estimated anew: close together where the first steps mislead, and
+# near the end, where what is left can absorb little of an error. Each costs one entry of the ledger.
+MARKS = (0.02, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.6, 0.75, 0.85, 0.95, 1.0)
+
+
+class Clock:
+    """The time a run has spent, resumed parts included."""
+
+    def __init__(self, spent: Cost) -> None:
+        """`spent` is what earlier processes did."""
+        self._begun = Cost.now() - spent
+        self._read_at = 0.0
+
+    def spent(self) -> Cost:
+        """All time until now."""
+        return Cost.now() - self._begun
+
+    def update_time(self, spent: Cost) -> Cost:
+        """The time spent until now, or the last reading where that is a moment old."""
+        if time.perf_counter() - self._read_at >= CLOCK_S:
+            spent = self.spent()
+            self._read_at = time.perf_counter()
+        return spent
 
 
 @dataclass(frozen=True)
@@ -20,7 +48,7 @@ class Pace:
 
     from_step: int = 0
     from_progress: float = 0.0
-    to_step: int = _FAR
+    to_step: int = FAR
     to_progress: float = 1.0
 
     def progress(self, step: int) -> float:
@@ -49,8 +77,8 @@ class Pacer:
     def set_warmup(self, warmup: float) -> None:
         """Give the first phase this share of training."""
         self.warmup = warmup
-        first = [warmup * mark for mark in _MARKS] if warmup > 0 else []
-        second = [warmup + (1 - warmup) * mark for mark in _MARKS] if warmup < 1 else []
+        first = [warmup * mark for mark in MARKS] if warmup > 0 else []
+        second = [warmup + (1 - warmup) * mark for mark in MARKS] if warmup < 1 else []
         self._marks = first + second
 
     def start(self) -> Pace:
@@ -83,10 +111,10 @@ class Pacer:
 
     def longer_warmup(self, step: int, share: float) -> float | None:
         """A larger share for the first phase, if its time is over after so few steps that it taught nothing."""
-        if step >= LEAST_WARMUP_STEPS or self.warmup >= LONGEST_WARMUP:
+        if step >= MIN_WARMUP_STEPS or self.warmup >= MAX_WARMUP:
             return None
-        needed = share * LEAST_WARMUP_STEPS / max(1, step)
-        return min(LONGEST_WARMUP, max(needed, 1.1 * self.warmup))
+        needed = share * MIN_WARMUP_STEPS / max(1, step)
+        return min(MAX_WARMUP, max(needed, 1.1 * self.warmup))
 
     def enter_second_phase(self, pace: Pace, step: int, share: float) -> Pace:
         """The pace at the first step of the second phase: unknown until some of its steps were measured."""
@@ -95,7 +123,7 @@ class Pacer:
 
     def second_phase(self, step: int, progress: float, end: int | None) -> Pace:
         """The rest of training from a step on, at the place where the second phase begins or later."""
-        return Pace(step, max(self.warmup, progress), _FAR if end is None else max(end, step + 1), 1.0)
+        return Pace(step, max(self.warmup, progress), FAR if end is None else max(end, step + 1), 1.0)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold."""

@@ -23,7 +23,7 @@ from understudy.models import feature_width, fit_input
 from understudy.models.heads import layers_named
 from understudy.models.nets import Execution, Networks
 
-_INPUT_SAMPLE = 2000
+_INPUT_SAMPLE = 2000  # rows to fit normalization and whitening on; covariances of a few hundred inputs need no more
 
 
 @dataclass
@@ -44,6 +44,10 @@ class Progress:
     stopped: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
     spent: Cost = field(default_factory=Cost)
+
+    def has_stalled(self, patience: int) -> bool:
+        """Whether validation has not improved for this many evaluations; a patience of 0 never ends."""
+        return 0 < patience <= self.evaluations_since_best
 
 
 class TrainState:

@@ -22,7 +22,7 @@ from understudy.data.simulate import HiddenLabels
 from understudy.data.split import Splits
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.predict import features, predict
 from understudy.engine.robustness import robustness
 from understudy.evaluation.calibration import calibrate

@@ -24,7 +24,8 @@ from understudy.data.simulate import HiddenLabels, simulate
 from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import HistoryLines, Observer, PictureGrids, PseudoLabelQuality, Report, TensorBoard
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder, read_decisions

@@ -24,7 +24,7 @@ from understudy.data.split import Splits
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.optim import OPTIMIZERS, Optimizer
-from understudy.engine.pace import LEAST_WARMUP_STEPS, LONGEST_WARMUP
+from understudy.engine.pace import MAX_WARMUP, MIN_WARMUP_STEPS
 from understudy.engine.stage import Settings
 from understudy.methods.base import METHODS, Method
 from understudy.models import build
@@ -154,7 +154,7 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
         table["budget"] = as_steps(str(table.get("budget", Job().budget)), training, batch_size)
     steps = Budget.parse(str(table.get("budget", Job().budget))).steps
     if steps and "warmup" not in table:
-        table["warmup"] = min(LONGEST_WARMUP, max(Job().warmup, LEAST_WARMUP_STEPS / steps))
+        table["warmup"] = min(MAX_WARMUP, max(Job().warmup, MIN_WARMUP_STEPS / steps))
     if table.get("network", "auto") == "auto":
         table["network"] = "resnet_small" if collection.is_images else "mlp"
     if table.get("domain", "auto") == "auto":

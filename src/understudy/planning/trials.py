@@ -17,7 +17,8 @@ from torch import nn
 from understudy.core.budget import Budget
 from understudy.core.seeding import generator
 from understudy.data.training import TrainingData
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import Observer
 from understudy.engine.predict import predict
 from understudy.engine.stage import Settings, Stage

@@ -11,7 +11,7 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.config import Config
 from understudy.core.files import write_json
 from understudy.core.registry import Registry
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.observers import Observer
 from understudy.engine.rundir import read_decisions
 from understudy.engine.stage import Stage

@@ -20,7 +20,8 @@ from understudy.core.files import write_json
 from understudy.core.seeding import seed_torch
 from understudy.core.types import PseudoLabels, Step
 from understudy.engine.execution import pick_device
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import Observer
 from understudy.engine.stage import Stage
 from understudy.models.nets import Execution

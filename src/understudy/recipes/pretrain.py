@@ -16,7 +16,8 @@ from understudy.core.errors import ConfigError
 from understudy.core.files import write_json
 from understudy.core.seeding import seed_torch
 from understudy.core.types import Step
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage

@@ -22,7 +22,8 @@ from understudy.core.seeding import generator
 from understudy.core.types import PseudoLabels, Step
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.predict import predict
 from understudy.engine.robustness import robustness

@@ -23,7 +23,8 @@ from understudy.core.seeding import generator, seed_torch
 from understudy.core.types import PseudoLabels, Step
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
-from understudy.engine.fit import Trained, fit
+from understudy.engine.finalize import Trained
+from understudy.engine.fit import fit
 from understudy.engine.observers import Observer, Report, Round
 from understudy.engine.optim import AdamW
 from understudy.engine.predict import predict

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.evaluation.paired import mcnemar
 from understudy.recipes.parts.pool_labels import PoolLabels, below_text
 

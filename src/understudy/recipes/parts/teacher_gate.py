@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from understudy.core.seeding import generator
-from understudy.engine.fit import Trained
+from understudy.engine.finalize import Trained
 from understudy.engine.predict import predict
 from understudy.engine.stage import Stage
 from understudy.evaluation.chance import chance_accuracy, p_of_chance
