@@ -46,13 +46,13 @@ def tiny(
     *,
     labeled: int = 12,
     unlabeled: int = 24,
-    choose: int = 0,
+    validation: int = 0,
     soft: bool = False,
     weight: Tensor | None = None,
 ) -> Tiny:
-    """Gray 8x8 images whose class is a noisy pattern; rows in the order labeled, unlabeled, choosing."""
+    """Gray 8x8 images whose class is a noisy pattern; rows in the order labeled, unlabeled, validation."""
     rng = np.random.default_rng(0)
-    total = labeled + unlabeled + choose
+    total = labeled + unlabeled + validation
     truth = np.arange(total) % num_classes
     truth[4 % total] = 0  # so that labeled classes are not equally common, where there are three
     patterns = rng.integers(0, 256, (num_classes, 1, SIZE, SIZE))
