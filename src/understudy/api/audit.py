@@ -137,6 +137,12 @@ def audit(
         observe: Called with what is being done, how much of it is done and in all.
         quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.
 
+    Examples:
+        >>> import understudy
+        >>> audited = understudy.audit("digits", features=False, quiet=True)
+        >>> [finding.kind for finding in audited.findings]
+        []
+
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
     """

@@ -75,6 +75,15 @@ def compare(
         options: Any field of `Job`, of which `network` may be an own module; a method's knob, for every method that
             has it; or a table of knobs by the name of a method, as `fixmatch={"threshold": 0.9}`.
 
+    Examples:
+        >>> import understudy
+        >>> options = {"num_labels": 40, "seeds": 1, "budget": "5steps", "jobs": 1, "quiet": True}
+        >>> comparison = understudy.compare("digits", methods="fixmatch", **options)
+        >>> comparison.methods
+        ('supervised', 'fixmatch')
+        >>> comparison.summary("fixmatch", num_labels=40).seeds
+        (0,)
+
     Raises:
         UserError: Something given cannot be used, or every run failed.
         Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
@@ -139,6 +148,13 @@ def ablate(
         quiet: Show and print nothing.
         config: A table of options, as read from a TOML file; arguments overrule it.
         options: Any field of `Job`; `lr_decay` and `labeled_view` are what their ingredient brings.
+
+    Examples:
+        >>> import understudy
+        >>> options = {"num_labels": 40, "seeds": 1, "budget": "2steps", "jobs": 1, "quiet": True}
+        >>> comparison = understudy.ablate("digits", method="fixmatch", **options)
+        >>> [rung.adds for rung in comparison.ablation]
+        ['bare', 'schedule', 'weight averaging', 'strong augmentation', 'unlabeled images']
 
     Raises:
         UserError: Something given cannot be used, or every run failed.

@@ -55,6 +55,16 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         random_state: Seed, as in scikit-learn; equal seeds give equal results on the same machine.
         options: Further fields of `Job`, by name, such as {"domain": "digits"}.
         verbose: 0 prints nothing; 1 or more shows the progress of `fit`, as `understudy.train` does.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from understudy import SemiSupervisedClassifier
+        >>> images, labels = load_digits().images, load_digits().target
+        >>> y = np.where(np.arange(len(labels)) < 100, labels, -1)
+        >>> classifier = SemiSupervisedClassifier(method="fixmatch", num_steps=10).fit(images, y)
+        >>> classifier.predict(images[:3]).shape
+        (3,)
     """
 
     def __init__(

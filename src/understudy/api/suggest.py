@@ -128,6 +128,13 @@ def suggest(
         observe: Called with what is being done, and the numbers of images done and in all.
         quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.
 
+    Examples:
+        >>> import understudy
+        >>> from sklearn.datasets import load_digits
+        >>> suggestions = understudy.suggest(load_digits().images[:100], count=3, quiet=True)
+        >>> len(suggestions.names)
+        3
+
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
     """

@@ -205,6 +205,15 @@ def train(
             settings of a preset, which all others overrule. A method or optimizer is
             given by name or as an object.
 
+    Examples:
+        >>> import understudy
+        >>> options = {"num_labels": 40, "method": "fixmatch", "budget": "10steps", "plan": False, "quiet": True}
+        >>> result = understudy.train("digits", **options)
+        >>> sorted(result.runs)
+        ['fixmatch', 'supervised']
+        >>> result.metrics.n
+        500
+
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
         Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
@@ -361,6 +370,12 @@ def plan(
         quiet: Show and print nothing.
         config: A table of options, as read from a TOML file; what is given beside it overrules it.
         options: Any field of `Job`, by name; it is taken as given, and the rest is planned around it.
+
+    Examples:
+        >>> import understudy
+        >>> plan = understudy.plan("digits", num_labels=40, budget="20steps", quiet=True)
+        >>> plan.options()["domain"]
+        'digits'
 
     Raises:
         UserError: Something given cannot be used; the sentence says what to do.
@@ -556,6 +571,14 @@ def evaluate(
         network: Your own module, for a run that trained one; see `Predictor.load`.
         watch: As for `train`.
         quiet: Show nothing.
+
+    Examples:
+        >>> import understudy
+        >>> options = {"num_labels": 40, "method": "supervised", "budget": "10steps", "plan": False, "quiet": True}
+        >>> result = understudy.train("digits", folder="run", **options)
+        >>> metrics = understudy.evaluate("run", "digits", quiet=True)
+        >>> metrics.accuracy == result.metrics.accuracy
+        True
 
     Raises:
         UserError: The folder or the images cannot be used, no image is labeled, or a class is unknown to the model.

@@ -22,6 +22,13 @@ class Budget:
         wall_s: Seconds on the wall clock.
         cpu_s: Seconds of processor time of this process, all threads together.
         steps: Optimizer steps.
+
+    Examples:
+        >>> import understudy
+        >>> understudy.Budget.parse("10m")
+        Budget(wall_s=600.0, cpu_s=None, steps=None)
+        >>> str(understudy.Budget(steps=5000))
+        '5000 steps'
     """
 
     wall_s: float | None = None

@@ -47,6 +47,28 @@ def fit(
         checkpoint_s: Least seconds between two checkpoints on disk.
         execution: How a run to compare with was executed; measured anew without one.
 
+    Examples:
+        >>> import numpy as np
+        >>> import torch
+        >>> import understudy
+        >>> from understudy.augment import DOMAINS
+        >>> from understudy.data.training import TrainingData
+        >>> from understudy.methods.fixmatch import FixMatch
+        >>> data = TrainingData(
+        ...     rows=torch.randn(20, 2),
+        ...     labeled=np.arange(4),
+        ...     targets=torch.tensor([0, 1, 0, 1]),
+        ...     unlabeled=np.arange(4, 20),
+        ...     classes=("inner", "outer"),
+        ...     domain=DOMAINS["vector"],
+        ... )
+        >>> settings = understudy.Settings(method=FixMatch(), batch_size=4)
+        >>> network = torch.nn.Linear(2, 2)
+        >>> budget = understudy.Budget(steps=5)
+        >>> trained = understudy.fit(understudy.Stage(settings=settings, data=data, network=network, budget=budget))
+        >>> trained.steps
+        5
+
     Raises:
         UserError: The folder cannot be used, memory or the disk ran out, or the loss is not finite again and again.
         Interrupted: Ctrl-C or SIGTERM came while a folder was given; everything is saved.

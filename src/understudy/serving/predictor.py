@@ -107,6 +107,14 @@ class Predictor(Brief):
         mirror: Whether mirrors are among these; as the domain has it if None.
         ranges: The values that were black and white in training, for each kind of value with more than 8 bits. None to
             measure them on what is predicted, for a run that does not say.
+
+    Examples:
+        >>> import understudy
+        >>> from sklearn.datasets import load_digits
+        >>> options = {"num_labels": 40, "method": "supervised", "budget": "10steps", "plan": False, "quiet": True}
+        >>> predictor = understudy.train("digits", **options).predictor
+        >>> predictor.predict(load_digits().images[:3]).probabilities.shape
+        (3, 10)
     """
 
     network: nn.Module
