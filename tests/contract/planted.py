@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tests.contract import battery
 from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Step
 from understudy.functional.losses import cross_entropy
-from understudy.methods.base import AlignedMemory
+from understudy.methods.base import AlignedMemory, WeakPrediction
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.softmatch import ConfidenceStatistics, SoftMatch
 from understudy.models.nets import Networks
@@ -108,10 +108,11 @@ class HostSync(FixMatch):
 class BooleanIndexing(FixMatch):
     """It picks rows by a mask, whose count the host must wait for."""
 
-    def judge(self, _: Tensor, aligned: Tensor) -> tuple[Tensor, Tensor]:
-        label, weight = super().judge(_, aligned)
-        assert len(label[weight > 0]) >= 0
-        return label, weight
+    def loss(self, nets: Networks, batch: Batch, memory: Any, step: Step) -> Loss:
+        loss = super().loss(nets, batch, memory, step)
+        assert loss.pseudo_labels is not None
+        assert len(loss.pseudo_labels.labels[loss.pseudo_labels.weight > 0]) >= 0
+        return loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +150,7 @@ class WeightInLoop(FixMatch):
 class LocalMemory(SoftMatch):
     """Each process remembers what it alone saw."""
 
-    def judge(self, probs: Tensor, aligned: Tensor, memory: ConfidenceStatistics) -> tuple[Tensor, Tensor]:
-        label, weight = super().judge(probs, aligned, memory)
-        memory.balance.unlabeled.lerp_(probs.mean(0), 0.1)
-        return label, weight
+    def predict_weak(self, nets: Networks, batch: Batch, memory: ConfidenceStatistics) -> WeakPrediction:
+        weak = super().predict_weak(nets, batch, memory)
+        memory.balance.unlabeled.lerp_(weak.probs.mean(0), 0.1)
+        return weak

@@ -156,7 +156,7 @@ class AdaMatch:
         self.momentum, self.threshold, self.steps = momentum, threshold, 0
         self.labeled, self.unlabeled = np.full(num_classes, 1 / num_classes), np.full(num_classes, 1 / num_classes)
 
-    def judge(self, labeled: Rows, weak: Rows) -> tuple[list[Rows], list[bool]]:
+    def pseudo_labels(self, labeled: Rows, weak: Rows) -> tuple[list[Rows], list[bool]]:
         """Class and mask of each unlabeled row, from weak logits of labeled and unlabeled rows."""
         keep = min(self.momentum, (1 + self.steps) / (10 + self.steps))
         self.steps += 1

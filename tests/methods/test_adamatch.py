@@ -69,7 +69,7 @@ def test_adamatch__over_steps(momentum: float, teacher: str, scale: float) -> No
         known = scale * case.labeled
         if teacher == "concat":
             known = paper_thresholds.interpolated(0.4 * case.labeled, case.labeled, PLACE[:, 0])
-        targets, mask = reference.judge(known, scale * case.weak)
+        targets, mask = reference.pseudo_labels(known, scale * case.weak)
         counted.append(sum(mask))
         ramp = 0.5 - np.cos(min(np.pi, 2 * np.pi * progress)) / 2  # section 3.5, mu(t)
 

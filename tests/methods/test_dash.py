@@ -69,8 +69,8 @@ def test_warm_up__robust_criterion_leaves_the_threshold_a_cross_entropy() -> Non
     assert not memories[0].loss.requires_grad
 
 
-def test_judge__sure_predictions_are_finite() -> None:
+def test_pseudo_labels__sure_predictions_are_finite() -> None:
     sure = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
-    targets, weight = Dash().judge(sure, torch.tensor(0.3))
+    targets, weight = Dash().pseudo_labels(sure, torch.tensor(0.3))
     assert targets.isfinite().all()
     assert weight.tolist() == [1.0, 0.0]

@@ -25,21 +25,21 @@ class Reference:
         self.momentum, self.strength, self.threshold = momentum, strength, threshold
         self.p_hat, self.steps = np.full(K, 1 / K), 0
 
-    def judge(self, weak: Rows) -> list[tuple[int, float]]:
+    def pseudo_labels(self, weak: Rows) -> list[tuple[int, float]]:
         """Class and weight of each row by equation 3, after which equation 4 updates p-hat."""
-        found = []
+        rows = []
         for f in weak.astype(np.float64):
             debiased = paper.softmax((f - self.strength * np.log(self.p_hat))[None])[0]  # equation 3
-            found.append((int(debiased.argmax()), float(debiased.max() >= self.threshold)))
+            rows.append((int(debiased.argmax()), float(debiased.max() >= self.threshold)))
         keep = min(self.momentum, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
         self.p_hat = keep * self.p_hat + (1 - keep) * paper.softmax(weak).mean(0)  # equation 4
-        return found
+        return rows
 
     def loss(self, weak: Rows, strong: Rows) -> float:
         """-log(e^(z_y - Delta_y) / sum_j e^(z_j - Delta_j)) with Delta_j = lambda log(1 / p_j), of rows that count."""
         total = 0.0
-        for (label, weight), z in zip(self.judge(weak), strong.astype(np.float64), strict=True):
+        for (label, weight), z in zip(self.pseudo_labels(weak), strong.astype(np.float64), strict=True):
             scores = z - self.strength * np.log(1 / self.p_hat)
             total -= weight * (scores[label] - np.log(np.exp(scores).sum()))
         return total / len(weak)
@@ -69,38 +69,48 @@ def test_loss__without_debiasing_is_fixmatch() -> None:
         assert terms(loss) == pytest.approx(terms(expected), rel=1e-5)
 
 
-def test_judge__prefers_the_class_seldom_predicted() -> None:
+def case_of(logits: list[float]) -> Case:
+    """A case in which every weak view has these logits."""
+    case = Case()
+    case.weak[:] = logits
+    return case
+
+
+def test_loss__prefers_the_class_seldom_predicted() -> None:
     method = DebiasedPseudoLabel(debiasing=1.0, threshold=0.0)
     memory = method.memory(SPEC)
     memory.mean.copy_(torch.tensor([0.9, 0.025, 0.025, 0.025, 0.025]))
-    probs = torch.tensor([[0.5, 0.4, 0.05, 0.025, 0.025]])
-    label, _ = method.judge(probs, probs, memory)
-    assert label.tolist() == [1]
+    loss, _ = step(method, case_of(np.log([0.5, 0.4, 0.05, 0.025, 0.025]).tolist()), memory=memory)
+    assert loss.pseudo_labels is not None
+    assert loss.pseudo_labels.labels.tolist() == [1] * U
 
 
-def test_judge__a_class_never_predicted_stays_finite() -> None:
+def test_loss__a_class_never_predicted_stays_finite() -> None:
     method = DebiasedPseudoLabel(momentum=0.0, threshold=0.0)
     memory = method.memory(SPEC)
-    probs = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0]])
+    case = case_of([200.0, 0.0, 0.0, 0.0, 0.0])
     for _ in range(3):
-        label, weight = method.judge(probs, probs, memory)
-        assert (label.tolist(), weight.tolist()) == ([0], [1.0])
+        loss, _ = step(method, case, memory=memory)
+        assert loss.pseudo_labels is not None
+        assert loss.pseudo_labels.labels.tolist() == [0] * U
+        assert loss.terms["unsupervised"].isfinite()
+    assert memory.mean.tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
     assert method.bias(memory).isfinite().all()
 
 
-def test_judge__debiases_aligned_predictions() -> None:
+def test_loss__debiases_aligned_predictions() -> None:
     method = DebiasedPseudoLabel(alignment=Alignment(target="uniform", momentum=0.2), threshold=0.0, debiasing=1.0)
     plain = DebiasedPseudoLabel(threshold=0.0, debiasing=1.0)
     memories = method.memory(SPEC), plain.memory(SPEC)
-    given = []
+    labels = []
     for seed in range(3):
         case = Case(seed)
         case.weak[:, 0] += 3
         for each, memory in zip((method, plain), memories, strict=True):
             loss, _ = step(each, case, memory=memory)
             assert loss.pseudo_labels is not None
-            given.append(loss.pseudo_labels.labels.tolist())
-    assert given[-2] != given[-1]
+            labels.append(loss.pseudo_labels.labels.tolist())
+    assert labels[-2] != labels[-1]
     np.testing.assert_allclose(memories[0].mean, memories[1].mean)  # of predictions before alignment
 
 
@@ -110,11 +120,11 @@ def test_gradient__is_that_of_the_margins_at_constant_targets() -> None:
     for seed in range(2):
         case = Case(seed)
         loss, nets = step(method, case, memory=memory)
-        given = reference.judge(case.weak)
-    (found,) = torch.autograd.grad(loss.terms["unsupervised"], nets.factor)
+        pseudo_labels = reference.pseudo_labels(case.weak)
+    (gradient,) = torch.autograd.grad(loss.terms["unsupervised"], nets.factor)
     expected = np.zeros(K)
-    for (label, weight), z in zip(given, case.strong, strict=True):
+    for (label, weight), z in zip(pseudo_labels, case.strong, strict=True):
         p = paper.softmax((z + 0.8 * np.log(reference.p_hat))[None])[0]
         expected += weight * (p - paper.one_hot(label, K)) * z / U
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-3, atol=1e-6)
     assert not memory.mean.requires_grad

@@ -1,4 +1,4 @@
-"""AdaMatch: predictions on the pool are aligned to those on labeled rows, and judged by their confidence."""
+"""AdaMatch: predictions on the pool are aligned to those on labeled rows, and thresholded relative to them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from understudy.core import distributed
 from understudy.core.config import Knob
 from understudy.core.types import Batch, Loss, Step
 from understudy.functional.alignment import Alignment
+from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
 from understudy.functional.schedules import cosine_ramp_up
-from understudy.methods.base import AlignedMemory, Judged, WeakToStrong, register
+from understudy.methods.base import AlignedMemory, WeakToStrong, every_row, pseudo_label_loss, register
 from understudy.models.nets import Networks
 
 
@@ -51,49 +52,51 @@ class AdaMatch(WeakToStrong[AlignedMemory]):
 
     def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
         """Section 3.5 on one step."""
-        judged, strong = self.forwards(nets, batch, memory)
-        supervised = (self.labeled_term(judged.labeled, batch) + self.labeled_term(strong, batch)) / 2
-        ramp = cosine_ramp_up(step.progress, self.ramp_up_end)
-        return self.as_loss(batch, judged, {"supervised": supervised}, ramp=ramp)
-
-    def forwards(self, nets: Networks, batch: Batch, memory: AlignedMemory) -> tuple[Judged, Float[Tensor, "b k"]]:
-        """The judged batch, and the interpolated logits of the strong labeled views."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        weak = labeled.view("weak")
-        views = torch.cat((weak, labeled.view("strong")))
-        with nets.still_statistics():
-            (alone,) = nets.logits(views)
+        labeled, unlabeled, b = batch.labeled, batch.unlabeled, len(batch.labeled.weight)
+        x = torch.cat((labeled.view("weak"), labeled.view("strong")))
+        with nets.still_statistics():  # running statistics are those of the joint forward
+            (alone,) = nets.logits(x)
         if self.teacher == "concat":
-            joint, logits_u, strong = nets.logits(views, unlabeled.view("weak"), unlabeled.view("strong"))
+            joint, predicted, strong = nets.logits(x, unlabeled.view("weak"), unlabeled.view("strong"))
             logits = self.interpolated(alone, joint, batch)
-            probs, targets, weight = self.compared(logits[: len(weak)], logits_u, batch, memory)
-            rows, scale = torch.arange(len(weight), device=weight.device), weight
+            label, mask = self.pseudo_labels(logits[:b], predicted, batch, memory)
+            rows, scale = every_row(mask), mask
         else:
-            predicted = nets.predict(torch.cat((weak, unlabeled.view("weak"))), by=self.teacher)
-            probs, targets, weight = self.compared(predicted[: len(weak)], predicted[len(weak) :], batch, memory)
-            rows, scale = unlabeled.select(weight)
-            joint, strong = nets.logits(views, unlabeled.view("strong", rows))
+            predicted = nets.predict(torch.cat((x[:b], unlabeled.view("weak"))), by=self.teacher)
+            label, mask = self.pseudo_labels(predicted[:b], predicted[b:], batch, memory)
+            rows, scale = unlabeled.select(mask)
+            joint, strong = nets.logits(x, unlabeled.view("strong", rows))
             logits = self.interpolated(alone, joint, batch)
-        return Judged(logits[: len(weak)], probs, targets, weight, rows, scale, strong), logits[len(weak) :]
+        ramp = cosine_ramp_up(step.progress, self.ramp_up_end)
+        terms = {
+            "supervised": (self.labeled_term(logits[:b], batch) + self.labeled_term(logits[b:], batch)) / 2,
+            "unsupervised": ramp * self.lambda_u * cross_entropy(strong, label[rows], scale, count=len(mask)),
+        }
+        return pseudo_label_loss(terms, batch, label, mask)
 
     def interpolated(
         self, alone: Float[Tensor, "n k"], joint: Float[Tensor, "n k"], batch: Batch
     ) -> Float[Tensor, "n k"]:
         """Equation 3: each logit at a place between the two that is drawn for it."""
         half, num_classes = len(alone) // 2, alone.shape[-1]
-        shape = (half * distributed.world_size(), 2, num_classes)
+        shape = (half * distributed.world_size(), 2, num_classes)  # a labeled row's weak view, then its strong one
         draws = distributed.share(batch.random("logit interpolation").random(shape, dtype="float32"))
         place = torch.from_numpy(draws).to(alone.device).transpose(0, 1).reshape(alone.shape)
         return torch.lerp(joint, alone, place)
 
     @torch.no_grad()
-    def compared(
+    def pseudo_labels(
         self, labeled: Float[Tensor, "b k"], unlabeled: Float[Tensor, "u k"], batch: Batch, memory: AlignedMemory
-    ) -> tuple[Tensor, Tensor, Float[Tensor, "u"]]:
-        """Predictions, classes after alignment, and 1 where their confidence reaches the relative threshold."""
-        known, probs = labeled.softmax(-1), unlabeled.softmax(-1)
-        self.alignment.observe_labeled(known, memory.balance)
-        aligned = self.alignment(probs, memory.balance, batch.labeled.class_counts)
+    ) -> tuple[Int[Tensor, "u"], Float[Tensor, "u"]]:
+        """The class of each unlabeled row after alignment, and 1 where its confidence reaches the relative threshold.
+
+        Args:
+            labeled: Logits of the weak labeled views, whose mean confidence the threshold is a share of.
+            unlabeled: Logits of the weak unlabeled views.
+        """
+        probs_labeled = labeled.softmax(-1)
+        self.alignment.observe_labeled(probs_labeled, memory.balance)
+        aligned = self.alignment(unlabeled.softmax(-1), memory.balance, batch.labeled.class_counts)
         confidence, label = confidence_and_label(aligned)
-        level = distributed.mean(confidence_and_label(known)[0].mean())
-        return probs, label, above_threshold(confidence, self.threshold * level)
+        level = distributed.mean(confidence_and_label(probs_labeled)[0].mean())
+        return label, above_threshold(confidence, self.threshold * level)

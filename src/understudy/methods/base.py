@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
@@ -19,7 +18,6 @@ from understudy.functional.losses import cross_entropy
 from understudy.models.nets import Networks
 
 Memory = TypeVar("Memory", bound=nn.Module)
-Judge = Callable[[Float[Tensor, "u k"], Float[Tensor, "u k"]], tuple[Tensor, Float[Tensor, "u"]]]
 
 METHODS: Registry[Any] = Registry("method", "understudy.methods", hidden="pretext")
 
@@ -108,8 +106,8 @@ class Method(Config, Generic[Memory]):
 class Pretext(Method[Memory]):
     """Shared shape of the methods that learn features from rows without labels, for another method to start from.
 
-    What is judged, kept and handed on are the averaged weights. The classifier's head takes no part; small networks on
-    its input do, and stay behind.
+    The averaged weights are evaluated, saved and passed on. The classifier's head takes no part; small networks on its
+    input do, and are discarded.
     """
 
     pretext: ClassVar[bool] = True
@@ -132,34 +130,6 @@ class Pretext(Method[Memory]):
         return tuple(features for _, features in nets.logits_and_features(*views))
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A batch whose weak views were judged and whose strong views were trained on where that pays.
-
-    Args:
-        labeled: Logits of the labeled rows.
-        probs: The teacher's predictions of the weak views, before any alignment.
-        targets: Class or probabilities that each unlabeled row is trained towards.
-        weight: Weight of each unlabeled row.
-        rows: The unlabeled rows that were trained on.
-        scale: Their weights in the loss.
-        strong: Logits of their strong views.
-    """
-
-    labeled: Float[Tensor, "b k"]
-    probs: Float[Tensor, "u k"]
-    targets: Int[Tensor, "u"] | Float[Tensor, "u k"]
-    weight: Float[Tensor, "u"]
-    rows: Int[Tensor, "s"]
-    scale: Float[Tensor, "s"]
-    strong: Float[Tensor, "s k"]
-
-    @property
-    def unlabeled_loss(self) -> Float[Tensor, ""]:
-        """Weighted cross-entropy of the strong views, over all unlabeled rows."""
-        return cross_entropy(self.strong, self.targets[self.rows], self.scale, count=len(self.weight))
-
-
 class AlignedMemory(nn.Module):
     """Memory of a method that may align its predictions; methods that remember more derive from it."""
 
@@ -171,9 +141,44 @@ class AlignedMemory(nn.Module):
 Aligned = TypeVar("Aligned", bound=AlignedMemory)
 
 
+@dataclass(frozen=True)
+class WeakPrediction:
+    """The teacher's predictions of the weak views, without gradient.
+
+    Args:
+        probs: The predictions before alignment.
+        aligned: The predictions after alignment.
+        joint: With `teacher="concat"`, the labeled and the strong logits of the same forward, with gradient.
+    """
+
+    probs: Float[Tensor, "u k"]
+    aligned: Float[Tensor, "u k"]
+    joint: tuple[Float[Tensor, "b k"], Float[Tensor, "u k"]] | None
+
+
+@dataclass(frozen=True)
+class StrongForward:
+    """The training forward over the labeled rows and the strong views of the selected unlabeled rows.
+
+    Args:
+        labeled: Logits of the labeled rows.
+        rows: The unlabeled rows that were selected.
+        scale: Their weights in the loss; a loss is their weighted sum over the number of all unlabeled rows.
+        strong: Logits of their strong views.
+    """
+
+    labeled: Float[Tensor, "b k"]
+    rows: Int[Tensor, "s"]
+    scale: Float[Tensor, "s"]
+    strong: Float[Tensor, "s k"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class WeakToStrong(Method[Aligned]):
-    """Shared shape of the methods in which a prediction on the weak view labels the strong view.
+    """Shared parts of the methods in which a prediction on the weak view labels the strong view.
+
+    A loss asks `predict_weak` for predictions, derives a target and a weight for each row, and gives them to
+    `learn_strong`; or to `forward_strong`, where it has terms of its own.
 
     Differs from the papers: by default the weak view is predicted by the averaged weights in evaluation mode, without
     gradient, and a strong view is rendered and trained on only where its weight is above zero. `teacher="concat"` is
@@ -198,129 +203,74 @@ class WeakToStrong(Method[Aligned]):
         """Running class balances, for alignment."""
         return AlignedMemory(spec.num_classes)
 
-    def judged(self, nets: Networks, batch: Batch, memory: Aligned, judge: Judge) -> Judged:
-        """The batch after its forward passes.
-
-        Args:
-            judge: From the teacher's predictions of the weak views, as they are and aligned, the target of each row
-                (class or probabilities) and its weight. It is called without gradient.
-        """
+    def predict_weak(self, nets: Networks, batch: Batch, memory: Aligned) -> WeakPrediction:
+        """The teacher's predictions of the weak views; with `concat` from one training forward over all views."""
         labeled, unlabeled = batch.labeled, batch.unlabeled
         if self.teacher == "concat":
+            # The weak logits decide the weights, so no strong view can be left out of a forward that they are part of.
             logits, weak, strong = nets.logits(labeled.view(), unlabeled.view("weak"), unlabeled.view("strong"))
-            probs, targets, weight = self._judge(weak.detach(), batch, memory, judge)
-            rows, scale = torch.arange(len(weight), device=weight.device), weight
+            joint = logits, strong
         else:
-            predicted = nets.predict(unlabeled.view("weak"), by=self.teacher)
-            probs, targets, weight = self._judge(predicted, batch, memory, judge)
+            weak, joint = nets.predict(unlabeled.view("weak"), by=self.teacher), None
+        probs = weak.detach().softmax(-1)
+        return WeakPrediction(probs, self.alignment(probs, memory.balance, labeled.class_counts), joint)
+
+    def forward_strong(
+        self, nets: Networks, batch: Batch, memory: Aligned, weak: WeakPrediction, weight: Float[Tensor, "u"]
+    ) -> StrongForward:
+        """The training forward over the labeled rows and the strong views of the rows whose weight is above zero."""
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        if weak.joint is None:
+            # The selected strong views share one forward with the labeled rows, so batch norm normalizes both by the
+            # same statistics, whatever the share of rows that count. On a GPU the selection has one of four fixed
+            # sizes, its spare rows at weight zero, so that the host need not wait to learn how many rows count.
             rows, scale = unlabeled.select(weight)
             logits, strong = nets.logits(labeled.view(), unlabeled.view("strong", rows))
+        else:
+            (logits, strong), rows, scale = weak.joint, every_row(weight), weight
         self.alignment.observe_labeled(logits.detach().softmax(-1), memory.balance)
-        return Judged(logits, probs, targets, weight, rows, scale, strong)
+        return StrongForward(logits, rows, scale, strong)
 
-    @torch.no_grad()
-    def _judge(self, logits: Tensor, batch: Batch, memory: Aligned, judge: Judge) -> tuple[Tensor, Tensor, Tensor]:
-        probs = logits.softmax(-1)
-        aligned = self.alignment(probs, memory.balance, batch.labeled.class_counts)
-        return probs, *judge(probs, aligned)
-
-    def consistency(self, nets: Networks, batch: Batch, memory: Aligned, judge: Judge) -> Loss:
-        """The labeled loss plus `lambda_u` times the loss of strong views against judged weak predictions."""
-        judged = self.judged(nets, batch, memory, judge)
-        return self.as_loss(batch, judged, {"supervised": self.labeled_term(judged.labeled, batch)})
-
-    def as_loss(
-        self, batch: Batch, judged: Judged, terms: dict[str, Tensor], *, ramp: float = 1.0, **metrics: Tensor
+    def learn_strong(
+        self,
+        nets: Networks,
+        batch: Batch,
+        memory: Aligned,
+        weak: WeakPrediction,
+        targets: Int[Tensor, "u"] | Float[Tensor, "u k"],
+        weight: Float[Tensor, "u"],
     ) -> Loss:
-        """The loss of the given terms and of the strong views, with what is worth watching.
-
-        Args:
-            ramp: Share of `lambda_u` that counts at this step.
-            metrics: More numbers worth watching.
-        """
-        targets, weight = judged.targets, judged.weight
-        return Loss(
-            terms={**terms, "unsupervised": ramp * self.lambda_u * judged.unlabeled_loss},
-            metrics={"mask_ratio": (weight > 0).float().mean(), "mean_weight": weight.mean(), **metrics},
-            pseudo_labels=PseudoLabels(
-                batch.unlabeled.ids, targets if targets.ndim == 1 else targets.argmax(-1), weight
-            ),
-        )
+        """The labeled term plus `lambda_u` times the weighted cross-entropy of strong views to their targets."""
+        forward = self.forward_strong(nets, batch, memory, weak, weight)
+        unsupervised = cross_entropy(forward.strong, targets[forward.rows], forward.scale, count=len(weight))
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch),
+            "unsupervised": self.lambda_u * unsupervised,
+        }
+        return pseudo_label_loss(terms, batch, targets, weight)
 
 
-@dataclass(frozen=True)
-class JudgedFeatures(Judged):
-    """A judged batch with the classifier's features.
-
-    Args:
-        weak_features: The teacher's features of all weak views; they carry a gradient under `concat` only.
-        strong_features: Features of the strong views that were trained on.
-    """
-
-    weak_features: Float[Tensor, "u d"]
-    strong_features: Float[Tensor, "s d"]
+def every_row(weight: Float[Tensor, "u"]) -> Int[Tensor, "u"]:
+    """The numbers of all rows, in place of a selection."""
+    return torch.arange(len(weight), device=weight.device)
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """A batch after forward passes over all its rows, with the classifier's features.
+def pseudo_label_loss(
+    terms: dict[str, Tensor],
+    batch: Batch,
+    targets: Int[Tensor, "u"] | Float[Tensor, "u k"],
+    weight: Float[Tensor, "u"],
+    **metrics: Tensor,
+) -> Loss:
+    """The loss of these terms, with its pseudo-labels, the share of unlabeled rows that count and their mean weight.
 
     Args:
-        labeled: Logits of the labeled rows.
-        labeled_features: The teacher's features of the labeled rows, without gradient.
-        weak: The teacher's logits of the weak views, without gradient.
-        weak_features: The teacher's features of the weak views, without gradient.
-        strong: Logits of the first strong view.
-        strong_features: Features of each strong view.
+        targets: Class of each unlabeled row, or its class probabilities.
+        metrics: Further numbers worth watching.
     """
-
-    labeled: Float[Tensor, "b k"]
-    labeled_features: Float[Tensor, "b d"]
-    weak: Float[Tensor, "u k"]
-    weak_features: Float[Tensor, "u d"]
-    strong: Float[Tensor, "u k"]
-    strong_features: tuple[Tensor, ...]
-
-    def judged(self, targets: Float[Tensor, "u k"], weight: Float[Tensor, "u"]) -> Judged:
-        """The batch with each unlabeled row's target and weight."""
-        rows = torch.arange(len(weight), device=weight.device)
-        return Judged(self.labeled, self.weak.softmax(-1), targets, weight, rows, weight, self.strong)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnFeatures(WeakToStrong[Aligned]):
-    """Shared shape of the methods that also train a small network on the classifier's features.
-
-    It is not averaged: what a teacher sees in an image is the present small network's output for that teacher's
-    features.
-    """
-
-    def judged_features(self, nets: Networks, batch: Batch, memory: Aligned, judge: Judge) -> JudgedFeatures:
-        """As `judged`, with features."""
-        x, unlabeled = batch.labeled.view(), batch.unlabeled
-        if self.teacher == "concat":
-            views = x, unlabeled.view("strong"), unlabeled.view("weak")
-            (logits, _), strong, (weak, features) = nets.logits_and_features(*views)
-            probs, targets, weight = self._judge(weak.detach(), batch, memory, judge)
-            rows, scale = torch.arange(len(weight), device=weight.device), weight
-        else:
-            predicted, features = nets.predict_with_features(unlabeled.view("weak"), by=self.teacher)
-            probs, targets, weight = self._judge(predicted, batch, memory, judge)
-            rows, scale = unlabeled.select(weight)
-            (logits, _), strong = nets.logits_and_features(x, unlabeled.view("strong", rows))
-        self.alignment.observe_labeled(logits.detach().softmax(-1), memory.balance)
-        return JudgedFeatures(logits, probs, targets, weight, rows, scale, strong[0], features, strong[1])
-
-    def embedded(self, nets: Networks, batch: Batch, memory: Aligned, *strong: Float[Tensor, "u ..."]) -> Embedded:
-        """The batch with these strong views, all of them trained on."""
-        x, weak = batch.labeled.view(), batch.unlabeled.view("weak")
-        if self.teacher == "concat":
-            (logits, given), (predicted, features), *seen = nets.logits_and_features(x, weak, *strong)
-        else:
-            (logits, _), *seen = nets.logits_and_features(x, *strong)
-            predicted, both = nets.predict_with_features(torch.cat([x, weak]), by=self.teacher)
-            predicted, given, features = predicted[len(x) :], both[: len(x)], both[len(x) :]
-        self.alignment.observe_labeled(logits.detach().softmax(-1), memory.balance)
-        return Embedded(
-            logits, given.detach(), predicted.detach(), features.detach(), seen[0][0], tuple(f for _, f in seen)
-        )
+    labels = targets if targets.ndim == 1 else targets.argmax(-1)
+    return Loss(
+        terms=terms,
+        metrics={"mask_ratio": (weight > 0).float().mean(), "mean_weight": weight.mean(), **metrics},
+        pseudo_labels=PseudoLabels(batch.unlabeled.ids, labels, weight),
+    )

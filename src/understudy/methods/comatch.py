@@ -14,9 +14,11 @@ from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
 from understudy.functional.alignment import Alignment
 from understudy.functional.banks import Queue
 from understudy.functional.graphs import agreement_graph, graph_contrast, relations
+from understudy.functional.losses import cross_entropy
 from understudy.functional.mixing import class_probabilities
 from understudy.functional.pseudo_labels import above_threshold
-from understudy.methods.base import AlignedMemory, Embedded, OnFeatures, register
+from understudy.methods.base import AlignedMemory, pseudo_label_loss, register
+from understudy.methods.base_features import FullForward, OnFeatures
 from understudy.models.nets import Networks
 from understudy.models.projection import perceptron
 
@@ -52,7 +54,6 @@ class CoMatch(OnFeatures[RecentEmbeddings]):
     paper: ClassVar[str] = "Li et al., 2021, https://arxiv.org/abs/2011.11183"
     summary: ClassVar[str] = "Smooth pseudo-labels over near embeddings, and draw embeddings of like labels together."
     use_when: ClassVar[str] = "with a handful of labels per class, where a step may cost twice FixMatch's"
-    needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 14.0
 
     threshold: Annotated[float, Knob("confidence below which an image teaches no class", 0, 1, probe=0.0)] = 0.95
@@ -80,25 +81,29 @@ class CoMatch(OnFeatures[RecentEmbeddings]):
     def loss(self, nets: Networks, batch: Batch, memory: RecentEmbeddings, step: Step) -> Loss:
         """Equations 3 to 11 on one step."""
         views = batch.unlabeled.view("strong"), batch.unlabeled.view("strong", draw=1)
-        seen = self.embedded(nets, batch, memory, *views)
-        z, other = nets.through("projection", *seen.strong_features)
+        forward = self.forward_all(nets, batch, memory, *views)
+        z, z_other = nets.through("projection", *forward.strong_features)
         with torch.no_grad():
-            targets = self.smoothed(nets, batch, memory, seen)
-            weight = above_threshold(targets.max(-1).values, self.threshold)
-            everyone = distributed.gather(targets)
-            itself = distributed.share(torch.eye(len(everyone), device=targets.device))
-            graph = agreement_graph(targets, everyone, itself, self.edge_threshold)
-        contrast = graph_contrast(z, distributed.gather(other), graph, self.temperature)
-        terms = {"supervised": self.labeled_term(seen.labeled, batch), "contrastive": self.lambda_c * contrast}
-        return self.as_loss(batch, seen.judged(targets, weight), terms, edges=(graph > 0).sum(-1).float().mean())
+            targets = self.smoothed(nets, batch, memory, forward)
+            mask = above_threshold(targets.max(-1).values, self.threshold)
+            all_targets = distributed.gather(targets)
+            itself = distributed.share(torch.eye(len(all_targets), device=targets.device))
+            graph = agreement_graph(targets, all_targets, itself, self.edge_threshold)
+        contrast = graph_contrast(z, distributed.gather(z_other), graph, self.temperature)
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch),
+            "contrastive": self.lambda_c * contrast,
+            "unsupervised": self.lambda_u * cross_entropy(forward.strong, targets, mask),
+        }
+        return pseudo_label_loss(terms, batch, targets, mask, edges=(graph > 0).sum(-1).float().mean())
 
-    def smoothed(self, nets: Networks, batch: Batch, memory: RecentEmbeddings, seen: Embedded) -> Tensor:
+    def smoothed(self, nets: Networks, batch: Batch, memory: RecentEmbeddings, forward: FullForward) -> Tensor:
         """The pseudo-labels by what the queue held, which then takes in this batch (equations 6 to 8)."""
-        z_labeled, z_weak = nets.through("projection", seen.labeled_features, seen.weak_features)
-        probs = self.alignment(seen.weak.softmax(-1), memory.balance, batch.labeled.class_counts)
+        z_labeled, z_weak = nets.through("projection", forward.labeled_features, forward.weak_features)
+        probs = self.alignment(forward.weak.softmax(-1), memory.balance, batch.labeled.class_counts)
         queue = memory.queue
         near = relations(z_weak, queue.embeddings, queue.known, self.temperature).exp() @ queue.probs
-        result = torch.where(queue.known.any(), self.alpha * probs + (1 - self.alpha) * near, probs)
+        targets = torch.where(queue.known.any(), self.alpha * probs + (1 - self.alpha) * near, probs)
         queue.push(z_weak, probs)
         queue.push(z_labeled, class_probabilities(batch.labeled.targets, probs.shape[-1]))
-        return result
+        return targets

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
+from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
 from understudy.functional.rotation import NUM_TURNS, every_quarter_turn
-from understudy.methods.base import AlignedMemory, OnFeatures, register
+from understudy.methods.base import AlignedMemory, pseudo_label_loss, register
+from understudy.methods.base_features import OnFeatures
 from understudy.models.nets import Networks
 from understudy.models.projection import perceptron
 
@@ -43,7 +45,6 @@ class CRMatch(OnFeatures[AlignedMemory]):
     paper: ClassVar[str] = "Fan et al., 2021, https://arxiv.org/abs/2112.05825"
     summary: ClassVar[str] = "FixMatch whose features still tell views apart, with a task of rotation."
     use_when: ClassVar[str] = "with few labels, for images that have a natural upright"
-    needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 10.4
     needs_images: ClassVar[bool] = True
 
@@ -64,16 +65,21 @@ class CRMatch(OnFeatures[AlignedMemory]):
 
     def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
         """The loss of section 3 on one step."""
-        judged = self.judged_features(nets, batch, memory, self.judge)
-        z_strong, z_weak = nets.through("projection", judged.strong_features, judged.weak_features[judged.rows])
+        weak = self.predict_weak_with_features(nets, batch, memory)
+        confidence, label = confidence_and_label(weak.aligned)
+        mask = above_threshold(confidence, self.threshold)
+        forward = self.forward_strong_with_features(nets, batch, memory, weak, mask)
+        z_strong, z_weak = nets.through("projection", forward.features, weak.features[forward.rows])
         nearness = F.cosine_similarity(z_strong, z_weak, dim=-1).clamp(min=0)
-        distance = (judged.scale * nearness).sum() / len(judged.weight)
+        distance = (forward.scale * nearness).sum() / len(mask)
+        unsupervised = cross_entropy(forward.strong, label[forward.rows], forward.scale, count=len(mask))
         terms = {
-            "supervised": self.labeled_term(judged.labeled, batch),
+            "supervised": self.labeled_term(forward.labeled, batch),
             "distance": self.lambda_d * distance,
             "rotation": self.lambda_r * self.rotation_loss(nets, batch),
+            "unsupervised": self.lambda_u * unsupervised,
         }
-        return self.as_loss(batch, judged, terms)
+        return pseudo_label_loss(terms, batch, label, mask)
 
     def rotation_loss(self, nets: Networks, batch: Batch) -> Float[Tensor, ""]:
         """Mean cross-entropy of the turns that the head sees in images shown in all four ways."""
@@ -84,8 +90,3 @@ class CRMatch(OnFeatures[AlignedMemory]):
             ((_, features),) = nets.logits_and_features(turned)
         (logits,) = nets.through("rotation", features)
         return F.cross_entropy(logits, turns)
-
-    def judge(self, _: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"]) -> tuple[Tensor, Float[Tensor, "u"]]:
-        """The class of each row, and 1 where its confidence reaches the threshold."""
-        confidence, label = confidence_and_label(aligned)
-        return label, above_threshold(confidence, self.threshold)

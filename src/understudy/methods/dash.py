@@ -17,10 +17,10 @@ from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
 from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import sharpen
 from understudy.functional.schedules import averaging_decay_of
-from understudy.methods.base import AlignedMemory, WeakToStrong, register
+from understudy.methods.base import AlignedMemory, WeakToStrong, pseudo_label_loss, register
 from understudy.models.nets import Networks
 
-MEMORY_OF_WARM_UP = 0.9  # decay of the labeled loss's running mean: short, since the loss after the warm-up is wanted
+WARM_UP_DECAY = 0.9  # of the labeled loss's running mean: about ten steps, since the loss after warm-up is wanted
 
 
 class LabeledLoss(AlignedMemory):
@@ -77,7 +77,7 @@ class Dash(WeakToStrong[LabeledLoss]):
         labeled = batch.labeled
         (logits,) = nets.logits(labeled.view())
         with torch.no_grad():
-            keep = averaging_decay_of(memory.updates, MEMORY_OF_WARM_UP)
+            keep = averaging_decay_of(memory.updates, WARM_UP_DECAY)
             memory.updates.add_(1)
             memory.loss.lerp_(distributed.mean(cross_entropy(logits, labeled.targets, labeled.weight)), 1 - keep)
             memory.end.fill_(step.progress)
@@ -86,20 +86,28 @@ class Dash(WeakToStrong[LabeledLoss]):
     def loss(self, nets: Networks, batch: Batch, memory: LabeledLoss, step: Step) -> Loss:
         """Algorithm 1 on one step."""
         rho = self.threshold(memory, step)
-        judged = self.judged(nets, batch, memory, lambda _, aligned: self.judge(aligned, rho))
-        return self.as_loss(batch, judged, {"supervised": self.labeled_term(judged.labeled, batch)}, threshold=rho)
+        weak = self.predict_weak(nets, batch, memory)
+        targets, mask = self.pseudo_labels(weak.aligned, rho)
+        forward = self.forward_strong(nets, batch, memory, weak, mask)
+        unsupervised = cross_entropy(forward.strong, targets[forward.rows], forward.scale, count=len(mask))
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch),
+            "unsupervised": self.lambda_u * unsupervised,
+        }
+        return pseudo_label_loss(terms, batch, targets, mask, threshold=rho)
 
     def threshold(self, memory: LabeledLoss, step: Step) -> Float[Tensor, ""]:
         """rho_t, the loss up to which an unlabeled row counts."""
+        # Warm-up may be the whole run: its share then divides by a number that is small, and not by zero.
         done = (step.progress - memory.end) / (1 - memory.end).clamp(min=1e-6)
         reductions = (self.num_reductions * done.clamp(0, 1)).floor()
         return (self.c * memory.loss * self.gamma**-reductions).clamp(min=self.rho_min)
 
-    def judge(
-        self, aligned: Float[Tensor, "u k"], rho: Float[Tensor, ""]
+    def pseudo_labels(
+        self, probs: Float[Tensor, "u k"], rho: Float[Tensor, ""]
     ) -> tuple[Float[Tensor, "u k"], Float[Tensor, "u"]]:
         """The target of each row, and 1 where the prediction's cross-entropy to it is at most rho."""
-        classes = F.one_hot(aligned.argmax(-1), aligned.shape[-1]).to(aligned.dtype)
-        targets = torch.where(rho <= self.rho_min, classes, sharpen(aligned, self.temperature))
-        losses = -(targets * aligned.clamp(min=torch.finfo(aligned.dtype).tiny).log()).sum(-1)
-        return targets, (losses <= rho).to(aligned.dtype)
+        classes = F.one_hot(probs.argmax(-1), probs.shape[-1]).to(probs.dtype)
+        targets = torch.where(rho <= self.rho_min, classes, sharpen(probs, self.temperature))
+        losses = -(targets * probs.clamp(min=torch.finfo(probs.dtype).tiny).log()).sum(-1)  # 0 log 0 is 0
+        return targets, (losses <= rho).to(probs.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 from understudy.core import distributed
 from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Step
+from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
 from understudy.functional.schedules import averaging_decay_of
-from understudy.methods.base import AlignedMemory, WeakToStrong, register
+from understudy.methods.base import AlignedMemory, WeakToStrong, pseudo_label_loss, register
 from understudy.models.nets import Networks
 
 
@@ -28,6 +29,12 @@ class MeanPrediction(AlignedMemory):
         super().__init__(num_classes)
         self.register_buffer("updates", torch.tensor(0.0))
         self.register_buffer("mean", torch.full((num_classes,), 1.0 / num_classes))
+
+    def update(self, probs: Float[Tensor, "u k"], momentum: float) -> None:
+        """Move the mean towards that of these predictions, over all processes (equation 4)."""
+        keep = averaging_decay_of(self.updates, momentum)
+        self.updates.add_(1)
+        self.mean.lerp_(distributed.mean(probs.mean(0)), 1 - keep)
 
 
 @register
@@ -63,20 +70,18 @@ class DebiasedPseudoLabel(WeakToStrong[MeanPrediction]):
 
     def loss(self, nets: Networks, batch: Batch, memory: MeanPrediction, step: Step) -> Loss:
         """Equations 3 and 4 and the adaptive marginal loss on one step."""
-        judged = self.judged(nets, batch, memory, lambda probs, aligned: self.judge(probs, aligned, memory))
-        judged = replace(judged, strong=judged.strong + self.bias(memory))
-        return self.as_loss(batch, judged, {"supervised": self.labeled_term(judged.labeled, batch)})
-
-    def judge(
-        self, probs: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"], memory: MeanPrediction
-    ) -> tuple[Tensor, Float[Tensor, "u"]]:
-        """The class of each debiased row, and 1 where its confidence reaches the threshold; the mean takes them in."""
-        confidence, label = confidence_and_label((aligned.log() - self.bias(memory)).softmax(-1))
-        keep = averaging_decay_of(memory.updates, self.momentum)
-        memory.updates.add_(1)
-        memory.mean.lerp_(distributed.mean(probs.mean(0)), 1 - keep)
-        return label, above_threshold(confidence, self.threshold)
+        weak = self.predict_weak(nets, batch, memory)
+        confidence, label = confidence_and_label((weak.aligned.log() - self.bias(memory)).softmax(-1))
+        mask = above_threshold(confidence, self.threshold)
+        memory.update(weak.probs, self.momentum)  # between labels and margins, as in the authors' code
+        forward = self.forward_strong(nets, batch, memory, weak, mask)
+        strong = forward.strong + self.bias(memory)
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch),
+            "unsupervised": self.lambda_u * cross_entropy(strong, label[forward.rows], forward.scale, count=len(mask)),
+        }
+        return pseudo_label_loss(terms, batch, label, mask)
 
     def bias(self, memory: MeanPrediction) -> Float[Tensor, "k"]:
-        """What the running preference for each class adds to its logit."""
-        return self.debiasing * memory.mean.clamp(min=1e-6).log()
+        """The running preference for each class, as added to its logit."""
+        return self.debiasing * memory.mean.clamp(min=1e-6).log()  # finite for a class that is never predicted

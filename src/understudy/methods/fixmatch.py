@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from jaxtyping import Float
-from torch import Tensor
-
 from understudy.core.config import Knob
 from understudy.core.types import Batch, Loss, Step
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
@@ -32,9 +29,7 @@ class FixMatch(WeakToStrong[AlignedMemory]):
 
     def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
         """Equations 3 and 4 on one step."""
-        return self.consistency(nets, batch, memory, self.judge)
-
-    def judge(self, _: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"]) -> tuple[Tensor, Float[Tensor, "u"]]:
-        """The class of each row, and 1 where its confidence reaches the threshold."""
-        confidence, label = confidence_and_label(aligned)
-        return label, above_threshold(confidence, self.threshold)
+        weak = self.predict_weak(nets, batch, memory)
+        confidence, label = confidence_and_label(weak.aligned)
+        mask = above_threshold(confidence, self.threshold)
+        return self.learn_strong(nets, batch, memory, weak, label, mask)

@@ -12,9 +12,10 @@ from torch import Tensor
 from understudy.core import distributed
 from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Step
+from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
 from understudy.functional.thresholds import MAPPINGS, curriculum, flags_per_class, learning_status, newest_labels
-from understudy.methods.base import AlignedMemory, WeakToStrong, register
+from understudy.methods.base import AlignedMemory, WeakToStrong, pseudo_label_loss, register
 from understudy.models.nets import Networks
 
 
@@ -26,6 +27,10 @@ class Flags(AlignedMemory):
     def __init__(self, num_classes: int, num_unlabeled: int) -> None:
         super().__init__(num_classes)
         self.register_buffer("flags", torch.full((num_unlabeled,), -1))
+
+    def update(self, ids: Int[Tensor, "u"], label: Int[Tensor, "u"], confident: Float[Tensor, "u"]) -> None:
+        """Give the confident images of all processes their classes."""
+        self.flags.copy_(newest_labels(self.flags, *(distributed.gather(rows) for rows in (ids, label, confident))))
 
 
 @register
@@ -57,23 +62,20 @@ class FlexMatch(WeakToStrong[Flags]):
 
     def loss(self, nets: Networks, batch: Batch, memory: Flags, step: Step) -> Loss:
         """Equations 4 to 12 on one step."""
-        thresholds = self.thresholds(memory.flags, len(batch.labeled.class_counts))
-        ids = batch.unlabeled.ids
-        judged = self.judged(nets, batch, memory, lambda _, aligned: self.judge(aligned, thresholds, ids, memory))
-        terms = {"supervised": self.labeled_term(judged.labeled, batch)}
-        return self.as_loss(batch, judged, terms, threshold=thresholds.mean())
+        thresholds = self.thresholds(memory.flags, len(batch.labeled.class_counts))  # by the flags of steps before
+        weak = self.predict_weak(nets, batch, memory)
+        confidence, label = confidence_and_label(weak.aligned)
+        memory.update(batch.unlabeled.ids, label, above_threshold(confidence, self.threshold))
+        mask = above_threshold(confidence, thresholds[label])
+        forward = self.forward_strong(nets, batch, memory, weak, mask)
+        unsupervised = cross_entropy(forward.strong, label[forward.rows], forward.scale, count=len(mask))
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch),
+            "unsupervised": self.lambda_u * unsupervised,
+        }
+        return pseudo_label_loss(terms, batch, label, mask, threshold=thresholds.mean())
 
     def thresholds(self, flags: Int[Tensor, "n"], num_classes: int) -> Float[Tensor, "k"]:
         """T_t(c) of each class."""
         status = learning_status(flags_per_class(flags, num_classes), warm_up=self.threshold_warm_up)
         return self.threshold * curriculum(status, self.mapping)
-
-    def judge(
-        self, aligned: Float[Tensor, "u k"], thresholds: Float[Tensor, "k"], ids: Int[Tensor, "u"], memory: Flags
-    ) -> tuple[Tensor, Float[Tensor, "u"]]:
-        """The class of each row, and 1 where its confidence reaches that class's threshold; flags are set by tau."""
-        confidence, label = confidence_and_label(aligned)
-        sure = above_threshold(confidence, self.threshold)
-        seen = (distributed.gather(rows) for rows in (ids, label, sure))
-        memory.flags.copy_(newest_labels(memory.flags, *seen))
-        return label, above_threshold(confidence, thresholds[label])

@@ -14,10 +14,11 @@ from understudy.core import distributed
 from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Step
 from understudy.functional.fairness import class_fairness
+from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
 from understudy.functional.schedules import averaging_decay_of
 from understudy.functional.thresholds import self_adaptive
-from understudy.methods.base import AlignedMemory, WeakToStrong, register
+from understudy.methods.base import AlignedMemory, WeakToStrong, pseudo_label_loss, register
 from understudy.models.nets import Networks
 
 
@@ -35,6 +36,15 @@ class LearningStatus(AlignedMemory):
         self.register_buffer("confidence", torch.tensor(1.0 / num_classes))
         for name in ("prediction", "histogram"):
             self.register_buffer(name, torch.full((num_classes,), 1.0 / num_classes))
+
+    def update(self, probs: Float[Tensor, "u k"], momentum: float) -> None:
+        """Move the means towards those of these predictions, over all processes (equations 5, 6 and 8)."""
+        confidence, label = confidence_and_label(probs)
+        keep = averaging_decay_of(self.updates, momentum)
+        self.updates.add_(1)
+        classes = F.one_hot(label, probs.shape[-1]).to(probs.dtype)
+        for running, rows in ((self.confidence, confidence), (self.prediction, probs), (self.histogram, classes)):
+            running.lerp_(distributed.mean(rows.mean(0)), 1 - keep)
 
 
 @register
@@ -67,21 +77,17 @@ class FreeMatch(WeakToStrong[LearningStatus]):
 
     def loss(self, nets: Networks, batch: Batch, memory: LearningStatus, step: Step) -> Loss:
         """Equation 12 on one step."""
-        judged = self.judged(nets, batch, memory, lambda _, aligned: self.judge(aligned, memory))
-        fairness = class_fairness(judged.strong.softmax(-1), judged.scale, memory.prediction, memory.histogram)
-        terms = {"supervised": self.labeled_term(judged.labeled, batch), "fairness": self.w_f * fairness}
-        return self.as_loss(batch, judged, terms, threshold=memory.confidence.clone())
-
-    def judge(self, aligned: Float[Tensor, "u k"], memory: LearningStatus) -> tuple[Tensor, Float[Tensor, "u"]]:
-        """The class of each row, and 1 where its confidence reaches that class's threshold, these rows included."""
-        confidence, label = confidence_and_label(aligned)
-        keep = averaging_decay_of(memory.updates, self.momentum)
-        memory.updates.add_(1)
-        classes = F.one_hot(label, aligned.shape[-1]).to(aligned.dtype)
-        for running, rows in (
-            (memory.confidence, confidence),
-            (memory.prediction, aligned),
-            (memory.histogram, classes),
-        ):
-            running.lerp_(distributed.mean(rows.mean(0)), 1 - keep)
-        return label, above_threshold(confidence, self_adaptive(memory.confidence, memory.prediction)[label])
+        weak = self.predict_weak(nets, batch, memory)
+        confidence, label = confidence_and_label(weak.aligned)
+        memory.update(weak.aligned, self.momentum)  # first: this step's rows count in their own thresholds
+        thresholds = self_adaptive(memory.confidence, memory.prediction)
+        mask = above_threshold(confidence, thresholds[label])
+        forward = self.forward_strong(nets, batch, memory, weak, mask)
+        fairness = class_fairness(forward.strong.softmax(-1), forward.scale, memory.prediction, memory.histogram)
+        unsupervised = cross_entropy(forward.strong, label[forward.rows], forward.scale, count=len(mask))
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch),
+            "fairness": self.w_f * fairness,
+            "unsupervised": self.lambda_u * unsupervised,
+        }
+        return pseudo_label_loss(terms, batch, label, mask, threshold=memory.confidence.clone())

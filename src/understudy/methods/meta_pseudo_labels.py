@@ -122,17 +122,20 @@ class MetaPseudoLabels(Method[Feedback]):
             return self.supervised_teacher_loss(nets, batch)
         gain = memory.before - self.labeled_loss(nets, batch)
         memory.baseline.lerp_(gain, 1 - self.baseline_decay)
-        targets, weight = self.judge(nets.predict(batch.unlabeled.view("weak"), by="teacher"))
+        weak = nets.predict(batch.unlabeled.view("weak"), by="teacher").detach()
+        targets = sharpen(weak.softmax(-1), self.temperature)
+        mask = above_threshold(confidence_and_label(targets)[0], self.threshold)
         logits, strong = nets.through("teacher", batch.labeled.view(), batch.unlabeled.view("strong"))
-        given = cross_entropy(strong, distributed.share(memory.labels), torch.ones_like(weight))
-        consistency = self.lambda_u * ramp_up(step.progress, self.ramp_up_end) * cross_entropy(strong, targets, weight)
+        # The very labels that the student learned from, at full weight: its gain rewards or punishes all of them.
+        on_student_labels = cross_entropy(strong, distributed.share(memory.labels), torch.ones_like(mask))
+        ramp = ramp_up(step.progress, self.ramp_up_end)
         return Loss(
             terms={
                 "teacher_supervised": self.labeled_term(logits, batch),
-                "teacher_consistency": consistency,
-                "teacher_feedback": (gain - memory.baseline) * given,
+                "teacher_consistency": self.lambda_u * ramp * cross_entropy(strong, targets, mask),
+                "teacher_feedback": (gain - memory.baseline) * on_student_labels,
             },
-            metrics={"mask_ratio": weight.mean(), "student_gain": gain},
+            metrics={"mask_ratio": mask.mean(), "student_gain": gain},
         )
 
     def supervised_teacher_loss(self, nets: Networks, batch: Batch) -> Loss:
@@ -152,10 +155,3 @@ class MetaPseudoLabels(Method[Feedback]):
         draws = batch.random("pseudo-labels").random(len(probs) * distributed.world_size(), dtype="float32")
         drawn = torch.from_numpy(distributed.share(draws)).to(probs.device)
         return (probs.cumsum(-1) <= drawn[:, None]).sum(-1).clamp(max=probs.shape[-1] - 1)
-
-    @torch.no_grad()
-    def judge(self, logits: Float[Tensor, "u k"]) -> tuple[Float[Tensor, "u k"], Float[Tensor, "u"]]:
-        """The sharpened prediction of each row, and 1 where its confidence reaches the threshold."""
-        targets = sharpen(logits.softmax(-1), self.temperature)
-        confidence, _ = confidence_and_label(targets)
-        return targets, above_threshold(confidence, self.threshold)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from understudy.core.config import Knob
 from understudy.core.types import Batch, Loss, PseudoLabels, Step
@@ -50,21 +48,17 @@ class PseudoLabel(Method[nn.Module]):
     def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
         """Equation 15 on one step; images below the threshold are neither rendered again nor trained on."""
         unlabeled = batch.unlabeled
-        with torch.no_grad():
-            label, weight = self.judge(nets.predict(unlabeled.view("weak"), by=self.teacher))
-        rows, scale = unlabeled.select(weight)
+        probs = nets.predict(unlabeled.view("weak"), by=self.teacher).detach().softmax(-1)
+        confidence, label = confidence_and_label(probs)
+        mask = above_threshold(confidence, self.threshold)
+        rows, scale = unlabeled.select(mask)
         logits, logits_u = nets.logits(batch.labeled.view(), unlabeled.view("weak", rows))
         alpha = self.lambda_u * ramp_up(step.progress, self.ramp_up_end)
         return Loss(
             terms={
                 "supervised": self.labeled_term(logits, batch),
-                "unsupervised": alpha * cross_entropy(logits_u, label[rows], scale, count=len(weight)),
+                "unsupervised": alpha * cross_entropy(logits_u, label[rows], scale, count=len(mask)),
             },
-            metrics={"mask_ratio": weight.mean()},
-            pseudo_labels=PseudoLabels(unlabeled.ids, label, weight),
+            metrics={"mask_ratio": mask.mean()},
+            pseudo_labels=PseudoLabels(unlabeled.ids, label, mask),
         )
-
-    def judge(self, logits: Float[Tensor, "u k"]) -> tuple[Tensor, Float[Tensor, "u"]]:
-        """The class of each row, and 1 where its confidence reaches the threshold."""
-        confidence, label = confidence_and_label(logits.softmax(-1))
-        return label, above_threshold(confidence, self.threshold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import torch
@@ -13,10 +13,12 @@ from understudy.core import distributed
 from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
 from understudy.functional.alignment import Alignment
+from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold
 from understudy.functional.schedules import averaging_decay_of
 from understudy.functional.shrinking import cross_entropy_within, shrunk_classes
-from understudy.methods.base import AlignedMemory, OnFeatures, register
+from understudy.methods.base import AlignedMemory, pseudo_label_loss, register
+from understudy.methods.base_features import OnFeatures
 from understudy.models.nets import Networks
 from understudy.models.projection import perceptron
 
@@ -31,6 +33,13 @@ class CertainShare(AlignedMemory):
         super().__init__(num_classes)
         self.register_buffer("updates", torch.tensor(0.0))
         self.register_buffer("share", torch.tensor(0.0))
+
+    def update(self, certain: Float[Tensor, "u"], momentum: float) -> Float[Tensor, ""]:
+        """The running share after it took in these rows of all processes; a copy, since the buffer moves on."""
+        keep = averaging_decay_of(self.updates, momentum) * (self.updates > 0)
+        self.updates.add_(1)
+        self.share.lerp_(distributed.mean(certain.mean()), 1 - keep)
+        return self.share.clone()
 
 
 @register
@@ -58,7 +67,6 @@ class ShrinkMatch(OnFeatures[CertainShare]):
     paper: ClassVar[str] = "Yang et al., 2023, https://arxiv.org/abs/2308.06777"
     summary: ClassVar[str] = "FixMatch in which unsure images are learned among the classes they are not confused with."
     use_when: ClassVar[str] = "with few labels and many classes that resemble each other"
-    needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 7.9
 
     threshold: Annotated[float, Knob("tau: confidence that makes an image certain", 0, 1, probe=0.7)] = 0.95
@@ -81,30 +89,21 @@ class ShrinkMatch(OnFeatures[CertainShare]):
 
     def loss(self, nets: Networks, batch: Batch, memory: CertainShare, step: Step) -> Loss:
         """The loss of section 3 on one step."""
-        judged = self.judged_features(nets, batch, memory, self.judge)
-        targets, rows = judged.targets, judged.rows
-        certain = above_threshold(targets.max(-1).values, self.threshold)
-        share = self.certain_share(certain, memory)
-        (logits,) = nets.through("auxiliary", judged.strong_features)
-        losses = cross_entropy_within(logits, targets[rows], shrunk_classes(targets, self.threshold)[rows])
-        uncertain = judged.scale * (1 - certain[rows])
-        shrunk = share * (uncertain * losses).sum() / len(targets)
-        sure = replace(judged, weight=certain, scale=judged.scale * certain[rows])
-        terms = {"supervised": self.labeled_term(judged.labeled, batch), "shrunk": shrunk}
-        return self.as_loss(batch, sure, terms, trained_ratio=(judged.weight > 0).float().mean())
-
-    def judge(
-        self, _: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"]
-    ) -> tuple[Float[Tensor, "u k"], Float[Tensor, "u"]]:
-        """The aligned prediction, and a weight of 1 where it is certain, else of max p where it can be shrunk."""
-        confidence = aligned.max(-1).values
-        shrinkable = shrunk_classes(aligned, self.threshold).sum(-1) > 1
-        return aligned, torch.where(confidence >= self.threshold, 1.0, torch.where(shrinkable, confidence, 0.0))
-
-    @torch.no_grad()
-    def certain_share(self, certain: Float[Tensor, "u"], memory: CertainShare) -> Float[Tensor, ""]:
-        """The running share of certain rows, after it took in these."""
-        keep = averaging_decay_of(memory.updates, self.momentum) * (memory.updates > 0)
-        memory.updates.add_(1)
-        memory.share.lerp_(distributed.mean(certain.mean()), 1 - keep)
-        return memory.share.clone()
+        weak = self.predict_weak_with_features(nets, batch, memory)
+        targets, confidence = weak.aligned, weak.aligned.max(-1).values
+        classes = shrunk_classes(targets, self.threshold)
+        certain = above_threshold(confidence, self.threshold)
+        shrinkable = classes.sum(-1) > 1
+        weight = torch.where(certain > 0, 1.0, torch.where(shrinkable, confidence, 0.0))
+        forward = self.forward_strong_with_features(nets, batch, memory, weak, weight)
+        rows, scale = forward.rows, forward.scale
+        (logits,) = nets.through("auxiliary", forward.features)
+        losses = scale * (1 - certain[rows]) * cross_entropy_within(logits, targets[rows], classes[rows])
+        share = memory.update(certain, self.momentum)
+        unsupervised = cross_entropy(forward.strong, targets[rows], scale * certain[rows], count=len(targets))
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch),
+            "shrunk": share * losses.sum() / len(targets),
+            "unsupervised": self.lambda_u * unsupervised,
+        }
+        return pseudo_label_loss(terms, batch, targets, certain, trained_ratio=(weight > 0).float().mean())

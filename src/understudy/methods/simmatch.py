@@ -14,8 +14,10 @@ from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
 from understudy.functional.alignment import Alignment
 from understudy.functional.banks import LabeledBank
 from understudy.functional.graphs import aggregated, relations, unfolded
+from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold
-from understudy.methods.base import AlignedMemory, OnFeatures, register
+from understudy.methods.base import AlignedMemory, pseudo_label_loss, register
+from understudy.methods.base_features import OnFeatures
 from understudy.models.nets import Networks
 from understudy.models.projection import perceptron
 
@@ -51,7 +53,6 @@ class SimMatch(OnFeatures[LabeledEmbeddings]):
     paper: ClassVar[str] = "Zheng et al., 2022, https://arxiv.org/abs/2203.06915"
     summary: ClassVar[str] = "Match classes and nearness to labeled images across views, each correcting the other."
     use_when: ClassVar[str] = "with a handful of labels per class and time to train on every strong view"
-    needs_features: ClassVar[bool] = True
     remembers_labeled: ClassVar[bool] = True
     cost: ClassVar[float | None] = 8.4
 
@@ -78,20 +79,23 @@ class SimMatch(OnFeatures[LabeledEmbeddings]):
 
     def loss(self, nets: Networks, batch: Batch, memory: LabeledEmbeddings, step: Step) -> Loss:
         """Algorithm 1 on one step."""
-        bank = memory.bank
-        seen = self.embedded(nets, batch, memory, batch.unlabeled.view("strong"))
+        bank, labels = memory.bank, batch.labeled.targets
+        forward = self.forward_all(nets, batch, memory, batch.unlabeled.view("strong"))
         with torch.no_grad():
-            z_labeled, z_weak = nets.through("projection", seen.labeled_features, seen.weak_features)
-            probs = self.alignment(seen.weak.softmax(-1), memory.balance, batch.labeled.class_counts)
+            z_labeled, z_weak = nets.through("projection", forward.labeled_features, forward.weak_features)
+            probs = self.alignment(forward.weak.softmax(-1), memory.balance, batch.labeled.class_counts)
             targets, relation = self.propagated(probs, z_weak, bank)
-            weight = above_threshold(targets.max(-1).values, self.threshold)
-        (z_strong,) = nets.through("projection", *seen.strong_features)
+            mask = above_threshold(targets.max(-1).values, self.threshold)
+        (z_strong,) = nets.through("projection", *forward.strong_features)
         related = relations(z_strong, bank.embeddings, bank.known, self.temperature)
         instance = -(relation * related).sum(-1).mean() * bank.known.any()
-        labels = batch.labeled.targets
         bank.update(batch.labeled.ids, z_labeled, labels if labels.ndim == 1 else labels.argmax(-1), self.bank_momentum)
-        terms = {"supervised": self.labeled_term(seen.labeled, batch), "instance": self.lambda_in * instance}
-        return self.as_loss(batch, seen.judged(targets, weight), terms)
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch),
+            "instance": self.lambda_in * instance,
+            "unsupervised": self.lambda_u * cross_entropy(forward.strong, targets, mask),
+        }
+        return pseudo_label_loss(terms, batch, targets, mask)
 
     def propagated(
         self, probs: Float[Tensor, "u k"], z: Float[Tensor, "u d"], bank: LabeledBank

@@ -32,6 +32,16 @@ class ConfidenceStatistics(AlignedMemory):
         self.register_buffer("mean", torch.tensor(1.0 / num_classes))
         self.register_buffer("variance", torch.tensor(1.0))
 
+    def update(self, confidence: Float[Tensor, "u"], momentum: float) -> None:
+        """Move mean and variance towards those of these rows, over all processes (equation 8)."""
+        keep = averaging_decay_of(self.updates, momentum)
+        self.updates.add_(1)
+        count = len(confidence) * distributed.world_size()
+        mean = distributed.mean(confidence.mean())
+        variance = distributed.mean((confidence - mean).square().mean()) * (count / max(1, count - 1))
+        self.mean.lerp_(mean, 1 - keep)
+        self.variance.lerp_(variance, 1 - keep)
+
 
 @register
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +75,10 @@ class SoftMatch(WeakToStrong[ConfidenceStatistics]):
 
     def loss(self, nets: Networks, batch: Batch, memory: ConfidenceStatistics, step: Step) -> Loss:
         """Equations 5 to 9 on one step."""
-        return self.consistency(nets, batch, memory, lambda probs, aligned: self.judge(probs, aligned, memory))
-
-    def judge(
-        self, probs: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"], memory: ConfidenceStatistics
-    ) -> tuple[Tensor, Float[Tensor, "u"]]:
-        """The class of each row and its weight, after the running statistics took in these rows."""
-        _, label = confidence_and_label(probs)
-        confidence, _ = confidence_and_label(aligned)
-        keep = averaging_decay_of(memory.updates, self.momentum)
-        memory.updates.add_(1)
-        count = len(confidence) * distributed.world_size()
-        mean = distributed.mean(confidence.mean())
-        variance = distributed.mean((confidence - mean).square().mean()) * (count / max(1, count - 1))
-        memory.mean.lerp_(mean, 1 - keep)
-        memory.variance.lerp_(variance, 1 - keep)
+        weak = self.predict_weak(nets, batch, memory)
+        _, label = confidence_and_label(weak.probs)
+        confidence, _ = confidence_and_label(weak.aligned)
+        memory.update(confidence, self.momentum)
         weight = truncated_gaussian(confidence, memory.mean, memory.variance, self.num_deviations)
-        return label, torch.where(weight >= self.cut_off, weight, 0.0)
+        weight = torch.where(weight >= self.cut_off, weight, 0.0)
+        return self.learn_strong(nets, batch, memory, weak, label, weight)

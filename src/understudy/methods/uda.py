@@ -11,9 +11,10 @@ from torch import Tensor
 from understudy.core import distributed
 from understudy.core.config import Knob
 from understudy.core.types import Batch, Labeled, Loss, Step
+from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label, sharpen
 from understudy.functional.thresholds import ANNEALINGS, annealed
-from understudy.methods.base import AlignedMemory, WeakToStrong, register
+from understudy.methods.base import AlignedMemory, WeakToStrong, pseudo_label_loss, register
 from understudy.models.nets import Networks
 
 
@@ -45,19 +46,23 @@ class UDA(WeakToStrong[AlignedMemory]):
 
     def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
         """Equation 1 on one step."""
-        judged = self.judged(nets, batch, memory, self.judge)
-        scale = self.annealing(judged.labeled.detach(), batch.labeled, step)
-        return self.as_loss(batch, judged, {"supervised": self.labeled_term(judged.labeled, batch, scale)})
-
-    def judge(self, _: Float[Tensor, "u k"], aligned: Float[Tensor, "u k"]) -> tuple[Tensor, Float[Tensor, "u"]]:
-        """The sharpened prediction of each row, and 1 where its confidence, before that, reaches the threshold."""
-        confidence, _label = confidence_and_label(aligned)
-        return sharpen(aligned, self.temperature), above_threshold(confidence, self.threshold)
+        weak = self.predict_weak(nets, batch, memory)
+        confidence, _ = confidence_and_label(weak.aligned)  # before sharpening
+        mask = above_threshold(confidence, self.threshold)
+        targets = sharpen(weak.aligned, self.temperature)
+        forward = self.forward_strong(nets, batch, memory, weak, mask)
+        annealing = self.annealing(forward.labeled.detach(), batch.labeled, step)
+        unsupervised = cross_entropy(forward.strong, targets[forward.rows], forward.scale, count=len(mask))
+        terms = {
+            "supervised": self.labeled_term(forward.labeled, batch, annealing),
+            "unsupervised": self.lambda_u * unsupervised,
+        }
+        return pseudo_label_loss(terms, batch, targets, mask)
 
     def annealing(self, logits: Float[Tensor, "b k"], labeled: Labeled, step: Step) -> Float[Tensor, "b"]:
         """Weight of each labeled row: 0 where its class is known too well for now, else alike with mean 1."""
         targets = labeled.targets if labeled.targets.ndim == 1 else labeled.targets.argmax(-1)
-        known = logits.softmax(-1).gather(1, targets[:, None]).squeeze(1)
-        kept = (known <= annealed(step.progress, self.signal_annealing, logits.shape[-1])).to(logits.dtype)
-        at_least_one = 1 / (len(kept) * distributed.world_size())
-        return kept / distributed.mean(kept.mean()).clamp(min=at_least_one)
+        probs = logits.softmax(-1).gather(1, targets[:, None]).squeeze(1)
+        kept = (probs <= annealed(step.progress, self.signal_annealing, logits.shape[-1])).to(logits.dtype)
+        one_row = 1 / (len(kept) * distributed.world_size())  # where no row is kept, the result is 0 and not 0 / 0
+        return kept / distributed.mean(kept.mean()).clamp(min=one_row)
