@@ -26,7 +26,7 @@ def test_rotation__equations() -> None:
 def test_rotation__gradient() -> None:
     loss, nets = step(Rotation(), Pictures(), nets=paper.nets_with(4, images=True))
     paper.check_gradient(loss.total, nets, lambda factor: expected(Pictures(), factor))
-    assert 0 <= loss.metrics["turns_told"].item() <= 1
+    assert 0 <= loss.metrics["rotation_accuracy"].item() <= 1
 
 
 def test_rotation__networks() -> None:

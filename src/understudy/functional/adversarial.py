@@ -22,7 +22,7 @@ def unit_rows(x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
     """Each row scaled to a root mean square of 1; a row of zeros stays as it is."""
     dims = tuple(range(1, x.ndim))
     smallest = torch.finfo(x.dtype).tiny
-    x = x / x.abs().amax(dims, keepdim=True).clamp(min=smallest)  # or the squares of a small gradient would vanish
+    x = x / x.abs().amax(dims, keepdim=True).clamp(min=smallest)  # otherwise a small gradient's squares underflow to 0
     return x / x.square().mean(dims, keepdim=True).sqrt().clamp(min=smallest)
 
 

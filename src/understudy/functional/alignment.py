@@ -56,16 +56,16 @@ class Alignment(Config):
         """The aligned predictions, after the running means took in these rows of all processes."""
         if self.target == "none":
             return probs
-        given = class_counts.clamp(min=1)  # divided by zero, a class without labels would take over
-        given = given / given.sum()
+        labeled = class_counts.clamp(min=1)  # divided by zero, a class without labels would take over
+        labeled = labeled / labeled.sum()
         keep = averaging_decay_of(balance.updates, self.momentum)
         balance.updates.add_(1)
         balance.unlabeled.lerp_(distributed.mean(probs.mean(0)), 1 - keep)
         if self.target == "estimated":
-            posterior = align(probs, balance.estimate, given)
+            posterior = align(probs, balance.estimate, labeled)
             balance.estimate.lerp_(distributed.mean(posterior.mean(0)), 1 - keep)
-        targets = {"labeled": given, "running": balance.labeled, "estimated": balance.estimate}
-        target = targets.get(self.target, torch.full_like(given, 1 / len(given)))
+        targets = {"labeled": labeled, "running": balance.labeled, "estimated": balance.estimate}
+        target = targets.get(self.target, torch.full_like(labeled, 1 / len(labeled)))
         return align(probs, target, balance.unlabeled)
 
     @torch.no_grad()

@@ -54,6 +54,7 @@ class Criterion(Config):
         if self.class_weights != "none":
             weight = weight * (targets @ balancing_weights(class_counts, self.class_weights))
         if self.logit_adjustment:
+            # A class without labels is adjusted as one with a single label: log 0 would remove it from the loss.
             share = class_counts.clamp(min=1) / class_counts.sum()
             logits = logits + self.logit_adjustment * share.log()
         if self.label_smoothing:
@@ -65,13 +66,13 @@ class Criterion(Config):
         raise NotImplementedError
 
 
-def balancing_weights(class_counts: Float[Tensor, "k"], kind: str) -> Float[Tensor, "k"]:
+def balancing_weights(class_counts: Float[Tensor, "k"], scheme: str) -> Float[Tensor, "k"]:
     """Weight of each class, `inverse` or `effective` as in `Criterion`; their mean over all labeled rows is 1."""
     total = class_counts.sum()
-    if kind == "inverse":
+    if scheme == "inverse":
         weights = 1 / class_counts.clamp(min=1)
     else:
-        base = (1 - 1 / total).double()
+        base = (1 - 1 / total).double()  # in float32, 1 - base^n loses its digits where n is small beside the total
         weights = ((1 - base) / (1 - base ** class_counts.clamp(min=1))).to(class_counts.dtype)
     return weights * total / (weights * class_counts).sum()
 

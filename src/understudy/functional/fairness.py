@@ -29,7 +29,8 @@ def class_fairness(
     """
     predicted = F.one_hot(probs.detach().argmax(-1), probs.shape[-1]).to(probs.dtype)
     mean, count = distributed.gather(torch.stack((weight @ probs, weight @ predicted))[None]).sum(0)
+    # A class that was never predicted has a running share near 0, and would otherwise be the whole target.
     target = balance / histogram.clamp(min=1e-6)
     quotient = torch.where(count > 0, mean / torch.where(count > 0, count, 1.0), 0.0)
-    shown = quotient / quotient.sum().clamp(min=1e-12)
+    shown = quotient / quotient.sum().clamp(min=1e-12)  # the sum is 0 where no row counts
     return (target / target.sum() * torch.where(shown > 0, shown, 1.0).log()).sum()

@@ -57,5 +57,5 @@ def relative_spread(generated: Float[Tensor, "g ..."], real: Float[Tensor, "r ..
 
     About 1 where generated rows differ from one another as real rows do, near 0 where they are all alike.
     """
-    own, other = (rows.float().std(0, correction=0).mean() for rows in (generated, real))
-    return own / other.clamp(min=1e-6)
+    spread_generated, spread_real = (rows.float().std(0, correction=0).mean() for rows in (generated, real))
+    return spread_generated / spread_real.clamp(min=1e-6)  # a batch of one real row has no spread

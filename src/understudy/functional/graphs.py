@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_FAR = -1e9  # log-odds of what is not known: finite, so that zero times it is zero
+LOG_ODDS_OF_UNKNOWN = -1e9  # its exponential is 0 in float32, and it is finite, so that zero times it is zero
 
 
 def relations(
@@ -21,7 +21,7 @@ def relations(
         bank: Embeddings of length 1.
     """
     nearness = F.normalize(z, dim=-1) @ bank.T / temperature
-    return nearness.masked_fill(~known, _FAR).log_softmax(-1)
+    return nearness.masked_fill(~known, LOG_ODDS_OF_UNKNOWN).log_softmax(-1)
 
 
 def unfolded(
@@ -29,6 +29,7 @@ def unfolded(
 ) -> Float[Tensor, "n m"]:
     """Relations to labeled entries, times the probability of each entry's class, rescaled (SimMatch, equation 8)."""
     weighed = relation * probs[:, labels]
+    # The sum is 0 where the bank holds nothing of the predicted classes; such a row has no relations then.
     return weighed / weighed.sum(-1, keepdim=True).clamp(min=1e-12)
 
 

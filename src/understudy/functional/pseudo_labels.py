@@ -37,12 +37,14 @@ def truncated_gaussian(
 
 def align(probs: Float[Tensor, "n k"], target: Float[Tensor, "k"], current: Float[Tensor, "k"]) -> Float[Tensor, "n k"]:
     """Distribution alignment (ReMixMatch, section 3.1): probabilities scaled by target / current and renormalized."""
+    # A class that was never predicted has a running balance near 0; the bound keeps its factor finite.
     scaled = probs * (target / current.clamp(min=1e-6))
     return scaled / scaled.sum(-1, keepdim=True)
 
 
 def entropy(probs: Float[Tensor, "... k"]) -> Float[Tensor, "..."]:
     """Shannon entropy as a share of its largest value, in [0, 1]."""
+    # 0 log 0 is 0; a probability under 1e-12 adds less than float32 resolves beside 1.
     return -(probs * probs.clamp(min=1e-12).log()).sum(-1) / math.log(probs.shape[-1])
 
 
@@ -50,4 +52,5 @@ def sharpen(probs: Float[Tensor, "n k"], temperature: float) -> Float[Tensor, "n
     """Probabilities raised to 1 / temperature and renormalized (MixMatch, equation 7); one-hot at temperature 0."""
     if temperature == 0:
         return torch.nn.functional.one_hot(probs.argmax(-1), probs.shape[-1]).to(probs.dtype)
+    # The bound keeps the logarithm of 0 finite; up to temperature 1, such a class gets a share of 1e-12 at most.
     return (probs.clamp(min=1e-12).log() / temperature).softmax(-1)

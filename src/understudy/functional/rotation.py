@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-NUM_TURNS = 4
+NUM_TURNS = 4  # as often an image can be turned by 90 degrees, the angle that needs no interpolation
 
 
 def quarter_turns(x: Float[Tensor, "n c s s"], turns: Int[Tensor, "n"]) -> Float[Tensor, "n c s s"]:

@@ -19,7 +19,10 @@ def cosine_ramp_up(progress: float, end: float) -> float:
 
 
 def gaussian_ramp_up(progress: float, end: float) -> float:
-    """exp(-5 (1 - T)^2), where T rises from 0 to 1 at progress `end`; 1 from the start when `end` is 0."""
+    """exp(-5 (1 - T)^2), where T rises from 0 to 1 at progress `end`; 1 from the start when `end` is 0.
+
+    The 5 is that of Laine and Aila (2017); with it the ramp starts at 0.7 %.
+    """
     return math.exp(-5 * (1 - ramp_up(progress, end)) ** 2)
 
 
@@ -34,7 +37,11 @@ def linear_decay(progress: float, final: float) -> float:
 
 
 def averaging_decay(decay: float, num_updates: int) -> float:
-    """The decay of a running average that forgets its start: min(decay, (1 + t) / (10 + t))."""
+    """The decay of a running average that forgets its start: min(decay, (1 + t) / (10 + t)).
+
+    1 and 10 are those of TensorFlow's `ExponentialMovingAverage`: the first update already counts 90 %, and 0.999 is
+    reached after 9,000 updates.
+    """
     return min(decay, (1 + num_updates) / (10 + num_updates))
 
 

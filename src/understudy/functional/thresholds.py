@@ -56,7 +56,10 @@ def self_adaptive(level: Float[Tensor, ""], balance: Float[Tensor, "k"]) -> Floa
 
 
 def annealed(progress: float, schedule: str, num_classes: int) -> float:
-    """UDA's eta: the probability of the true class above which a labeled row is left out, from 1/k to 1."""
+    """UDA's eta: the probability of the true class above which a labeled row is left out, from 1/k to 1.
+
+    The 5 in `log` and `exp` is the paper's; it leaves the curves within 0.7 % of their bounds.
+    """
     if schedule == "none":
         return 1.0
     rise = {

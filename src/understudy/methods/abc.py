@@ -35,7 +35,12 @@ class BaseMemory(nn.Module):
 
 
 class Shared:
-    """A batch for both heads: a view is rendered once, and a selection of rows holds those that either head wants."""
+    """A batch for both heads: a view is rendered once, and a selection of rows holds those that either head wants.
+
+    The base method selects first. Its selection is widened by the balanced head's rows, at weight zero in the base
+    method's loss, so that one strong view and one forward serve both. Views and selections are recognized by
+    identity, as comparing their values would make the host wait for the device.
+    """
 
     def __init__(self, batch: Batch) -> None:
         self._views: list[tuple[str, Tensor | None, int, Tensor]] = []
@@ -83,7 +88,7 @@ def _once(render: Render, made: list[tuple[str, Tensor | None, int, Tensor]]) ->
 def _in_loss(weight: Tensor, rows: Tensor) -> Tensor:
     """The weights of the rows, which stand in for rows of weight above zero that are not among them."""
     scale = weight[rows]
-    return scale * (weight.sum() / scale.sum().clamp(min=1e-12))
+    return scale * (weight.sum() / scale.sum().clamp(min=1e-12))  # 0 where no row counts, and not 0 / 0
 
 
 @register
@@ -104,9 +109,9 @@ class ABC(Method[BaseMemory]):
     against FixMatch's 76.7 % with a pool of the labels' balance, and 83.8 against 70.0 % with a reversed one.
 
     Differs from the paper: one strong view in place of two, and q_u from the averaged weights unless `teacher` is
-    `model`; the base head is not averaged, and judges features of the averaged network. A strong view that either head
-    wants is rendered and run once for both, so a step costs little more than the base method's where that trains on
-    strong views.
+    `model`; the base head is not averaged, and predicts from features of the averaged network. A strong view that
+    either head wants is rendered and run once for both, so a step costs little more than the base method's where that
+    trains on strong views.
     """
 
     paper: ClassVar[str] = "Lee et al., 2021, https://arxiv.org/abs/2110.10368"
@@ -184,7 +189,7 @@ class ABC(Method[BaseMemory]):
         with torch.no_grad():
             targets = heads.own_predict(batch.unlabeled.view("weak"), by=self.teacher).softmax(-1)
             weight = self.weigh(targets, batch, step)
-        found = base(shared.wanting(weight))
+        loss = base(shared.wanting(weight))
         view, rows, scale = shared.strong(weight)
         logits, strong = heads.own_logits(batch.labeled.view(), view)
         terms = {
@@ -192,16 +197,16 @@ class ABC(Method[BaseMemory]):
             "balanced_unsupervised": cross_entropy(strong, targets[rows], scale, count=len(weight)),
         }
         return replace(
-            found, terms={**found.terms, **terms}, metrics={**found.metrics, "balanced_mask_ratio": weight.mean()}
+            loss, terms={**loss.terms, **terms}, metrics={**loss.metrics, "balanced_mask_ratio": weight.mean()}
         )
 
     def balanced_supervised_loss(
         self, heads: SecondHead, shared: Shared, step: Step, base: Callable[[Batch], Loss]
     ) -> Loss:
         """The base method's supervised loss with the labeled term of the balanced head."""
-        found = base(shared.batch)
+        loss = base(shared.batch)
         (logits,) = heads.own_logits(shared.batch.labeled.view())
-        return replace(found, terms={**found.terms, "balanced_supervised": self.balanced_term(logits, shared.batch)})
+        return replace(loss, terms={**loss.terms, "balanced_supervised": self.balanced_term(logits, shared.batch)})
 
     def balanced_term(self, logits: Float[Tensor, "b k"], batch: Batch) -> Float[Tensor, ""]:
         """Equation 2: the criterion of labeled rows, each kept with the probability n_min / n_y of its class."""

@@ -47,11 +47,11 @@ class BarlowTwins(Pretext[nn.Module]):
         """Equations 1 and 2 on one step."""
         unlabeled = batch.unlabeled
         features = self.features(nets, unlabeled.view("strong"), unlabeled.view("strong", draw=1))
-        z, other = nets.through("projection", *features)
-        correlation = cross_correlation(z, other)
-        own = correlation.diagonal()
-        between = (correlation.square().sum() - own.square().sum()) / len(own)
+        z_first, z_second = nets.through("projection", *features)
+        correlation = cross_correlation(z_first, z_second)
+        diagonal = correlation.diagonal()
+        between = (correlation.square().sum() - diagonal.square().sum()) / len(diagonal)
         return Loss(
-            {"invariance": (1 - own).square().mean(), "redundancy": self.redundancy * between},
-            {"correlation": own.mean().detach()},
+            {"invariance": (1 - diagonal).square().mean(), "redundancy": self.redundancy * between},
+            {"correlation": diagonal.mean().detach()},
         )

@@ -15,7 +15,9 @@ from understudy.functional.masking import hidden_error, hide, masked_patches
 from understudy.methods.base import Pretext, register
 from understudy.models.nets import Networks
 
-_MOST_CELLS = 16
+# Cells per side of the guessed picture: a sixteenth of 256 px, which the paper finds to teach as much as every pixel.
+# It keeps the layer small that guesses a whole picture from one vector.
+MAX_CELLS = 16
 
 
 @register
@@ -43,7 +45,7 @@ class MaskedImage(Pretext[nn.Module]):
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
         """The classifier, and a layer that draws a picture from its features."""
-        channels, cells = spec.shape[0], min(_MOST_CELLS, *spec.shape[1:])
+        channels, cells = spec.shape[0], min(MAX_CELLS, *spec.shape[1:])
         decoder = nn.Linear(spec.feature_width, channels * cells * cells)
         return Networks(model=classifier, projection=nn.Sequential(decoder, nn.Unflatten(1, (channels, cells, cells))))
 

@@ -53,16 +53,16 @@ class MeanTeacher(Method[nn.Module]):
     def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:
         """The classification and the consistency cost on one step."""
         labeled, unlabeled = batch.labeled.view(), batch.unlabeled
-        _, taught = nets.predict_in_training(labeled, unlabeled.view("weak", draw=1))
-        taught = taught.detach().softmax(-1)
+        _, logits_teacher = nets.predict_in_training(labeled, unlabeled.view("weak", draw=1))
+        targets = logits_teacher.detach().softmax(-1)
         logits, logits_u = nets.logits(labeled, unlabeled.view("weak"))
         weight = self.lambda_u * gaussian_ramp_up(step.progress, self.ramp_up_end)
-        ones = torch.ones(len(taught), device=taught.device)
+        ones = torch.ones(len(targets), device=targets.device)
         return Loss(
             terms={
                 "supervised": self.labeled_term(logits, batch),
-                "unsupervised": weight * (logits_u.softmax(-1) - taught).square().mean(),
+                "unsupervised": weight * (logits_u.softmax(-1) - targets).square().mean(),
             },
             metrics={"mask_ratio": ones.mean()},
-            pseudo_labels=PseudoLabels(unlabeled.ids, taught.argmax(-1), ones),
+            pseudo_labels=PseudoLabels(unlabeled.ids, targets.argmax(-1), ones),
         )

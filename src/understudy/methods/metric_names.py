@@ -9,7 +9,7 @@ SHARES = {
     "generated_as_real": "of generated images taken for real",
     "adversarial": "of the steps with adversarial losses",
     "trained_ratio": "of the unlabeled images trained on",
-    "turns_told": "of the rotations recognized",
+    "rotation_accuracy": "of the rotations recognized",
     "partner_nearest": "of the views nearest to the other view of their image",
     "edges": "of the pairs of images joined in the graph",
 }

@@ -51,14 +51,14 @@ class PiModel(Method[nn.Module]):
         """Algorithm 1 on one step."""
         unlabeled = batch.unlabeled
         logits, *passes = nets.logits(batch.labeled.view(), unlabeled.view("weak"), unlabeled.view("weak", draw=1))
-        one, other = (each.softmax(-1) for each in passes)
+        first, second = (logits_u.softmax(-1) for logits_u in passes)
         weight = self.lambda_u * gaussian_ramp_up(step.progress, self.ramp_up_end)
-        ones = torch.ones(len(one), device=one.device)
+        ones = torch.ones(len(first), device=first.device)
         return Loss(
             terms={
                 "supervised": self.labeled_term(logits, batch),
-                "unsupervised": weight * (one - other).square().mean(),
+                "unsupervised": weight * (first - second).square().mean(),
             },
             metrics={"mask_ratio": ones.mean()},
-            pseudo_labels=PseudoLabels(unlabeled.ids, (one + other).detach().argmax(-1), ones),
+            pseudo_labels=PseudoLabels(unlabeled.ids, (first + second).detach().argmax(-1), ones),
         )

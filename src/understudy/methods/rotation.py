@@ -43,5 +43,5 @@ class Rotation(Pretext[nn.Module]):
         """Equations 2 and 3 on one step."""
         turned, turns = every_quarter_turn(batch.unlabeled.view("weak"))
         (logits,) = nets.through("projection", *self.features(nets, turned))
-        right = (logits.detach().argmax(-1) == turns).float().mean()
-        return Loss({"rotation": F.cross_entropy(logits, turns)}, {"turns_told": right})
+        accuracy = (logits.detach().argmax(-1) == turns).float().mean()
+        return Loss({"rotation": F.cross_entropy(logits, turns)}, {"rotation_accuracy": accuracy})

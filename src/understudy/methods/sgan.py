@@ -21,7 +21,7 @@ from understudy.methods.base import Method, register
 from understudy.models.generators import generator
 from understudy.models.nets import Networks, Statistics
 
-NUM_PICTURES = 64
+NUM_PICTURES = 64  # a sheet of 8 by 8
 
 # A choice without a benchmark: rows that differ a tenth as much as real ones are one picture with noise. The running
 # mean covers about ten steps, so that a single odd batch switches nothing.

@@ -75,7 +75,7 @@ class ShrinkMatch(OnFeatures[CertainShare]):
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
         """The classifier, and a second head on its features for uncertain images."""
-        hidden = max(1, spec.feature_width // 4)
+        hidden = max(1, spec.feature_width // 4)  # a choice without a benchmark: small beside the body
         head = perceptron(spec.feature_width, hidden, hidden, spec.num_classes, norm=True)
         return Networks(model=classifier, auxiliary=head)
 

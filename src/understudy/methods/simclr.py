@@ -46,6 +46,6 @@ class SimCLR(Pretext[nn.Module]):
         """Equation 1 on one step."""
         unlabeled = batch.unlabeled
         features = self.features(nets, unlabeled.view("strong"), unlabeled.view("strong", draw=1))
-        z, other = nets.through("projection", *features)
-        contrast, nearest = nt_xent(z, other, unlabeled.ids, self.temperature)
+        z_first, z_second = nets.through("projection", *features)
+        contrast, nearest = nt_xent(z_first, z_second, unlabeled.ids, self.temperature)
         return Loss({"contrastive": contrast}, {"partner_nearest": nearest})
