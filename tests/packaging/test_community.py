@@ -64,6 +64,12 @@ def test_security__states_the_limits_of_decoding() -> None:
     assert f"Beyond {workers._INLINE} files" in text
 
 
+def test_readme__names_every_extra() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| extra \|.*\n((?:\|.*\n)+)", readme, re.MULTILINE)
+    assert set(re.findall(r"`([a-z]+)`", table)) >= set(PROJECT["optional-dependencies"])
+
+
 def loads(source: str) -> list[str]:
     """Calls in the source that read pickles, or may."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
