@@ -22,6 +22,8 @@ from understudy.core.errors import ConfigError
         ("1200cpu-s", Budget(cpu_s=1200)),
         ("5000steps", Budget(steps=5000)),
         ("0.5s", Budget(wall_s=0.5)),
+        ("10 epochs", Budget(epochs=10)),
+        ("1epoch", Budget(epochs=1)),
     ],
 )
 def test_parse__what_people_write(text: str, expected: Budget) -> None:
@@ -48,7 +50,7 @@ def test_parse__any_text_is_a_budget_or_a_sentence(text: str) -> None:
         budget = Budget.parse(text)
     except ConfigError as error:
         refused = str(error)
-    assert "give for example" in refused if refused else (budget.is_timed or budget.steps)
+    assert "give for example" in refused if refused else (budget.is_timed or budget.steps or budget.epochs)
 
 
 def test_parse__longer_than_a_number_can_be() -> None:
@@ -62,6 +64,29 @@ def test_parse__any_length(number: float, unit: str) -> None:
     seconds = float(f"{number:.4f}") * {"s": 1, "m": 60, "h": 3600, "cpu-s": 1}[unit]
     assert (budget.cpu_s if unit == "cpu-s" else budget.wall_s) == pytest.approx(seconds)
     assert budget.is_timed
+
+
+@pytest.mark.parametrize("text", ["90s", "10m", "2h", "0.5s", "1200cpu-s", "12.345678cpu-s", "5000steps", "2.5epochs"])
+def test_text__is_parsed_as_the_same_budget(text: str) -> None:
+    assert Budget.parse(text).text == text
+
+
+@given(st.floats(0.001, 1e6).map(lambda number: round(number, 6)))
+def test_text__of_any_length_of_time(seconds: float) -> None:
+    assert Budget.parse(Budget(wall_s=seconds).text).wall_s == pytest.approx(seconds, rel=1e-9, abs=1e-6)
+    assert Budget.parse(Budget(cpu_s=seconds).text) == Budget(cpu_s=seconds)
+
+
+@pytest.mark.parametrize("text", ["0epochs", "0.0 epochs", "10000000epochs"])
+def test_parse__epochs_out_of_range(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not a number of epochs above zero; give for example 10epochs"):
+        Budget.parse(text)
+
+
+def test_in_steps__batches_of_the_training_images() -> None:
+    assert Budget(epochs=2.5).in_steps(num_images=100, batch_size=32) == Budget(steps=8)
+    assert Budget(epochs=0.001).in_steps(num_images=100, batch_size=32) == Budget(steps=1)
+    assert Budget(wall_s=5).in_steps(num_images=100, batch_size=32) == Budget(wall_s=5)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 import tomli_w
 
 from tests.data.test_split import collection
+from understudy.core.budget import Budget
 from understudy.core.config import from_table, to_table
 from understudy.core.errors import ConfigError
-from understudy.experiment.job import Job, make_job, spelled
+from understudy.experiment.job import Job, make_job, resolve, spelled
 from understudy.methods.base import METHODS
 
 LONG_TAILED: dict[str, Any] = {
@@ -79,16 +80,52 @@ def test_make_job__steps_have_fewer_unlabeled_rows_on_a_processor(table: dict[st
 
 
 def test_make_job__a_base_that_is_no_table() -> None:
-    with pytest.raises(ConfigError, match="base is 5; it must be a table of Method settings"):
+    with pytest.raises(ConfigError, match="base is 5; give a name, one of abc, "):
         make_job({"device": "cpu", "method": {"name": "abc", "base": 5}}, collection([0, 1] * 20), None)
 
 
 @pytest.mark.parametrize(("epochs", "budget"), [(10, "10epochs"), (2.5, "2.5epochs"), (np.int64(100), "100epochs")])
 def test_spelled__epochs_are_a_budget(epochs: object, budget: str) -> None:
-    assert spelled({"epochs": epochs})["budget"] == budget
+    assert spelled({"epochs": epochs})["budget"] == Budget.parse(budget)
 
 
 @pytest.mark.parametrize("epochs", ["10", True, [10], object()])
 def test_spelled__epochs_of_another_kind(epochs: object) -> None:
     with pytest.raises(ConfigError, match=r"epochs is .*; give a number of passes over the training images, above 0"):
         spelled({"epochs": epochs})
+
+
+def test_resolve__assignments_over_options_over_file_over_preset() -> None:
+    file = {"preset": "noisy-student", "budget": "7m", "recipe": {"num_rounds": 5, "dropout": 0.1}}
+    table = resolve({"budget": "3m"}, config=file, assignments=["recipe.dropout=0.2"])
+    assert table["budget"] == Budget(wall_s=180)
+    assert table["recipe"]["name"] == "noisy_student"
+    assert (table["recipe"]["num_rounds"], table["recipe"]["dropout"]) == (5, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "assignments", "method"),
+    [
+        ({"method": "FixMatch"}, (), {"name": "fixmatch", "threshold": 0.9}),
+        ({"method": "softmatch"}, (), {"name": "softmatch"}),
+        ({}, ["method=softmatch", "method.mu=2"], {"name": "softmatch", "mu": 2}),
+        ({}, ["method.mu=2"], {"name": "fixmatch", "threshold": 0.9, "mu": 2}),
+        ({"method": METHODS.get("softmatch")}, (), {"name": "softmatch"}),
+    ],
+)
+def test_resolve__settings_stay_with_their_method(
+    options: dict[str, Any], assignments: list[str], method: dict[str, Any]
+) -> None:
+    file = {"method": {"name": "fixmatch", "threshold": 0.9}}
+    assert resolve(options, config=file, assignments=assignments)["method"] == method
+
+
+def test_resolve__settings_of_a_method_without_its_name() -> None:
+    assert resolve({"method": {"mu": 2}})["method"] == {"mu": 2}
+    named = resolve({"method": {"mu": 2}}, default_method="fixmatch")
+    assert named["method"] == {"name": "fixmatch", "mu": 2}
+
+
+def test_resolve__a_name_inside_a_recipe() -> None:
+    table = resolve({"recipe": "pretrain"}, assignments=["recipe.pretext=SimCLR", "recipe.pretext.mu=2"])
+    assert table["recipe"] == {"name": "pretrain", "pretext": {"name": "simclr", "mu": 2}}

@@ -35,7 +35,7 @@ def test_options_table__command_line_over_file_over_preset(tmp_path: Path) -> No
     table = options_table(file, {"budget": "3m"}, ["recipe.dropout=0.2"])
     job = from_table(Job, table)
     assert isinstance(job.recipe, NoisyStudent)
-    assert (job.budget, job.recipe.num_rounds, job.recipe.dropout) == ("3m", 5, 0.2)
+    assert (job.budget.text, job.recipe.num_rounds, job.recipe.dropout) == ("3m", 5, 0.2)
     assert job.recipe.threshold == 0.3
 
 

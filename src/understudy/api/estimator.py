@@ -134,7 +134,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         own = None if isinstance(self.network, str) else as_module(self.network)
         table |= {"network": self.network} if own is None else {}
         table |= dict(self.options or {})
-        table["budget"] = f"{int(self.num_steps)}steps"
+        table["budget"] = Budget(steps=int(self.num_steps))
         job = make_job(table | {"method": self.method}, collection, own)
         method = job.method
         if labeled.all():
@@ -149,7 +149,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
             settings=replace(job.settings(), method=method),
             data=data,
             network=network,
-            budget=Budget.parse(job.budget),
+            budget=job.budget,
             name=method.name,
             network_name=name,
         )

@@ -19,7 +19,7 @@ from torch import nn
 from understudy.core.arguments import check
 from understudy.core.arguments import shown as quoted
 from understudy.core.brief import Brief
-from understudy.core.budget import Budget, Cost
+from understudy.core.budget import Cost
 from understudy.core.config import to_table
 from understudy.core.errors import DataError, Interrupted, UserError
 from understudy.core.files import FORMAT, explained, write_json
@@ -41,8 +41,7 @@ from understudy.evaluation.repeats import Repeats
 from understudy.evaluation.verdict import Verdict
 from understudy.experiment.diagnostics import Findings, Finished, look
 from understudy.experiment.experiment import Command, Judged, Silent, Watcher
-from understudy.experiment.job import make_job, spelled
-from understudy.experiment.presets import with_preset
+from understudy.experiment.job import make_job, resolve
 from understudy.experiment.repeats import Repetition, held_out_of, train_folds, train_seeds
 from understudy.inspection.quick_checks import first_look
 from understudy.inspection.unrelated import PoolFilter
@@ -328,7 +327,7 @@ def train_since(
     if where is not None:
         spending.enter(REPORT)
         result.report(where / "report.html")
-    command.watch.message(spent_line(spending.parts, Budget.parse(command.job.budget), resumed=resumed))
+    command.watch.message(spent_line(spending.parts, command.job.budget, resumed=resumed))
     return result
 
 
@@ -403,11 +402,9 @@ def plan(
 
 
 def _table(config: Mapping[str, Any] | None, options: Mapping[str, Any], network: object) -> dict[str, Any]:
-    """All options in one table; what is given by name overrules the file's."""
-    table = with_preset({**(config or {}), **options})
-    if isinstance(network, str) and network != "auto":
-        table["network"] = network
-    return spelled(table)
+    """All options in one table."""
+    named = {"network": network} if isinstance(network, str) and network != "auto" else {}
+    return resolve({**options, **named}, config=config)
 
 
 def _prepared(own: nn.Module | None, collection: Collection) -> tuple[nn.Module | None, Collection]:
@@ -505,7 +502,7 @@ def _result(judged: Judged, plan: Plan | None, repeats: Repeats | None = None) -
             **({"downstream": job.recipe.downstream.name} if isinstance(job.recipe, Pretrain) else {}),
             "network": network_name,
             "optimizer": job.optimizer.name,
-            "budget": job.budget,
+            "budget": job.budget.text,
             "seed": job.seed,
         },
         spent=command.spending.to_json(),

@@ -125,7 +125,7 @@ def plan(
         ("--device", device),
         ("--cache", cache),
         ("--plan", out),
-        ("--budget", found.budget),
+        ("--budget", found.budget.text),
     ):
         if value is not None:
             words += [option, str(value)]

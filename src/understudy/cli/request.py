@@ -37,7 +37,6 @@ class Request:
         Raises:
             ConfigError: An option is unknown, has the wrong type, or is outside its range.
         """
-        from understudy.core.budget import Budget
         from understudy.core.config import from_table
         from understudy.experiment.job import Job
         from understudy.experiment.repeats import Repetition
@@ -48,7 +47,7 @@ class Request:
             if key != "optimizer" or not isinstance(value, Mapping) or "name" in value
         }
         Repetition.taken_from(known)
-        Budget.kind(from_table(Job, known).budget)
+        from_table(Job, known)
 
     def save(self, folder: Path) -> None:
         """Write it into a run folder."""

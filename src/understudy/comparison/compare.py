@@ -147,7 +147,7 @@ class _Command:
     ) -> None:
         self.asked, self.sources, self.root, self.keep = asked, sources, root, keep
         self.cache, self.watch, self.map, self.ladder = cache, watch, map_, ladder
-        self.budget = Budget.kind(asked.budget)
+        self.budget = Budget.parse(asked.budget)
         self.labels: list[str] = []
         self.slugs: dict[str, str] = {}
         self.jobs_asked: dict[tuple[str, int], Job] = {}

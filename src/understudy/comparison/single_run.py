@@ -177,7 +177,7 @@ def set_up(collection: Collection, job: Job, *, reveal: bool = False, module: nn
         settings=job.settings(),
         data=data,
         network=initial_network(job, data) if module is None else module,
-        budget=Budget.parse(job.budget),
+        budget=job.budget,
         name=job.method.name,
         network_name=job.network,
     )

@@ -11,6 +11,7 @@ from torch import nn
 
 from understudy.comparison.result import BASELINE
 from understudy.comparison.variants import Variant, named_variants
+from understudy.core.budget import Budget
 from understudy.core.config import knobs
 from understudy.core.errors import ConfigError, nearest
 from understudy.experiment.job import Job, spelled
@@ -90,7 +91,7 @@ def asked_for(
         module = as_module(options["network"])
         options["network"] = f"module:{type(module).__qualname__}"
     first_seed, kept = options.pop("seed", 0), options.pop("num_labels", 0)
-    in_table = options.pop("budget", DEFAULT_BUDGET)
+    in_table = Budget.parse(options.pop("budget", DEFAULT_BUDGET)).text
     budget = in_table
     sorting = _Sorting(variants)
     for key, value in options.items():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from understudy.core.arguments import check, shown
 from understudy.core.errors import ConfigError
 
-_MOST_EPOCHS = 1e6  # more is a mistake; the number of steps stays a whole number
+MAX_EPOCHS = 1e6  # more is a mistake; the number of steps stays a whole number
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -22,6 +22,7 @@ class Budget:
         wall_s: Seconds on the wall clock.
         cpu_s: Seconds of processor time of this process, all threads together.
         steps: Optimizer steps.
+        epochs: Passes over the training images; `in_steps` makes them steps before anything is trained.
 
     Examples:
         >>> import understudy
@@ -34,15 +35,16 @@ class Budget:
     wall_s: float | None = None
     cpu_s: float | None = None
     steps: int | None = None
+    epochs: float | None = field(default=None, repr=False)  # a stage, whose identity holds this repr, never has any
 
     def __post_init__(self) -> None:
-        limits = [value for value in (self.wall_s, self.cpu_s, self.steps) if value is not None]
+        limits = [value for value in (self.wall_s, self.cpu_s, self.steps, self.epochs) if value is not None]
         if not limits or any(not 0 < value < float("inf") for value in limits):
             raise ConfigError(f"a budget must be above zero, got {self!r}; give for example 90s, 10m, 2h or 5000steps")
 
     @classmethod
     def parse(cls, text: str | Budget) -> Budget:
-        """The budget that `90s`, `10m`, `2h`, `1200cpu-s` or `5000steps` stands for.
+        """The budget that `90s`, `10m`, `2h`, `1200cpu-s`, `5000steps` or `10epochs` stands for.
 
         Raises:
             ConfigError: The text is none of these, or the number is not above zero.
@@ -50,11 +52,13 @@ class Budget:
         if isinstance(text, Budget):
             return text
         check(budget=text)
-        if epochs_of(text) is not None:
-            raise ConfigError(
-                f"budget {shown(text)} counts epochs, which needs the images; give steps, such as 5000steps"
-            )
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|cpu-s|steps)", text.strip().lower())
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|cpu-s|steps|epochs?)", text.strip().lower())
+        if match is not None and match[2].startswith("epoch"):
+            if not 0 < float(match[1]) <= MAX_EPOCHS:
+                raise ConfigError(
+                    f"budget {shown(text)} is not a number of epochs above zero; give for example 10epochs"
+                )
+            return cls(epochs=float(match[1]))
         if match is None or float(match[1]) == 0 or (match[2] == "steps" and "." in match[1]):
             raise ConfigError(
                 f"budget {shown(text)} is not a length of time or a number of steps above zero; "
@@ -66,14 +70,30 @@ class Budget:
             return cls(cpu_s=float(match[1]))
         return cls(wall_s=float(match[1]) * _SECONDS[match[2]])
 
-    @classmethod
-    def kind(cls, text: str | Budget) -> Budget:
-        """The budget of the text, where what it allows in steps may not be known yet: one step stands for epochs.
+    @property
+    def text(self) -> str:
+        """Text that `parse` reads as this budget, for options and files, which hold a single limit."""
+        if self.epochs is not None:
+            return f"{_number(self.epochs)}epochs"
+        if self.steps is not None:
+            return f"{self.steps}steps"
+        if self.wall_s is None:
+            assert self.cpu_s is not None
+            return f"{_number(self.cpu_s)}cpu-s"
+        unit = next((unit for unit in ("h", "m") if self.wall_s % _SECONDS[unit] == 0), "s")
+        return f"{_number(self.wall_s / _SECONDS[unit])}{unit}"
 
-        Raises:
-            ConfigError: The text is not a budget.
+    def in_steps(self, num_images: int, batch_size: int) -> Budget:
+        """The budget with epochs as steps; an epoch has as many as there are batches in the training images.
+
+        Args:
+            num_images: Training images, labeled and unlabeled.
+            batch_size: Labeled rows per step. Unlabeled rows of a step do not count, so that an epoch has the same
+                number of steps for every method.
         """
-        return cls(steps=1) if isinstance(text, str) and epochs_of(text) is not None else cls.parse(text)
+        if self.epochs is None:
+            return self
+        return Budget(steps=max(1, math.ceil(self.epochs * num_images / max(1, batch_size))))
 
     @property
     def is_timed(self) -> bool:
@@ -88,35 +108,9 @@ class Budget:
             parts.append(f"{self.cpu_s:.4g} cpu-s")
         if self.steps is not None:
             parts.append(f"{self.steps} steps")
+        if self.epochs is not None:
+            parts.append(f"{_number(self.epochs)} epochs")
         return " or ".join(parts)
-
-
-def epochs_of(text: str) -> float | None:
-    """The number of epochs that `10epochs` stands for, or None when the text counts something else.
-
-    Raises:
-        ConfigError: The number is not above zero.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*epochs?", text.strip().lower())
-    if match is None:
-        return None
-    if not 0 < float(match[1]) <= _MOST_EPOCHS:
-        raise ConfigError(f"budget {shown(text)} is not a number of epochs above zero; give for example 10epochs")
-    return float(match[1])
-
-
-def as_steps(text: str, num_images: int, batch_size: int) -> str:
-    """The budget with epochs as steps; an epoch has as many as there are batches in the training images.
-
-    Args:
-        num_images: Training images, labeled and unlabeled.
-        batch_size: Labeled rows per step. Unlabeled rows of a step do not count, so that an epoch has the same number
-            of steps for every method.
-    """
-    epochs = epochs_of(text)
-    if epochs is None:
-        return text
-    return f"{max(1, math.ceil(epochs * num_images / max(1, batch_size)))}steps"
 
 
 @dataclass(frozen=True)
@@ -157,3 +151,8 @@ def format_seconds(seconds: float) -> str:
     if minutes < 120:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _number(value: float) -> str:
+    """A number without trailing zeros or an exponent, to the millionth."""
+    return f"{value:f}".rstrip("0").rstrip(".")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from understudy.core.arguments import shown
+from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.registry import Registry
 
@@ -117,6 +118,8 @@ def lines(config: Config, prefix: str = "") -> list[Line]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Budget):
+        return value.text
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -128,8 +131,81 @@ def to_table(config: Config) -> dict[str, Any]:
         if isinstance(value, Config):
             table[field.name] = to_table(value)
         elif value is not None:
-            table[field.name] = list(value) if isinstance(value, tuple) else value
+            table[field.name] = to_plain(value)
     return table
+
+
+def to_plain(value: Any) -> Any:
+    """A setting, or a table of settings, as values of TOML and JSON."""
+    if isinstance(value, Config):
+        return to_table(value)
+    if isinstance(value, Budget):
+        return value.text
+    if isinstance(value, Mapping):
+        return {key: to_plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def normalize(cls: type[Config], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a table of settings in its one canonical form.
+
+    Where a class is to be picked, its name, in any case, and the class itself become a table with the name as it is
+    registered, as `{"method": "FixMatch"}` becomes `{"method": {"name": "fixmatch"}}`. Objects stay, None is left out,
+    and a budget is parsed. Keys that the class does not have are left to `from_table`.
+
+    Raises:
+        ConfigError: A name or a budget is unknown.
+    """
+    result = dict(table)
+    for key, hint in _hints(cls).items():
+        if key not in result:
+            continue
+        nested, value = _config_class(hint), result[key]
+        if Budget in get_args(hint):
+            result[key] = Budget.parse(value)
+        elif nested is not None and value is None:
+            del result[key]
+        elif nested is not None:
+            result[key] = _normalized(nested, value, key, _default_name(cls, key))
+    return result
+
+
+def _normalized(cls: type[Config], value: Any, key: str, default: str) -> Any:
+    """A nested setting in canonical form; a value that is none of its forms is refused where a class is to be picked.
+
+    Args:
+        default: Name of the class that a table without a name is of.
+    """
+    if cls.variants is None:
+        return normalize(cls, value) if isinstance(value, Mapping) else value
+    if isinstance(value, type) and issubclass(value, Config):
+        value = value.name
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        if isinstance(value, Config):
+            return value
+        raise ConfigError(f"{key} is {shown(value)}; give a name, one of {', '.join(_names(cls))}")
+    named = {"name": cls.variants.canonical(value["name"], _names(cls))} if "name" in value else {}
+    name = named.get("name", default)
+    return {**(normalize(cls.variants.get(name), value) if name else value), **named}
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both tables as one, in which values of `above` win.
+
+    A table of another `name` replaces the one below, since the settings of another class differ.
+    """
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        if isinstance(under, Mapping) and isinstance(value, str):
+            value = {"name": value}
+        if isinstance(under, Mapping) and isinstance(value, Mapping):
+            is_same_class = value.get("name", under.get("name")) == under.get("name")
+            value = merge(under, value) if is_same_class else value
+        result[key] = value
+    return result
 
 
 def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T:
@@ -157,6 +233,8 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
         raise ConfigError("; ".join(told))
     for key, value in values.items():
         nested = _config_class(hints[key])
+        if Budget in get_args(hints[key]):
+            values[key] = Budget.parse(value)
         if nested is not None and nested.variants is not None and isinstance(value, str):
             value = {"name": value}
         if nested is not None and isinstance(value, Mapping):
@@ -309,6 +387,10 @@ def _problems(kind: type[Config], values: Mapping[str, Any]) -> list[str]:
         if nested is not None:
             if not isinstance(value, nested) and not (value is None and type(None) in getattr(hint, "__args__", ())):
                 problems.append(f"{key} is {shown(value)}; it must be a table of {nested.__name__} settings")
+            continue
+        if Budget in get_args(hint):
+            if not isinstance(value, Budget):
+                problems.append(f"{key} is {shown(value)}; give a Budget")
             continue
         try:
             _adapter(hint).validate_python(value)

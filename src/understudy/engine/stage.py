@@ -93,6 +93,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         method, data = self.settings.method, self.data
+        if self.budget.epochs is not None:
+            raise ConfigError(
+                f"budget {self.budget.text!r} counts epochs, and a stage takes steps; give for example "
+                "Budget(steps=5000), or call budget.in_steps"
+            )
         if len(data.labeled) == 0:
             raise ConfigError("training needs at least one labeled image; give some, or check the label column")
         if method.unlabeled_batch_size(1) and len(data.unlabeled) == 0:

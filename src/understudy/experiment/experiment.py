@@ -162,7 +162,7 @@ class Command:
         quality = None if hidden is None else PseudoLabelQuality(hidden.of(data.pool), len(data.classes))
         observers = self.observers(quality)
 
-        budget = Budget.parse(job.budget)
+        budget = job.budget
         reserve_s = self.reserve_s(budget, data, network, splits, len(names))
         granted = self.first_budget(budget, len(names), reserve_s)
         settings = job.settings()
@@ -274,7 +274,7 @@ class Command:
             validation=held_out("validation", splits.validation),
             cost_clock="cpu_s" if pick_device(self.job.device).type == "cpu" else "wall_s",
             imbalanced=any(are_imbalanced(labels[ids]) for ids in (splits.labeled, splits.test)),
-            facts=facts_of(method, runs, Budget.parse(self.job.budget)),
+            facts=facts_of(method, runs, self.job.budget),
         )
 
     def initial_network(self, data: TrainingData) -> tuple[nn.Module, str]:
@@ -343,7 +343,7 @@ class Command:
         recorded = self.recorded_budgets().get("part")
         if recorded:
             return Budget(**recorded)
-        budget = Budget.parse(self.job.budget)
+        budget = self.job.budget
         reserve_s = self.predicted_report_s(2) if budget.wall_s is not None else 0.0
         found = self.part_of(budget, num_parts, reserve_s=reserve_s)
         self.record_budget("part", found)
@@ -391,7 +391,7 @@ class Command:
 
     def within(self, budget: Budget, **changes: Any) -> Command:
         """This command with another budget, which begins now."""
-        job = dataclasses.replace(self.job, budget=_as_option(budget), **changes)
+        job = dataclasses.replace(self.job, budget=budget, **changes)
         return dataclasses.replace(self, job=job, begun=time.perf_counter(), planning=Cost(), report_s=None)
 
     def recorded_budgets(self) -> dict[str, dict[str, Any]]:
@@ -509,14 +509,7 @@ def _identity(job: Job, collection: Collection, module: nn.Module | None) -> dic
     settings = {name: value for name, value in to_table(job).items() if name not in ("budget", "device")}
     network = job.network if module is None else type(module).__qualname__
     digest = hashlib.blake2b(repr(sorted(settings.items())).encode(), digest_size=16).hexdigest()
-    return {"settings": digest, "budget": job.budget, "network": network, "data": collection.content}
-
-
-def _as_option(budget: Budget) -> str:
-    """The budget as a job takes it."""
-    if budget.steps is not None:
-        return f"{budget.steps}steps"
-    return f"{budget.wall_s:.6f}s" if budget.wall_s is not None else f"{budget.cpu_s:.6f}cpu-s"
+    return {"settings": digest, "budget": job.budget.text, "network": network, "data": collection.content}
 
 
 def _with_quality(trained: Trained, quality: PseudoLabelQuality | None) -> Trained:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Annotated, Any
@@ -14,8 +14,8 @@ from torch import nn
 
 from understudy.augment import DOMAINS, Augmentation
 from understudy.core.arguments import check, is_whole, shown
-from understudy.core.budget import Budget, as_steps
-from understudy.core.config import Config, Knob, from_table, knobs
+from understudy.core.budget import Budget
+from understudy.core.config import Knob, from_table, knobs, merge, normalize, override
 from understudy.core.errors import ConfigError
 from understudy.core.seeding import seed_torch
 from understudy.data.collection import Collection, Part
@@ -23,17 +23,20 @@ from understudy.data.simulate import ORDERS, check_simulation
 from understudy.data.split import Splits
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
-from understudy.engine.optim import OPTIMIZERS, Optimizer
+from understudy.engine.optim import Optimizer
 from understudy.engine.pace import MAX_WARMUP, MIN_WARMUP_STEPS
 from understudy.engine.stage import Settings
+from understudy.experiment.presets import with_preset
 from understudy.methods.base import METHODS, Method
 from understudy.models import build
-from understudy.recipes.base import RECIPES, Recipe
+from understudy.recipes.base import Recipe
 from understudy.recipes.plain import Plain
 
 # On a processor steps are few, and more small ones teach more than fewer large ones: digits with 40 labels reached 96 %
 # in 20 CPU seconds with 32 + 96 rows a step, and 92 % with 64 + 448.
 _FEW_LABELS, _SMALL_BATCH, _MU_ON_PROCESSOR = 1000, 32, 3  # mu at most
+# Long enough to plan in and to train a small network twice on a processor, short enough to wait for.
+DEFAULT_BUDGET = Budget(wall_s=600)
 _SIMULATION = ("imbalance", "num_unlabeled", "unlabeled_imbalance", "unlabeled_order")
 
 
@@ -42,12 +45,12 @@ class Job(Settings):
     """All that a training command can be told, beside its images; one TOML file."""
 
     budget: Annotated[
-        str,
+        Budget,
         Knob(
             "length of the whole command, as 90s, 10m or 2h; of planning and training, as 1200cpu-s; of each training, "
             "as 5000steps or 10epochs"
         ),
-    ] = "10m"
+    ] = DEFAULT_BUDGET
     recipe: Recipe = field(default_factory=Plain)
     network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto chooses")] = "auto"
     pretrained: Annotated[bool, Knob("start from the library's pretrained weights")] = False
@@ -90,48 +93,73 @@ class Job(Settings):
         return Settings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)})
 
 
-def spelled(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a table of options in which methods, optimizers and recipes are tables with their names, or objects.
+def resolve(
+    options: Mapping[str, Any],
+    *,
+    config: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    default_method: str = "",
+) -> dict[str, Any]:
+    """One table of options from the preset, the file, the options given by name and `--set`; later ones win.
+
+    The settings of a method stay where the same method is named again and go where another one is.
 
     Args:
-        table: An optimizer may be a class of torch's, and a name may be written in any case; `epochs=10` is a budget.
+        options: May name a `preset`, and so may the file.
+        assignments: Such as `method.threshold=0.9`.
+        default_method: The method that is meant where settings of one are given without its name; none if empty.
+
+    Raises:
+        ConfigError: A name, a budget or an assignment is wrong, or both a budget and epochs are given.
+    """
+    options = dict(options)
+    preset = {"preset": options.pop("preset")} if "preset" in options else {}
+    below = _normalized(with_preset({**(config or {}), **preset}))
+    table = merge(_of_method(below, default_method), _normalized(options))
+    for assignment in assignments:  # normalized in between, since the next may be a setting of the class just named
+        table = normalize(Job, override(table, [assignment]))
+    return spelled(_of_method(table, default_method))
+
+
+def _of_method(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """The table with this name in a table of a method's settings that has none."""
+    method = table.get("method")
+    return table | {"method": {"name": name, **method}} if name and isinstance(method, Mapping) else table
+
+
+def spelled(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a table of options in its one canonical form: see `normalize`; `epochs=10` is a budget.
+
+    Args:
+        table: An optimizer may be a class of torch's.
 
     Raises:
         ConfigError: A name is unknown, a value is of another kind, or both a budget and epochs are given.
     """
     table = dict(table)
-    for key, variants in (("method", METHODS), ("optimizer", OPTIMIZERS), ("recipe", RECIPES)):
-        value = table.get(key)
-        if value is None:
-            table.pop(key, None)
-            continue
-        if key == "optimizer" and isinstance(value, torch.optim.Optimizer):
-            raise ConfigError(
-                f"optimizer is a {type(value).__name__} that already holds parameters; give its class or name, and its "
-                "settings as {'name': 'sgd', 'lr': 0.1}"
-            )
-        if isinstance(value, type) and issubclass(value, (torch.optim.Optimizer, Config)):
-            value = value.name if issubclass(value, Config) else value.__name__
-        if isinstance(value, str):
-            value = {"name": value}
-        if isinstance(value, Mapping):
-            named = {"name": variants.canonical(value["name"])} if "name" in value else {}
-            value = {**value, **named}
-        elif not isinstance(value, Config):
-            raise ConfigError(f"{key} is {shown(value)}; give a name, one of {', '.join(variants.offered())}")
-        table[key] = value
     epochs = table.pop("epochs", None)
     if epochs is not None:
         if "budget" in table:
             raise ConfigError(f"budget is {shown(table['budget'])} and epochs is {shown(epochs)}; give one of them")
         if isinstance(epochs, bool) or not isinstance(epochs, Real):
             raise ConfigError(f"epochs is {shown(epochs)}; give a number of passes over the training images, above 0")
-        table["budget"] = f"{float(epochs):f}".rstrip("0").rstrip(".") + "epochs"
-    if "budget" in table:
-        check(budget=table["budget"])
-        Budget.kind(table["budget"])
+        table["budget"] = Budget.parse(f"{float(epochs):f}epochs")
+    table = _normalized(table)
     check(**{name: table[name] for name in ("seed", "size", "channels") if name in table})
     return table
+
+
+def _normalized(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table in canonical form, where an optimizer may also be given as a class of torch's."""
+    optimizer = table.get("optimizer")
+    if isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(
+            f"optimizer is a {type(optimizer).__name__} that already holds parameters; give its class or name, and "
+            "its settings as {'name': 'sgd', 'lr': 0.1}"
+        )
+    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
+        table = {**table, "optimizer": optimizer.__name__}
+    return normalize(Job, table)
 
 
 def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module | None, named: str = "") -> Job:
@@ -151,8 +179,8 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     batch_size = table.get("batch_size", Job().batch_size)
     if is_whole(batch_size, 1):
         training = int((~np.isin(collection.parts, (Part.VALIDATION, Part.TEST, Part.LEFT_OUT))).sum())
-        table["budget"] = as_steps(str(table.get("budget", Job().budget)), training, batch_size)
-    steps = Budget.parse(str(table.get("budget", Job().budget))).steps
+        table["budget"] = table.get("budget", Job().budget).in_steps(training, batch_size)
+    steps = table.get("budget", Job().budget).steps
     if steps and "warmup" not in table:
         table["warmup"] = min(MAX_WARMUP, max(Job().warmup, MIN_WARMUP_STEPS / steps))
     if table.get("network", "auto") == "auto":
@@ -172,7 +200,6 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
             f"{job.method.name} learns features and no classes; let another method start from them: "
             f"--recipe pretrain --set recipe.pretext.name={job.method.name}"
         )
-    Budget.parse(job.budget)
     return job
 
 

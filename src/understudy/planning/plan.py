@@ -42,14 +42,14 @@ class Plan(Brief):
     optimization: LearnedOptimization
     regularization: LearnedRegularization
     ssl: LearnedSSL
-    budget: str
+    budget: Budget
     note: str = ""
     cost: Cost = field(default_factory=Cost)
 
     def brief(self) -> tuple[str, ...]:
         """The choices without their reasons."""
         chosen = (f"{choice.key} {shown(choice.value)}" for choice in self.choices)
-        return (f"for a budget of {self.budget}: {', '.join(chosen)}", self.summary)
+        return (f"for a budget of {self.budget.text}: {', '.join(chosen)}", self.summary)
 
     @property
     def parts(self) -> dict[str, Learned]:
@@ -64,7 +64,7 @@ class Plan(Brief):
     @property
     def share(self) -> float:
         """The part of the budget that planning took, on the budget's own clock."""
-        return self.cost.share_of(Budget.kind(self.budget))
+        return self.cost.share_of(self.budget)
 
     def options(self) -> dict[str, Any]:
         """The choices as options of a training job, nested as in its TOML file."""
@@ -103,7 +103,7 @@ class Plan(Brief):
         if self.note:
             return f"Nothing was timed or tried, since {self.note}."
         spent = f"{format_seconds(self.cost.wall_s)} ({self.cost.cpu_s:.1f} CPU-s)"
-        return f"Planned in {spent}, {100 * self.share:.0f} % of the budget of {self.budget}."
+        return f"Planned in {spent}, {100 * self.share:.0f} % of the budget of {self.budget.text}."
 
     def diff(self, other: Plan) -> tuple[str, ...]:
         """A line for each setting that the two plans choose otherwise, this one's value first."""
@@ -120,7 +120,7 @@ class Plan(Brief):
         """As plain values."""
         return {
             "format": FORMAT,
-            "budget": self.budget,
+            "budget": self.budget.text,
             "note": self.note,
             "share": round(self.share, 4),
             "cost": asdict(self.cost),
@@ -168,7 +168,7 @@ class Plan(Brief):
                 name: _part_from_table(kind, table[name], f"{path}: {name}") for name, kind in _PARTS.items()
             }
             cost = Cost(**table["cost"])
-            return cls(**parts, budget=str(table["budget"]), note=str(table["note"]), cost=cost)
+            return cls(**parts, budget=Budget.parse(table["budget"]), note=str(table["note"]), cost=cost)
         except (KeyError, TypeError) as error:
             raise ConfigError(f"{path} is damaged or was changed ({error}); plan anew") from None
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from understudy.core.budget import Budget, Cost
-from understudy.core.config import Config, to_table
+from understudy.core.config import Config, to_plain
 from understudy.core.files import explained, read_json, write_json
 from understudy.core.spending import PLANNING, READING, START, Spending
 from understudy.data.collection import Collection
@@ -21,7 +21,7 @@ from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.rundir import read_decisions
 from understudy.experiment.experiment import Command
-from understudy.experiment.job import Job, as_training_data, initial_network, make_job
+from understudy.experiment.job import Job, as_training_data, initial_network, make_job, spelled
 from understudy.methods.base import METHODS, Method
 from understudy.planning.choice import SHARE, Allowance, Choice, nested
 from understudy.planning.learn_architecture import learn_architecture, learn_size
@@ -62,20 +62,15 @@ class Planner:
             spending: Of the command that is planned.
         """
         self.spending = Spending() if spending is None else spending
-        self.options = {
-            key: {"name": value}
-            if key in ("method", "optimizer", "recipe") and isinstance(value, str)
-            else to_table(value)
-            if isinstance(value, Config)
-            else value
-            for key, value in options.items()
-        }
+        options = spelled(options)
+        self.budget: Budget = options.get("budget", Job().budget)
+        self.asked_budget = self.budget
+        self.options: dict[str, Any] = to_plain(options) | {"budget": self.budget}
         method = self.options.get("method")
         if isinstance(method, Mapping) and "name" not in method and set(method) - _OF_EVERY_METHOD:
             self.options["method"] = {"name": Job().method.name, **method}  # whose knobs are meant
         self.objects = {key: value for key, value in options.items() if isinstance(value, Config)}
         self.module, self.folder = module, folder
-        self.budget = Budget.kind(options.get("budget", Job().budget))
         self.device = pick_device(str(options.get("device", "auto")))
         self.allowance = Allowance(self.budget)
         self.size: Choice[int] | None = None
@@ -126,7 +121,7 @@ class Planner:
         job = make_job(self._with(plan.options()), command.collection, self.module)
         say = command.say if verbose else command.log.append
         if self.is_given:
-            command.say(f"A plan that was made before, for a budget of {plan.budget}, is used as it is.")
+            command.say(f"A plan that was made before, for a budget of {plan.budget.text}, is used as it is.")
         images = _images_in_words(command, parts)
         command.say(plan.decision(images, method=job.method.name, recipe=job.recipe.name, is_given=self.is_given))
         *reasons, summary = plan.sentences()
@@ -151,7 +146,7 @@ class Planner:
         collection, splits = self._images(command)
         self.filtering = Cost.now() - begun
         if not self.budget.is_timed:
-            self.budget = Budget.parse(command.job.budget)  # where epochs have become steps
+            self.budget = command.job.budget  # where epochs have become steps
         # Imported before the clock of planning starts: scikit-learn and what torch's optimizers need take about two
         # seconds each, once, and are the program's start-up.
         self.spending.enter(START)
@@ -230,14 +225,14 @@ class Planner:
             optimization=optimization,
             regularization=regularization,
             ssl=ssl,
-            budget=str(self.options.get("budget", Job().budget)),
+            budget=self.asked_budget,
             note=self.allowance.refusal,
         )
 
     def _one_run(self, num_runs: int) -> Budget:
         """What each of so many trainings may spend once the plan is paid for."""
         budget = self.budget
-        if budget.steps is not None:
+        if not budget.is_timed:
             return budget
         share = (1 - SHARE) / num_runs
         return Budget(

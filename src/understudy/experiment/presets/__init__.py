@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from understudy.core.arguments import shown
+from understudy.core.config import merge
 from understudy.core.errors import ConfigError, nearest
 
 
@@ -30,7 +31,7 @@ def with_preset(table: Mapping[str, Any]) -> dict[str, Any]:
     """
     table = dict(table)
     name = table.pop("preset", None)
-    return table if name is None else _merged(tomllib.loads(_text(name)), table)
+    return table if name is None else merge(tomllib.loads(_text(name)), table)
 
 
 def _text(name: Any) -> str:
@@ -40,17 +41,3 @@ def _text(name: Any) -> str:
     if name not in known:
         raise ConfigError(f"there is no preset {name!r}; {nearest(name, known)}")
     return (files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both tables, `above` first; a table of another `name` replaces the one below, since its settings differ."""
-    result = dict(below)
-    for key, value in above.items():
-        under = result.get(key)
-        if isinstance(under, Mapping) and isinstance(value, str):
-            value = {"name": value}
-        if isinstance(under, Mapping) and isinstance(value, Mapping):
-            same = value.get("name", under.get("name")) == under.get("name")
-            value = _merged(under, value) if same else value
-        result[key] = value
-    return result
