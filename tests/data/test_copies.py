@@ -120,8 +120,8 @@ def test_split__a_copy_that_judges_does_not_choose() -> None:
     )
     splits = split(data)
     assert splits.validation.tolist() == [3]
-    assert "; 1 copy of test images may not choose." not in splits.note
-    assert "; 1 copy of test images may not choose; there are no" in splits.note
+    assert "; 1 copy of test images do not validate." not in splits.note
+    assert "; 1 copy of test images do not validate; there are no" in splits.note
 
 
 def test_split__copies_of_choosing_images_do_not_train() -> None:

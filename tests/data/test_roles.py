@@ -80,7 +80,7 @@ def test_split__copies_of_validation_images_do_not_train_and_those_of_test_image
     found = split(load(photos, validation=val, test=test, unlabeled=pool))
     assert (len(found.validation), len(found.test)) == (1, 1)
     assert (len(found.labeled), len(found.unlabeled)) == (6, 0)
-    assert "1 copy of test images may not choose" in found.note
+    assert "1 copy of test images do not validate" in found.note
 
 
 def test_load__several_unlabeled_sources(make: Make) -> None:

@@ -68,12 +68,12 @@ def test_split__roles_are_sound(data: Collection, seed: int, share: float) -> No
         assert splits.test_source == "test"
     assert (splits.test_source == "nothing") == (not len(splits.test))
     if data.groups is not None:
-        training, choose, judge = (
+        training, validation, test = (
             set(data.groups[part]) - {-1} for part in (ids_of(splits), splits.validation, splits.test)
         )
-        assert not training & choose
-        assert not training & judge
-        assert not choose & judge
+        assert not training & validation
+        assert not training & test
+        assert not validation & test
     again = split(data, seed, share=share)
     assert again.content == splits.content
 

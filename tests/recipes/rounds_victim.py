@@ -24,9 +24,9 @@ from understudy.recipes.self_training import SelfTraining
 FIVE = SelfTraining(num_rounds=5, threshold=0.4, least_changed=0.0, gate=1.0)
 
 
-def small_stage(*, labeled: int = 12, choose: int = 0, steps: int = 60, **settings: Any) -> Stage:
+def small_stage(*, labeled: int = 12, validation: int = 0, steps: int = 60, **settings: Any) -> Stage:
     """A few labeled images of three patterns, and a pool of 48."""
-    data = tiny(labeled=labeled, unlabeled=48, validation=choose).data
+    data = tiny(labeled=labeled, unlabeled=48, validation=validation).data
     return stage(Supervised(ema_decay=0.5), steps=steps, data=data, **{"optimizer": SGD(lr=0.01), **settings})
 
 

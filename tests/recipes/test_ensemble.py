@@ -31,8 +31,8 @@ from understudy.recipes.parts.pool_labels import PoolLabels
 TWO = Ensemble(num_members=2)
 
 
-def small(*, choose: int = 9, steps: int = 40, method: Any = None) -> Stage:
-    data = tiny(labeled=12, unlabeled=48, validation=choose).data
+def small(*, validation: int = 9, steps: int = 40, method: Any = None) -> Stage:
+    data = tiny(labeled=12, unlabeled=48, validation=validation).data
     seed_torch("initial weights", 0)
     net = build("cnn", shape=data.row_shape, num_classes=3)
     made = tiny_stage(method or Supervised(ema_decay=0.5), steps=steps, data=data, net=net)

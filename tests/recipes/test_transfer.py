@@ -203,8 +203,8 @@ def test_propagated_head__learns_the_graphs_labels() -> None:
 # The recipe.
 
 
-def small(*, choose: int = 0, name: str = "cnn", budget: Budget | None = None, **settings: Any) -> Stage:
-    data = tiny(labeled=12, unlabeled=48, validation=choose).data
+def small(*, validation: int = 0, name: str = "cnn", budget: Budget | None = None, **settings: Any) -> Stage:
+    data = tiny(labeled=12, unlabeled=48, validation=validation).data
     torch.manual_seed(0)
     net = build(name, shape=data.row_shape, num_classes=3)
     method = FixMatch(mu=2, threshold=0.4, ema_decay=0.5)
