@@ -112,7 +112,7 @@ def test_split__copies_of_test_images_do_not_train() -> None:
     )
 
 
-def test_split__a_copy_that_judges_does_not_choose() -> None:
+def test_split__a_copy_of_a_test_image_does_not_validate() -> None:
     data = with_copies(
         [0, 1, 0, 1, 0, 1],
         [-1, -1, 0, -1, 0, -1],

@@ -281,9 +281,9 @@ def test_load__unlabeled_by_another_name(make: Make, name: str) -> None:
 
 
 def test_load__doubtful_class_name_is_noted(make: Make) -> None:
-    data = load(make("photos", "a/1.png", "b/1.png", "unlabeled/1.png"))
-    assert data.classes == ("a", "b", "unlabeled")
-    assert any(note.startswith("folder unlabeled/ counts as a class; rename it to unlabeled/") for note in data.notes)
+    data = load(make("photos", "a/1.png", "b/1.png", "pool/1.png"))
+    assert data.classes == ("a", "b", "pool")
+    assert any(note.startswith("folder pool/ counts as a class; rename it to unlabeled/") for note in data.notes)
 
 
 def test_load__folder_that_cannot_be_listed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

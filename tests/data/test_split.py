@@ -105,7 +105,7 @@ def test_split__one_label_per_class_trains() -> None:
     assert splits.unlabeled.tolist() == [3, 4]
 
 
-def test_split__up_to_400_held_out_all_judge() -> None:
+def test_split__up_to_400_held_out_all_test() -> None:
     splits = split(collection([0, 1] * 1000))
     assert (len(splits.test), len(splits.validation), len(splits.labeled)) == (400, 0, 1600)
     assert (
@@ -114,13 +114,13 @@ def test_split__up_to_400_held_out_all_judge() -> None:
     )
 
 
-def test_split__beyond_400_half_choose() -> None:
+def test_split__beyond_400_half_validate() -> None:
     splits = split(collection([0, 1, 1, 1] * 1000))
     assert (len(splits.test), len(splits.validation)) == (400, 400)
     assert splits.test_source == "held out"
 
 
-def test_split__a_class_judges_before_it_chooses() -> None:
+def test_split__a_class_is_tested_before_it_is_validated() -> None:
     data = collection([0] * 2_000 + [1] * 300 + [2] * 10 + [3] * 4 + [4])
     splits = split(data)
     counts = {role: np.bincount(data.labels[getattr(splits, role)], minlength=5) for role in ("validation", "test")}
@@ -179,10 +179,10 @@ def test_split__groups_of_held_out_images_leave_the_pool() -> None:
     assert "; 8 images that share a group with them do not train" in splits.note
 
 
-def test_split__one_group_cannot_be_parted() -> None:
+def test_split__one_group_cannot_be_split() -> None:
     splits = split(collection([0, 1] * 20, groups=[0] * 40))
     assert splits.test_source == "nothing"
-    assert "cannot be parted by group" in splits.note
+    assert "cannot be split by group" in splits.note
 
 
 def test_split__groups_over_all_training_images() -> None:
