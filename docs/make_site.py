@@ -97,7 +97,7 @@ def write_pages(folder: Path) -> None:
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=ignored)
     shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "README.md", folder / "index.md")
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
         shutil.copy(ROOT / name, folder)
     for path, text in references().items():
         page = folder / "reference" / path
@@ -120,7 +120,14 @@ def navigation(folder: Path) -> list[dict[str, Any]]:
         {"Guides": pages(*GUIDES, *others)},
         {"Methods": [{"All methods": "docs/methods/README.md"}, *by_family()]},
         {"Comparing": [*pages(*COMPARING), {"Benchmarks": "benchmarks/README.md"}]},
-        {"Reference": ["reference/commands.md", {"Python API": api}, {"Changelog": "CHANGELOG.md"}]},
+        {
+            "Reference": [
+                "reference/commands.md",
+                {"Python API": api},
+                {"Changelog": "CHANGELOG.md"},
+                {"Security": "SECURITY.md"},
+            ]
+        },
         {"Contributing": "CONTRIBUTING.md"},
     ]
 
