@@ -61,6 +61,9 @@ API = {
 }
 """Public names by page; those that no page lists are on a page of their own."""
 
+RESULTS = {"Comparing": ("comparison.result",)}
+"""Modules of what the functions of a page return."""
+
 EXTENDING = ("methods.base", "core.types", "models.nets", "core.config", "recipes.base", "core.registry")
 """Modules that a new method or recipe is written against."""
 
@@ -143,7 +146,7 @@ def references() -> dict[str, str]:
     groups = {**API, **_rest(API, understudy.__all__, "More")}
     pages = {"commands.md": "\n".join(commands())}
     for title, names in groups.items():
-        page = _api_page(title, (f"understudy.{name}" for name in names))
+        page = _api_page(title, (f"understudy.{name}" for name in (*names, *RESULTS.get(title, ()))))
         pages[f"{title.lower().replace(' ', '-')}.md"] = page + "\n".join(settings() if title == "Settings" else ())
     pages["extending.md"] = _api_page("Extending", (f"understudy.{module}" for module in EXTENDING))
     return pages

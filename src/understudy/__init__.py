@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from understudy.api.audit import audit
-    from understudy.api.compare import ablate, compare
+    from understudy.api.compare import Comparison, ablate, compare
     from understudy.api.estimator import SemiSupervisedClassifier
     from understudy.api.suggest import suggest
     from understudy.api.train import Result, evaluate, plan, train
-    from understudy.comparison.result import Comparison
     from understudy.core.budget import Budget
     from understudy.core.errors import Interrupted, UserError
     from understudy.data.load import load
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Budget": "core.budget",
-    "Comparison": "comparison.result",
+    "Comparison": "api.compare",
     "Interrupted": "core.errors",
     "Job": "experiment.job",
     "Predictions": "serving.predictor",

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from understudy.core.arguments import check
-from understudy.core.brief import Brief
+from understudy.core.brief import Brief, as_html
 from understudy.core.errors import UserError
 from understudy.core.files import atomic
 from understudy.data.load import load
@@ -49,6 +49,12 @@ class Audited(Brief):
         """What is wrong with which images."""
         rows = len(self.found.collection.rows)
         return (f"{self.name}, {rows:,} images, {len(self.findings):,} kinds of findings", *self.sentences())
+
+    def _repr_html_(self) -> str:
+        if not self.findings:
+            return super()._repr_html_()
+        rows = [(finding.kind, f"{finding.count:,}", finding.sentence, finding.why) for finding in self.findings]
+        return as_html(self, self.brief()[:1], [("finding", "images", "what was found", "what to do"), *rows])
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from understudy.comparison.ablation import ablate as carry_out_ablation
 from understudy.comparison.compare import compare as carry_out
-from understudy.comparison.result import Comparison
+from understudy.comparison.result import Comparison as Compared
 from understudy.comparison.watchers import Watcher
+from understudy.core.brief import as_html
 from understudy.core.processes import Map
 from understudy.display.comparing import watching
 from understudy.display.comparison_tables import print_report
 from understudy.display.shown import shown
 from understudy.methods.base import Method
 from understudy.recipes.base import Recipe
+from understudy.reports.figures import comparison as draw
+from understudy.reports.figures.style import framed, svg
+from understudy.reports.pages.comparison import summary_table, waterfall
 from understudy.reports.write import write_report
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Compared):
+    """Variants x numbers of labels x seeds, every run at one budget, tested on images that decided nothing.
+
+    A notebook shows the table and the figure of its report. The fields are those of
+    `understudy.comparison.result.Comparison`.
+    """
+
+    def _repr_html_(self) -> str:
+        found = self.to_json()
+        table = summary_table(found)
+        picture = waterfall(found) or draw.methods(found)
+        text = as_html(self, self.brief(), [table.columns, *table.rows])
+        return text + ("" if picture is None else framed(svg(picture.figure)))
 
 
 def _finish(console: Console, found: Comparison) -> None:
@@ -181,8 +202,8 @@ def ablate(
     return _with_report(found)
 
 
-def _with_report(found: Comparison) -> Comparison:
-    """The comparison, after the report of one that has a folder was written."""
+def _with_report(found: Compared) -> Comparison:
+    """The comparison as a notebook shows it, after the report of one that has a folder was written."""
     if found.folder is not None:
         write_report([found.folder])
-    return found
+    return Comparison(**{field.name: getattr(found, field.name) for field in fields(found)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from html import escape
 
 _MOST_CHARACTERS = 900
@@ -24,9 +25,24 @@ class Brief:
         return f"{type(self).__name__}: " + "\n  ".join(_cut(self.brief()))
 
     def _repr_html_(self) -> str:
-        first, *rest = _cut(self.brief())
-        items = "".join(f"<li>{escape(line)}</li>" for line in rest)
-        return f"<div><b>{escape(type(self).__name__)}</b>: {escape(first)}<ul>{items}</ul></div>"
+        return as_html(self, self.brief())
+
+
+def as_html(shown: Brief, lines: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> str:
+    """The first line as a headline, a table whose first row is its header, and the other lines as a list."""
+    first, *rest = _cut(lines)
+    table = "".join(_row(cells, "td" if number else "th") for number, cells in enumerate(rows))
+    items = "".join(f"<li>{escape(line)}</li>" for line in rest)
+    parts = [f"<b>{escape(type(shown).__name__)}</b>: {escape(first)}"]
+    parts += [f"<table>{table}</table>"] if table else []
+    parts += [f"<ul>{items}</ul>"] if items else []
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _row(cells: Sequence[str], tag: str) -> str:
+    """A row of a table; Jupyter would align its text to the right."""
+    texts = (escape(_shortened(cell)) for cell in cells)
+    return "<tr>" + "".join(f'<{tag} style="text-align: left">{text}</{tag}>' for text in texts) + "</tr>"
 
 
 def listing(names: tuple[str, ...], most: int = 5) -> str:
@@ -35,12 +51,16 @@ def listing(names: tuple[str, ...], most: int = 5) -> str:
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-def _cut(lines: tuple[str, ...]) -> list[str]:
+def _cut(lines: Sequence[str]) -> list[str]:
     """The lines that fit, each cut short."""
     kept: list[str] = []
     for line in lines:
-        short = line if len(line) <= _MOST_IN_LINE else f"{line[: _MOST_IN_LINE - 1]}…"
+        short = _shortened(line)
         if sum(map(len, kept)) + len(short) > _MOST_CHARACTERS:
             return [*kept, "…"]
         kept.append(short)
     return kept
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _MOST_IN_LINE else f"{line[: _MOST_IN_LINE - 1]}…"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.arguments import check
-from understudy.core.brief import Brief
+from understudy.core.brief import Brief, as_html
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.config import read_toml
 from understudy.core.errors import ConfigError, RunFolderError, nearest
@@ -50,6 +50,10 @@ class Plan(Brief):
         """The choices without their reasons."""
         chosen = (f"{choice.key} {shown(choice.value)}" for choice in self.choices)
         return (f"for a budget of {self.budget.text}: {', '.join(chosen)}", self.summary)
+
+    def _repr_html_(self) -> str:
+        rows = [(choice.key, shown(choice.value), choice.reason) for choice in self.choices]
+        return as_html(self, (f"for a budget of {self.budget}", self.summary), [("setting", "value", "reason"), *rows])
 
     @property
     def parts(self) -> dict[str, Learned]:

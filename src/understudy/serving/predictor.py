@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import nn
 
 from understudy.augment import DOMAINS, Augmentation
 from understudy.core.arguments import check, shown
-from understudy.core.brief import Brief, listing
+from understudy.core.brief import Brief, as_html, listing
 from understudy.core.errors import DataError, RunFolderError, UnderstudyWarning, UserError
 from understudy.core.files import FORMAT, check_format, explained, read_json, write_json
 from understudy.core.outputs import check_output
@@ -57,11 +56,20 @@ class Predictions(Brief):
 
     def brief(self) -> tuple[str, ...]:
         """How many images, and the first of them."""
-        confidence = self.probabilities.max(-1) if len(self.names) else ()
-        rows = zip(self.names, self.labels, confidence, strict=True)
-        first = [f"{name}: {label} ({100 * sure:.0f} %)" for name, label, sure in itertools.islice(rows, _SHOWN)]
+        first = [f"{name}: {label} ({confidence})" for name, label, confidence in self._first()]
         more = [f"and {len(self.names) - _SHOWN:,} more"] if len(self.names) > _SHOWN else []
         return (f"of {counted(len(self.names), 'image')}", *first, *more)
+
+    def _first(self) -> list[tuple[str, str, str]]:
+        """Name, class and confidence of the first images."""
+        confidence = self.probabilities[:_SHOWN].max(-1) if len(self.names) else ()
+        shares = [f"{100 * share:.0f} %" for share in confidence]
+        return list(zip(self.names[:_SHOWN], self.labels[:_SHOWN], shares, strict=True))
+
+    def _repr_html_(self) -> str:
+        first = self._first()
+        lines = self.brief()
+        return as_html(self, (lines[0], *lines[1 + len(first) :]), [("image", "class", "confidence"), *first])
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -30,12 +30,12 @@ def comparison_page(record: ComparisonRecord) -> Page:
         tiles=_tiles(found),
         advice=tuple(_advice(found, proven)),
         sections=(
-            Section("What each ingredient adds", (), known([_waterfall(found)])),
+            Section("What each ingredient adds", (), known([waterfall(found)])),
             Section("How good is each method?", (), known([draw.methods(found), draw.label_curve(found)])),
             Section("What is proven against the labels alone?", found["sentences"], known([draw.gains(found)])),
             Section("What it costs", (), known([draw.cost(found)])),
             Section("Settings tried", (), known([_parallel(found)])),
-            Section("All figures", found["notes"], tables=[_summary_table(found)]),
+            Section("All figures", found["notes"], tables=[summary_table(found)]),
         ),
         footer=f"Made by understudy from {record.name}; every run is in runs.csv, all numbers are in comparison.json.",
     )
@@ -148,7 +148,8 @@ def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], 
         )
 
 
-def _waterfall(found: Mapping[str, Any]) -> Any:
+def waterfall(found: Mapping[str, Any]) -> Any:
+    """The figure of an ablation's ingredients; None for another comparison."""
     rungs = found.get("ablation")
     if not rungs:
         return None
@@ -172,7 +173,8 @@ def _parallel(found: Mapping[str, Any]) -> Any:
     )
 
 
-def _summary_table(found: Mapping[str, Any]) -> Table:
+def summary_table(found: Mapping[str, Any]) -> Table:
+    """Every variant with every number of labels: accuracy, gain over supervised, and cost."""
     rows = []
     for one in found["summaries"]:
         gain = one["gain"]
