@@ -21,7 +21,7 @@ from common import summary, write
 from understudy import Budget, Settings, Stage, fit
 from understudy.augment import DOMAINS, num_draws
 from understudy.data.training import TrainingData
-from understudy.engine.observers import Report
+from understudy.engine.observers import StepReport
 from understudy.engine.optim import SGD
 from understudy.methods.supervised import Supervised
 
@@ -77,7 +77,7 @@ def our_loop(network: nn.Module, data: TrainingData) -> float:
     """Microseconds of processor time a step, from the second step to the last."""
     marks: list[float] = []
 
-    def mark(report: Report) -> None:  # reading the processor's clock at every step would cost more than the engine
+    def mark(report: StepReport) -> None:  # reading the processor's clock at every step would cost more than the engine
         if report.step.index in (0, STEPS):
             marks.append(time.process_time())
 

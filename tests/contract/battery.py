@@ -26,7 +26,7 @@ from understudy.core.errors import ConfigError, Interrupted
 from understudy.core.seeding import generator
 from understudy.core.types import Batch, DataSpec, Labeled, Step, Unlabeled
 from understudy.data.stream import Selector
-from understudy.engine.observers import PseudoLabelQuality, Report
+from understudy.engine.observers import PseudoLabelQuality, StepReport
 from understudy.engine.optim import SGD
 from understudy.engine.state import TrainState
 from understudy.functional.alignment import Alignment
@@ -184,7 +184,7 @@ class _Stop:
     def __init__(self, at: int, crash: bool) -> None:
         self.at, self.crash = at, crash
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: StepReport) -> None:
         if report.step.index == self.at:
             if self.crash:
                 raise _CrashError

@@ -17,7 +17,7 @@ from understudy.augment import DOMAINS
 from understudy.core.config import knobs
 from understudy.core.errors import ConfigError
 from understudy.engine import monitor
-from understudy.engine.observers import Report
+from understudy.engine.observers import StepReport
 from understudy.engine.optim import OPTIMIZERS
 from understudy.engine.predict import predict
 from understudy.engine.stage import Settings
@@ -56,7 +56,7 @@ def test_optimizers__every_knob_counts(optimizer: str, name: str) -> None:
 
 
 def test_fit__first_phase_is_supervised_and_takes_no_unlabeled_rows() -> None:
-    reports: list[Report] = []
+    reports: list[StepReport] = []
     finished = run(stage(FixMatch(mu=2), steps=20, warmup=0.3), observe=[reports.append])
     terms = [set(report.losses[0].terms) for report in reports]
     assert terms == [{"supervised"}] * 6 + [{"supervised", "unsupervised"}] * 14
@@ -117,7 +117,7 @@ def test_fit__keeps_the_best_weights_and_of_equals_the_later(monkeypatch: pytest
 
 def test_fit__patience_ends_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     rigged(monkeypatch, [0.5, 0.5, 0.5, 0.6, 0.2, 0.6, *[0.0] * 99])
-    reports: list[Report] = []
+    reports: list[StepReport] = []
     training = stage(
         FixMatch(mu=2), steps=40, warmup=0.5, patience=2, num_evaluations=20, data=tiny(validation=10).data
     )

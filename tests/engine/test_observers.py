@@ -16,11 +16,11 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.errors import UserError
 from understudy.core.files import JsonLines
 from understudy.core.types import Step
-from understudy.engine.observers import HistoryLines, PictureGrids, Report, TensorBoard, picture_grid
+from understudy.engine.observers import HistoryLines, PictureGrids, StepReport, TensorBoard, picture_grid
 
 
-def report(index: int = 11, **pictures: Tensor) -> Report:
-    return Report("sgan", Step(index, 0.5), (), 0.5, 2, Cost(), Budget(steps=20), None, pictures)
+def report(index: int = 11, **pictures: Tensor) -> StepReport:
+    return StepReport("sgan", Step(index, 0.5), (), 0.5, 2, Cost(), Budget(steps=20), None, pictures)
 
 
 def test_picture_grids__saves_each_under_its_step(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_picture_grid__enlarges_small_images() -> None:
     np.testing.assert_array_equal(grid[:32:4, :32:4], (images[0] * 255).round().byte().permute(1, 2, 0))
 
 
-def evaluated(step: int, **figures: float) -> Report:
+def evaluated(step: int, **figures: float) -> StepReport:
     return replace(report(), evaluation={"step": step, **figures})
 
 

@@ -10,7 +10,7 @@ from tests.contract.tiny import CLASSES, network, tiny
 from understudy.core.budget import Budget, Cost
 from understudy.core.types import Loss, PseudoLabels, Step
 from understudy.engine import predict as predict_module
-from understudy.engine.observers import PseudoLabelQuality, Report
+from understudy.engine.observers import PseudoLabelQuality, StepReport
 from understudy.engine.predict import features, predict
 
 
@@ -48,10 +48,10 @@ def test_predict__averaged_over_shifts() -> None:
     assert np.abs(averaged - predict(net, data, data.pool)).max() > 0.01
 
 
-def report(labels: list[int], weight: list[float], *, evaluated: bool) -> Report:
+def report(labels: list[int], weight: list[float], *, evaluated: bool) -> StepReport:
     given = PseudoLabels(torch.arange(len(labels)), torch.tensor(labels), torch.tensor(weight))
     loss = Loss({"supervised": torch.tensor(0.0)}, pseudo_labels=given)
-    return Report("run", Step(0, 0.5), (loss,), 0.5, 2, Cost(), Budget(steps=9), {"step": 1} if evaluated else None)
+    return StepReport("run", Step(0, 0.5), (loss,), 0.5, 2, Cost(), Budget(steps=9), {"step": 1} if evaluated else None)
 
 
 def test_pseudo_label_quality__counts_what_is_known_and_used() -> None:

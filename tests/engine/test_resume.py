@@ -27,7 +27,7 @@ from understudy.engine import fit as fit_module
 from understudy.engine.fit import fit
 from understudy.engine.ledger import Decision, Diverged, ExecutionChosen, FirstPhaseEnded, Ledger, PaceSet, Stopped
 from understudy.engine.monitor import Monitor
-from understudy.engine.observers import PseudoLabelQuality, Report
+from understudy.engine.observers import PseudoLabelQuality, StepReport
 from understudy.engine.optim import SGD, AdamW, Muon, Optimizer
 from understudy.engine.pace import Pace
 from understudy.engine.rundir import RunFolder
@@ -44,20 +44,20 @@ class CrashError(Exception):
     """What stands for the end of the process."""
 
 
-def crash_at(step: int) -> Callable[[Report], None]:
+def crash_at(step: int) -> Callable[[StepReport], None]:
     """An observer that ends training at a step."""
 
-    def observe(report: Report) -> None:
+    def observe(report: StepReport) -> None:
         if report.step.index == step:
             raise CrashError
 
     return observe
 
 
-def stop_at(step: int) -> Callable[[Report], None]:
+def stop_at(step: int) -> Callable[[StepReport], None]:
     """An observer that presses Ctrl-C at a step."""
 
-    def observe(report: Report) -> None:
+    def observe(report: StepReport) -> None:
         if report.step.index == step:
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.contract.tiny import same_execution, stage, tiny, unchecked_shapes
 from understudy.engine.finalize import Trained
-from understudy.engine.observers import Report
+from understudy.engine.observers import StepReport
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
 from understudy.methods.fixmatch import FixMatch
@@ -41,7 +41,7 @@ def train(
         return recipe.train(training, folder, observe=observe)
 
 
-def _slow(report: Report) -> None:
+def _slow(report: StepReport) -> None:
     time.sleep(0.3 if report.run == sys.argv[2] else 0.0)
 
 

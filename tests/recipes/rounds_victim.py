@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.contract.tiny import same_execution, stage, tiny, unchecked_shapes
 from understudy.engine.finalize import Trained
-from understudy.engine.observers import Report
+from understudy.engine.observers import StepReport
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
 from understudy.methods.supervised import Supervised
@@ -48,7 +48,7 @@ def with_pool_predictions(probs: list[float], varied: bool = False) -> Any:
     return mock.patch.object(pool_labels, "predict", predicted)
 
 
-def _slow_third_round(report: Report) -> None:
+def _slow_third_round(report: StepReport) -> None:
     time.sleep(0.5 if report.run == "round 3" else 0.0)
 
 

@@ -27,7 +27,7 @@ from understudy.core.config import from_table, lines
 from understudy.core.errors import ConfigError, RunFolderError, UserError
 from understudy.core.files import read_json, unsealed
 from understudy.engine.finalize import Trained
-from understudy.engine.observers import Report
+from understudy.engine.observers import StepReport
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
 from understudy.experiment.experiment import Silent
@@ -117,7 +117,7 @@ def test_pretrain__freezing_and_rates_are_about_the_method() -> None:
 
 
 def test_pretrain__curve_of_the_probes(tmp_path: Path) -> None:
-    reports: list[Report] = []
+    reports: list[StepReport] = []
     with mock.patch("understudy.engine.monitor.knn_accuracy", mock.Mock(side_effect=[0.5, 0.75, 0.7, 0.6])):
         trained = train(SMALL, small_stage(), tmp_path / "run", [reports.append])
     assert [line["knn_accuracy"] for line in trained.rounds] == [0.5, 0.75, 0.7, 0.6]
@@ -143,7 +143,7 @@ def test_pretrain__best_probed_weights_are_handed_on() -> None:
 
 
 def test_pretrain__too_few_labels_to_probe() -> None:
-    reports: list[Report] = []
+    reports: list[StepReport] = []
     trained = train(SMALL, small_stage(labeled=3), observe=[reports.append])
     assert trained.rounds == ()
     (told,) = [report.round for report in reports if report.round is not None]

@@ -21,7 +21,7 @@ from tests.recipes.rounds_victim import FIVE, small_stage, train, with_pool_pred
 from understudy.core.errors import ConfigError, RunFolderError
 from understudy.data.stream import Stream
 from understudy.engine.finalize import Trained
-from understudy.engine.observers import PseudoLabelQuality, Report
+from understudy.engine.observers import PseudoLabelQuality, StepReport
 from understudy.engine.stage import Stage
 from understudy.recipes import rounds
 from understudy.recipes.parts import pool_labels, teacher_gate
@@ -186,7 +186,7 @@ def test_pool_labels__come_back_from_disk(tmp_path: Path) -> None:
 
 
 def test_self_training__every_round_is_trained_and_told(tmp_path: Path) -> None:
-    training, reports = small_stage(), list[Report]()
+    training, reports = small_stage(), list[StepReport]()
     truth = tiny(unlabeled=48).truth
     quality = PseudoLabelQuality(truth)
     trained = train(EAGER, training, tmp_path, observe=[reports.append, quality])

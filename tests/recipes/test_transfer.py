@@ -23,7 +23,7 @@ from understudy.core.errors import ConfigError, UserError
 from understudy.core.seeding import seed_torch
 from understudy.engine.finalize import Trained
 from understudy.engine.fit import fit
-from understudy.engine.observers import PseudoLabelQuality, Report
+from understudy.engine.observers import PseudoLabelQuality, StepReport
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
 from understudy.methods.fixmatch import FixMatch
@@ -221,7 +221,7 @@ def train(recipe: Transfer, stage: Stage, folder: Path | None = None, observe: A
 def test_transfer__one_network_from_images(head: str, tmp_path: Path) -> None:
     stage = small(validation=9)
     truth = np.concatenate([tiny(labeled=12, unlabeled=48).truth])
-    quality, reports = PseudoLabelQuality(truth), list[Report]()
+    quality, reports = PseudoLabelQuality(truth), list[StepReport]()
     trained = train(Transfer(head=head, num_neighbors=5), stage, tmp_path / "run", [quality, reports.append])
     (line,) = trained.rounds
     assert (line["name"], line["returned"]) == (head, True)

@@ -24,7 +24,7 @@ from understudy.data.simulate import HiddenLabels, revealed, simulate
 from understudy.data.split import Splits, split
 from understudy.engine.execution import pick_device, resolve
 from understudy.engine.finalize import Trained
-from understudy.engine.observers import Observer, PseudoLabelQuality, Report
+from understudy.engine.observers import Observer, PseudoLabelQuality, StepReport
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
@@ -206,7 +206,7 @@ class ProgressFile:
         self._written_at = 0.0
         self._parts: dict[str, dict[str, float]] = read_progress(folder).get("parts", {})
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: StepReport) -> None:
         """Write the file, at evaluations and otherwise at most every half second."""
         if report.round is None:
             part = {"wall_s": report.spent.wall_s, "cpu_s": report.spent.cpu_s, "steps": report.step.index + 1}

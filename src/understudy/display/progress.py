@@ -19,7 +19,7 @@ from understudy.methods.metric_names import metric_words
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from understudy.engine.observers import Report, Round
+    from understudy.engine.observers import Round, StepReport
 
 _REFRESH_S = 0.25
 _LINE_S = 10.0
@@ -44,7 +44,7 @@ class Watch(Protocol):
     def working(self, what: str, done: int, total: int) -> None:
         """How far something else is."""
 
-    def step(self, report: Report) -> None:
+    def step(self, report: StepReport) -> None:
         """A finished training step."""
 
 
@@ -87,7 +87,7 @@ class Lines:
             self._printed_at = time.monotonic()
             say(self._console, f"{what}: {100 * done / total:.0f} %")
 
-    def step(self, report: Report) -> None:
+    def step(self, report: StepReport) -> None:
         """A line at each evaluation, for each round, and where both are far apart now and then."""
         if report.round is not None:
             text = round_line(report.round)
@@ -117,7 +117,7 @@ class NotebookLine(Lines):
         """Update the line."""
         self._update(f"{what}: {100 * done / max(1, total):.0f} %", last=done >= total)
 
-    def step(self, report: Report) -> None:
+    def step(self, report: StepReport) -> None:
         """Update the line; a round ends with one that stays."""
         if report.round is not None:
             say(self._console, round_line(report.round))
@@ -168,7 +168,7 @@ class Bars:
         """Move a bar of that name."""
         self._count(what, done, total)
 
-    def step(self, report: Report) -> None:
+    def step(self, report: StepReport) -> None:
         """Move the bar of the run at most a few times a second, since looking at a loss holds up a device."""
         if report.run not in self._tasks:
             self._mark = (report.step.index, report.spent.wall_s)
@@ -185,7 +185,7 @@ class Bars:
         if report.evaluation is not None:
             self._mark = (report.step.index, report.spent.wall_s)
 
-    def _detail(self, report: Report) -> str:
+    def _detail(self, report: StepReport) -> str:
         steps, seconds = report.step.index - self._mark[0], report.spent.wall_s - self._mark[1]
         rate = [f"{steps / seconds:.3g} steps/s"] if steps and seconds > 0 else []
         phase = "labels only" if report.phase == 1 else "with unlabeled"
@@ -232,14 +232,14 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def progress_line(report: Report) -> str:
+def progress_line(report: StepReport) -> str:
     """How far a run is, and how long the rest takes at this rate."""
     done = share_done(report)
     left = f"{_clock(seconds_left(report, done))} left"
     return f"{report.run:<12}{100 * done:4.0f} %  step {report.step.index + 1:<6,}  {left}"
 
 
-def evaluation_line(report: Report) -> str:
+def evaluation_line(report: StepReport) -> str:
     """The line of an evaluation: where the run stands, its mean loss and metrics, and the accuracy if one was taken."""
     assert report.evaluation is not None
     line: dict[str, Any] = dict(report.evaluation)
@@ -268,12 +268,12 @@ def round_line(ended: Round) -> str:
     return f"{line['name'].upper()} done" + (f": {'; '.join(parts)}" if parts else "")
 
 
-def share_done(report: Report) -> float:
+def share_done(report: StepReport) -> float:
     """The part of the run's budget that is used, 1 at its end."""
     return min(1.0, report.spent.share_of(report.budget) if report.budget.is_timed else report.progress)
 
 
-def seconds_left(report: Report, done: float) -> float:
+def seconds_left(report: StepReport, done: float) -> float:
     """Wall seconds until the run ends, if it goes on as it did so far."""
     return report.spent.wall_s * (1 - done) / done if done > 0 else float("inf")
 

@@ -21,7 +21,7 @@ from understudy.engine.execution import is_out_of_memory, keep_freed_memory, pic
 from understudy.engine.finalize import Trained, finalize, load_finished, save_finished, save_networks
 from understudy.engine.ledger import Ledger
 from understudy.engine.monitor import Monitor
-from understudy.engine.observers import Observer, Report
+from understudy.engine.observers import Observer, StepReport
 from understudy.engine.pace import Clock
 from understudy.engine.rundir import RunFolder
 from understudy.engine.snapshots import Snapshots, observed
@@ -189,7 +189,7 @@ class _Run:
         state, now = self.state, self.state.now
         done = now.pace.progress(now.next_step)
         pictures = {} if evaluation is None else state.settings.method.pictures(state.nets, state.memory)
-        report = Report(
+        report = StepReport(
             self.stage.name, step, losses, done, now.phase, now.spent, self.stage.budget, evaluation, pictures
         )
         for observer in self.observe:

@@ -38,7 +38,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Report:
+class StepReport:
     """One finished step.
 
     Args:
@@ -63,7 +63,7 @@ class Report:
     round: Round | None = None
 
 
-Observer = Callable[[Report], None]
+Observer = Callable[[StepReport], None]
 
 
 @runtime_checkable
@@ -102,7 +102,7 @@ class PseudoLabelQuality:
         """The lines in the order of the runs."""
         return [line for _, line in self._lines]
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: StepReport) -> None:
         """Take in one step or round; a line is added to `rounds` at every evaluation, and for every round."""
         line: dict[str, Any] = {"progress": report.progress}
         told = report.round
@@ -200,7 +200,7 @@ class HistoryLines:
             ) from None
         self._folder = path.parent
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: StepReport) -> None:
         """Append the line of this step, if it has one; a resumed run says again what came after its checkpoint."""
         if report.evaluation is None or distributed.rank():
             return
@@ -226,7 +226,7 @@ class TensorBoard:
         self._folder, self._writer = folder, SummaryWriter
         self._writers: dict[str, Any] = {}
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: StepReport) -> None:
         """Write the line of this step, if it has one."""
         if report.evaluation is None or distributed.rank():
             return
@@ -249,7 +249,7 @@ class PictureGrids:
         """`folder` is made when there is a first picture for it."""
         self._folder = folder
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: StepReport) -> None:
         """Save this step's pictures as RUN-NAME-STEP.png; rows that are no images are left out."""
         images = {name: rows for name, rows in report.pictures.items() if rows.ndim == 4 and len(rows)}
         if not images or distributed.rank():

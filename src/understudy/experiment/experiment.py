@@ -26,7 +26,14 @@ from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
 from understudy.engine.fit import fit
-from understudy.engine.observers import HistoryLines, Observer, PictureGrids, PseudoLabelQuality, Report, TensorBoard
+from understudy.engine.observers import (
+    HistoryLines,
+    Observer,
+    PictureGrids,
+    PseudoLabelQuality,
+    StepReport,
+    TensorBoard,
+)
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder, read_decisions
 from understudy.engine.stage import Stage
@@ -61,7 +68,7 @@ class Watcher(Protocol):
     def decoding(self, done: int, total: int) -> None:
         """Images decoded so far."""
 
-    def step(self, report: Report) -> None:
+    def step(self, report: StepReport) -> None:
         """A finished training step."""
 
 
@@ -74,7 +81,7 @@ class Silent:
     def decoding(self, done: int, total: int) -> None:
         """Nothing."""
 
-    def step(self, report: Report) -> None:
+    def step(self, report: StepReport) -> None:
         """Nothing."""
 
 

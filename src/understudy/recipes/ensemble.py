@@ -22,7 +22,7 @@ from understudy.core.types import PseudoLabels, Step
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
 from understudy.engine.fit import fit
-from understudy.engine.observers import Observer, Report, Round
+from understudy.engine.observers import Observer, Round, StepReport
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
@@ -253,7 +253,7 @@ class _Run:
         if labels is not None:
             position = len(data.labeled) + torch.arange(len(labels.ids))
             pseudo_labels = PseudoLabels(position, torch.from_numpy(labels.label), torch.ones(len(labels.ids)))
-        report = Report(
+        report = StepReport(
             name, Step(max(0, steps - 1), 1.0), (), 1.0, 2, self.purse.cost, self.stage.budget, None,
             round=Round(number, self.lines[-1], pseudo_labels),
         )  # fmt: skip

@@ -18,7 +18,7 @@ from understudy.core.seeding import seed_torch
 from understudy.core.types import Step
 from understudy.engine.finalize import Trained
 from understudy.engine.fit import fit
-from understudy.engine.observers import Observer, Report, Round
+from understudy.engine.observers import Observer, Round, StepReport
 from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
 from understudy.methods.base import Pretext
@@ -177,7 +177,7 @@ class Pretrain(Recipe):
         told = Round(0, {"name": "pretraining", "note": note})
         step = Step(max(0, pretext.steps - 1), 1.0)
         for observer in observe:
-            observer(Report("pretext", step, (), 1.0, 2, purse.cost, stage.budget, None, round=told))
+            observer(StepReport("pretext", step, (), 1.0, 2, purse.cost, stage.budget, None, round=told))
 
 
 def _probe_lines(pretext: Trained) -> list[dict[str, Any]]:

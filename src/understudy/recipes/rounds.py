@@ -24,7 +24,7 @@ from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
 from understudy.engine.fit import fit
-from understudy.engine.observers import Observer, Report, Round
+from understudy.engine.observers import Observer, Round, StepReport
 from understudy.engine.predict import predict
 from understudy.engine.robustness import robustness
 from understudy.engine.rundir import RunFolder
@@ -360,7 +360,7 @@ class _Run:
         self.lines.append(line)
         if self.folder is not None:
             write_json(self.folder / "rounds.json", self.lines)
-        report = Report(
+        report = StepReport(
             line["name"],
             Step(max(0, one.trained.steps - 1), 1.0),
             (),

@@ -25,7 +25,7 @@ from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
 from understudy.engine.fit import fit
-from understudy.engine.observers import Observer, Report, Round
+from understudy.engine.observers import Observer, Round, StepReport
 from understudy.engine.optim import AdamW
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder, load_tensors, save_weights
@@ -383,7 +383,7 @@ class _Run:
             position = len(self.stage.data.labeled) + torch.arange(len(part.labels.ids))
             weight = torch.from_numpy(part.labels.weight).float()
             pseudo_labels = PseudoLabels(position, torch.from_numpy(part.labels.label), weight)
-        report = Report(
+        report = StepReport(
             part.line["name"], Step(max(0, part.line["steps"] - 1), 1.0), (), 1.0, 2, self.purse.cost,
             self.stage.budget, None, round=Round(part.line["round"], part.line, pseudo_labels),
         )  # fmt: skip
