@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 import understudy as package
 from tests.cli.conftest import Run
 from understudy.core.errors import DataError, UserError
-from understudy.serving.labels import choose_labels
+from understudy.serving.labels import select_labels
 
 PROBS = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.05, 0.95], [0.5, 0.5]], np.float32)
 FILES = ["a.png", "b.png", "c.png", "d.png", "e.png"]
@@ -32,21 +32,21 @@ def rows_of(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_choose_labels__threshold_and_weight() -> None:
-    found = choose_labels(FILES, ("x", "y"), PROBS, threshold=0.6)
+def test_select_labels__threshold_and_weight() -> None:
+    found = select_labels(FILES, ("x", "y"), PROBS, threshold=0.6)
     assert found.files == ("a.png", "b.png", "c.png", "d.png")
     assert found.label == ("x", "x", "y", "y")
     assert found.weight == pytest.approx([0.8, 0.2, 0.6, 0.9], abs=1e-6)
-    assert choose_labels(FILES, ("x", "y"), PROBS, threshold=0).weight[4] == 0
+    assert select_labels(FILES, ("x", "y"), PROBS, threshold=0).weight[4] == 0
 
 
-def test_choose_labels__per_class_keeps_the_most_confident() -> None:
-    assert choose_labels(FILES, ("x", "y"), PROBS, threshold=0, per_class=1).files == ("a.png", "d.png")
+def test_select_labels__per_class_keeps_the_most_confident() -> None:
+    assert select_labels(FILES, ("x", "y"), PROBS, threshold=0, per_class=1).files == ("a.png", "d.png")
 
 
-def test_choose_labels__nothing_confident() -> None:
+def test_select_labels__nothing_confident() -> None:
     with pytest.raises(UserError, match=r"no label reaches a confidence of 0.99, the highest is 0.950; lower"):
-        choose_labels(FILES, ("x", "y"), PROBS, threshold=0.99)
+        select_labels(FILES, ("x", "y"), PROBS, threshold=0.99)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -82,7 +82,7 @@ def test_label__per_class(understudy: Run, finished: Path, own_unlabeled: Path) 
 def test_label__is_trained_on(understudy: Run, own_unlabeled: Path) -> None:
     files = [f"unlabeled/{number}.png" for number in range(60)]
     probs = np.tile(np.array([[0.95, 0.05], [0.05, 0.95]], np.float32), (30, 1))
-    choose_labels(files, ("ring", "square"), probs).save("labels.csv")
+    select_labels(files, ("ring", "square"), probs).save("labels.csv")
     output = understudy("train", "labels.csv", "--network", "cnn", "--size", "16", "--budget", "5steps", "--out", "r")
     assert (output.code, output.err) == (0, "")
     assert "0 unlabeled rows, 2 classes" in output.out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from understudy.data.sizing import Form, choose
+from understudy.data.sizing import Form, choose_form
 
 
 @pytest.mark.parametrize(
@@ -22,9 +22,9 @@ from understudy.data.sizing import Form, choose
     ],
 )
 def test_choose__by_images(sizes: list[tuple[int, int]], form: Form) -> None:
-    assert choose(sizes, False, None, None) == form
+    assert choose_form(sizes, False, None, None) == form
 
 
 def test_choose__by_request() -> None:
-    assert choose([(500, 400)], True, 32, 3) == Form(32, 32, 3)
-    assert choose([(500, 400)], True, 112, None) == Form(112, 128, 1)
+    assert choose_form([(500, 400)], True, 32, 3) == Form(32, 32, 3)
+    assert choose_form([(500, 400)], True, 112, None) == Form(112, 128, 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from understudy.augment.color import Images, Magnitude, to_levels
 
-_GRAY_LEVEL = 127
+_GRAY_LEVEL = 127  # the fill of Cutout in FixMatch's code: the middle of 0 to 255
 
 
 def crop(

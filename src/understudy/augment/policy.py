@@ -47,10 +47,10 @@ OPERATIONS: dict[str, Operation] = {
     "translate_y": Operation(geometry.translate_y, -0.3, 0.3),
 }
 
-_ROUNDS = 2
-_WEAK_DRAWS = 7  # top, left, area, aspect, mirror, upside down, transposed
+_ROUNDS = 2  # operations per image, as in FixMatch (Sohn et al., 2020, appendix D)
+_WEAK_DRAWS = 7  # top, left, area, aspect, hflip, upside down, transposed
 _STRONG_DRAWS = _WEAK_DRAWS + 2 * _ROUNDS + 3  # (operation, magnitude) per round; cutout's side, row and column
-_WIDE_VECTOR = 8
+_WIDE_VECTOR = 8  # features from which on one may be dropped without losing the class; points in the plane have 2
 _PIECE = 2**20  # values an operation works on at a time on a processor, so that its temporaries stay in the cache
 
 

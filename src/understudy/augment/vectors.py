@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_MASK = 0xFFFF_FFFF
-_NOISE, _DROPOUT = 1, 2
+_MASK = 0xFFFF_FFFF  # 32 bits, in which the hash below is defined
+_NOISE, _DROPOUT = 1, 2  # purposes, so that the two draws of a row are independent
 
 
 def perturb(

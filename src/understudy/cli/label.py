@@ -63,7 +63,7 @@ def label(
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.display.tables import new_table
-    from understudy.serving.labels import check_choice, check_table_name, choose_labels, files_of
+    from understudy.serving.labels import check_choice, check_table_name, files_of, select_labels
     from understudy.serving.predictor import Predictor
 
     check_table_name(out, reads=[images])
@@ -74,7 +74,7 @@ def label(
     with watching(console) as watch:
         collection = predictor.read(images, cache=cache, observe=watch.decoding)
         found = predictor.predict(collection, observe=watch.predicting)
-    labels = choose_labels(
+    labels = select_labels(
         files_of(images, found.names), found.classes, found.probabilities,
         threshold=threshold, per_class=per_class,
     )  # fmt: skip

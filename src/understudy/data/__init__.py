@@ -1,1 +1,1 @@
-"""Images and labels from any source: decoded once into rows of one shape, split into what trains and what judges."""
+"""Images and labels from any source: decoded once into rows of one shape, split into training, validation and test."""

@@ -10,8 +10,8 @@ from understudy.data.decode import fingerprints
 
 Ids = NDArray[np.int64]
 
-ALONE = -1
-_CHUNK_BYTES = 1 << 24
+ALONE = -1  # number of a row without a copy; row numbers start at 0
+_CHUNK_BYTES = 1 << 24  # 16 MiB: large enough to hide the cost of a call, small beside any data set
 
 
 def hash_rows(rows: Tensor) -> NDArray[np.uint64]:

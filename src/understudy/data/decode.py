@@ -26,8 +26,8 @@ from understudy.data.values import DEFAULTS, OutOfRangeError, Range, extent, to_
 Pixels = NDArray[np.uint8]
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit for refusing an image
-MAX_FILE_BYTES = 1 << 29
-DIGEST_BYTES = 16
+MAX_FILE_BYTES = 1 << 29  # 512 MB is the size of MAX_PIXELS without compression, 3 bytes a pixel
+DIGEST_BYTES = 16  # 128 bits: no two of a billion different files share a digest
 FACTS = np.dtype([("digest", f"V{DIGEST_BYTES}"), ("hash", "<u8"), ("size", "<i4", 2)])
 """What is kept of each file beside its pixels: digest of its bytes, hash of its pixels, width and height as stored."""
 

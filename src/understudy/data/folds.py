@@ -75,7 +75,7 @@ def groups_with_copies(collection: Collection, ids: Ids) -> Ids:
 
 
 def _check(collection: Collection, labeled: Ids, groups: Ids, num_folds: int) -> None:
-    """Nothing, when every class can be in every fold."""
+    """Refuse a class that cannot be in every fold."""
     labels = collection.labels[labeled]
     used = np.unique(labels)
     apart = {int(code): len(np.unique(groups[labels == code])) for code in used}

@@ -129,7 +129,7 @@ def in_role(table: Table, given: Given) -> Table:
 
 
 def check_test_labels(labels: NDArray[np.int64], parts: NDArray[np.uint8], role: str = TEST) -> None:
-    """Nothing, when some label was given by a person.
+    """Refuse labels of which none was given by a person.
 
     Raises:
         DataError: All labels come from a model.

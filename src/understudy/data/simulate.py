@@ -126,7 +126,7 @@ def revealed(collection: Collection, hidden: HiddenLabels) -> Collection:
 def check_simulation(
     num_labels: int, imbalance: float, num_unlabeled: int, unlabeled_imbalance: float, unlabeled_order: str
 ) -> None:
-    """Nothing, when the options of `simulate` go together; can be said before images are read.
+    """Validate the options of `simulate`; possible before any image is read.
 
     Raises:
         ConfigError: They do not.

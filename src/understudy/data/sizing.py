@@ -13,7 +13,9 @@ from understudy.core.errors import ConfigError
 from understudy.data.collection import Names
 from understudy.data.decode import UnreadableImageError, decode_file, is_gray, probe_file
 
-SMALL_PX = 64
+SMALL_PX = 64  # up to here images are trained at their own size; the usual research data sets have 28 to 64 px
+# Files read for their size, by the header alone, and decoded to see whether all are gray: enough for a median, and for
+# a color image among gray ones that is not rare.
 _NUM_HEADERS, _NUM_COLORS = 256, 32
 
 
@@ -27,7 +29,7 @@ class Form:
 
 
 def check_request(size: int | None, channels: int | None) -> None:
-    """Nothing, when the size and channels that the user asked for are possible.
+    """Validate the size and channels that the user asked for.
 
     Raises:
         ConfigError: They are not.
@@ -38,7 +40,7 @@ def check_request(size: int | None, channels: int | None) -> None:
         raise ConfigError(f"channels is {shown(channels)}; give 1 for gray-scale or 3 for color")
 
 
-def choose(sizes: Sequence[tuple[int, int]], gray: bool, size: int | None, channels: int | None) -> Form:
+def choose_form(sizes: Sequence[tuple[int, int]], gray: bool, size: int | None, channels: int | None) -> Form:
     """The form for images of the given widths and heights, where a request by the user comes first.
 
     Small images are trained as they are. Larger ones are kept on a canvas 8/7 of the training size, from which crops
@@ -60,10 +62,10 @@ def choose(sizes: Sequence[tuple[int, int]], gray: bool, size: int | None, chann
 
 
 def choose_for_files(paths: Names, size: int | None, channels: int | None) -> Form:
-    """The form that suits the files, judged by the headers of some and the colors of fewer."""
+    """The form that suits the files, from the headers of some and the colors of fewer."""
     sizes = [pair for path in _spread(paths, _NUM_HEADERS) if (pair := probe_file(path)) is not None]
     gray = channels is None and bool(sizes) and all(_file_is_gray(path) for path in _spread(paths, _NUM_COLORS))
-    return choose(sizes or [(SMALL_PX, SMALL_PX)], gray, size, channels)
+    return choose_form(sizes or [(SMALL_PX, SMALL_PX)], gray, size, channels)
 
 
 def _spread(paths: Names, count: int) -> list[str]:

@@ -34,11 +34,11 @@ from understudy.data.workers import decode_all
 
 Observe = Callable[[int, int], None]
 
-VERSION = 3
+VERSION = 3  # of the files; a store of another version is decoded again
 _CONTENT_VERSION = 2  # pixels of 8-bit files are the same since version 2, so runs on them can be resumed
 _DRAFT, _FACTS, _OWNER = ".decoding-", "facts.npy", "owner"
-_ABANDONED_S = 3600
-_BLOCK_BYTES = 1 << 24
+_ABANDONED_S = 3600  # without a write for an hour: no decoder waits that long for one image
+_BLOCK_BYTES = 1 << 24  # 16 MiB copied at a time, so that memory does not grow with the data set
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if hasattr(errno, "EDQUOT") else (errno.ENOSPC, errno.EFBIG)
 
 

@@ -24,8 +24,8 @@ from understudy.data.decode import Outcome
 from understudy.data.sizing import Form
 from understudy.data.values import DEFAULTS, Range
 
-CHUNK = 64
-_INLINE = 2 * CHUNK
+CHUNK = 64  # files per message to a worker: messages cost nothing beside decoding, and progress still moves
+_INLINE = 2 * CHUNK  # up to here decoding takes less time than the start of a worker process
 
 
 @dataclass(frozen=True)

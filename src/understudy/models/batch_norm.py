@@ -19,7 +19,7 @@ def _norms(network: nn.Module) -> list[_BatchNorm]:
 
 @contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """While it lasts, forwards in train mode use the statistics of their batch and leave the running ones bit-equal."""
+    """Let training forwards use the statistics of their batch and leave the running ones bit-equal."""
     norms = [(norm, norm.track_running_stats) for norm in _norms(network)]
     for norm, _ in norms:
         norm.track_running_stats = False

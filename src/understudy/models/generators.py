@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from understudy.models.normalize import Normalize
 
-SMALLEST_MAP_PX = 4
+SMALLEST_MAP_PX = 4  # of the first map, as in DCGAN (Radford et al., 2016)
+# Channels at full resolution and at most. DCGAN has 64 and 1024 on a GPU; these cost about as much as the classifier.
 FINEST_WIDTH, COARSEST_WIDTH = 16, 128
 
 

@@ -115,13 +115,13 @@ class Networks(nn.Module):
 
     @contextlib.contextmanager
     def still_statistics(self) -> Iterator[None]:
-        """While it lasts, training forwards normalize by their batch and leave running statistics where they are."""
+        """Let training forwards normalize by their batch without updating the running statistics."""
         with _unmoved_statistics(self):
             yield
 
     @contextlib.contextmanager
     def noted_statistics(self) -> Iterator[Statistics]:
-        """While it lasts, what every batch-norm layer normalizes by in training is noted, of several passes the last.
+        """Record the batch statistics that each batch-norm layer uses in training; the last pass wins.
 
         Layers that do not normalize by their batch are left out.
         """
@@ -142,7 +142,7 @@ class Networks(nn.Module):
 
     @contextlib.contextmanager
     def normalized_by(self, statistics: Statistics) -> Iterator[None]:
-        """While it lasts, batch norm normalizes by what was noted, and leaves running statistics where they are."""
+        """Let batch norm normalize by the recorded statistics without updating the running ones."""
         self._statistics = statistics
         try:
             with _given_statistics(statistics):
@@ -226,7 +226,7 @@ def running(execution: Execution, x: Tensor) -> Iterator[Tensor]:
 
 @contextlib.contextmanager
 def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
-    """While it lasts, batch norm in training mode moves its running statistics by nothing.
+    """Freeze the running statistics of batch norm in training mode.
 
     A recomputation must save the very tensors the first pass saved, so the layers keep their buffers.
     """
@@ -243,7 +243,7 @@ def _unmoved_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _given_statistics(statistics: Statistics) -> Iterator[None]:
-    """While it lasts, these layers are in evaluation mode, with these as their running statistics."""
+    """Put these layers in evaluation mode, with these as their running statistics."""
     names = ("training", "running_mean", "running_var")
     kept = {norm: [getattr(norm, name) for name in names] for norm in statistics}
     for norm, (mean, variance) in statistics.items():

@@ -150,7 +150,7 @@ def _normalize(channels: int, fixed: bool, mean: tuple[float, ...], std: tuple[f
 
 @contextlib.contextmanager
 def _errors_alone(library: str) -> Iterator[None]:
-    """While it lasts, a library logs errors and no warnings, such as a line for each of ten attempts at a download."""
+    """Silence a library's warnings, such as one for each of ten attempts at a download; errors are still logged."""
     logger = logging.getLogger(library)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -13,9 +13,9 @@ from understudy.models.normalize import Normalize, PatchWhitening
 Images = Float[Tensor, "n c h w"]
 Maps = Float[Tensor, "n c2 h2 w2"]
 Logits = Float[Tensor, "n k"]
-SMALL_STEM_UP_TO_PX = 64
-SMALLEST_WHITENED_PX = 16
-LARGEST_FIRST_STAGE_PX = 24
+SMALL_STEM_UP_TO_PX = 64  # above, the stem of He et al. (2016) for 224 px; below, that of their CIFAR networks
+SMALLEST_WHITENED_PX = 16  # patches of 4 px at stride 2 leave too small a map of smaller images
+LARGEST_FIRST_STAGE_PX = 24  # of the first blocks' maps, which cost most: 32 px images at stride 2 have 16
 
 
 def conv3x3(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:

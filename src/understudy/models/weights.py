@@ -13,7 +13,7 @@ from understudy.core.errors import UserError
 from understudy.models.heads import find_head
 
 WRAPPERS = ("state_dict", "model")
-_LONGEST_REASON = 160
+_MAX_REASON = 160  # characters of torch's message; the first two lines name the layer
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -102,5 +102,5 @@ def existing(path: str | Path) -> Path:
 def first_line(error: Exception) -> str:
     """The start of an error's message, on one line; what kind of error it is where that says more than its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = textwrap.shorten(" ".join(lines[:2]), _LONGEST_REASON, placeholder=" ...")
+    text = textwrap.shorten(" ".join(lines[:2]), _MAX_REASON, placeholder=" ...")
     return text if " " in text else type(error).__name__

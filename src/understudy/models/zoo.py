@@ -18,7 +18,7 @@ from understudy.models.pretrained import build_timm, build_torchvision
 from understudy.models.residual import ResNet18, ResNetMedium, ResNetSmall, WideResNet
 from understudy.models.weights import load_weights
 
-SMALLEST_PX = 8
+SMALLEST_PX = 8  # of scikit-learn's digits; smaller ones vanish in the strides
 IMAGE_NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {
     "resnet_small": ResNetSmall,
     "resnet_medium": ResNetMedium,

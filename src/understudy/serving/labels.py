@@ -69,7 +69,7 @@ class AutomaticLabels:
 
 
 def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:
-    """Nothing, when a table of labels can be written there.
+    """Refuse a path where a table of labels cannot be written.
 
     Raises:
         UserError: It ends in neither .csv nor .parquet, is a folder, is read, or cannot be written.
@@ -78,7 +78,7 @@ def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:
 
 
 def check_choice(threshold: float, per_class: int) -> None:
-    """Refuse what chooses nothing.
+    """Refuse settings that select nothing.
 
     Raises:
         UserError: The threshold is no probability, or the number of images is negative.
@@ -102,7 +102,7 @@ def files_of(source: str | Path, names: Sequence[str]) -> list[str]:
     return [os.path.join(root, name) for name in names]
 
 
-def choose_labels(
+def select_labels(
     files: Sequence[str],
     classes: Sequence[str],
     probabilities: NDArray[np.float32],

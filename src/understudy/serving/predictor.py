@@ -32,8 +32,7 @@ from understudy.models import as_module, build, check_network, is_code, prepared
 Observe = Callable[[int, int], None]
 _FIELDS = ("network", "classes", "shape", "domain", "test_time_averaging")
 
-
-_SHOWN = 5
+_SHOWN = 5  # images or files listed in a text; more would hide its sentence
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,8 +109,8 @@ class Predictor(Brief):
     """A classifier in evaluation mode, and how images have to be read for it.
 
     Args:
-        test_time_averaging: Whether its predictions are averaged over shifts and mirrors of an image; what judged it
-            did so too.
+        test_time_averaging: Whether its predictions are averaged over shifts and mirrors of an image, as its
+            test predictions were.
         mirror: Whether mirrors are among these; as the domain has it if None.
         ranges: The values that were black and white in training, for each kind of value with more than 8 bits. None to
             measure them on what is predicted, for a run that does not say.

@@ -15,7 +15,7 @@ from torch import Tensor
 from understudy.core.errors import DataError
 from understudy.data.collection import Rows
 from understudy.data.decode import Pixels, to_canvas
-from understudy.data.sizing import Form, choose
+from understudy.data.sizing import Form, choose_form
 from understudy.data.sources.labels import read_labels
 from understudy.data.sources.values import to_numpy
 from understudy.data.table import Table, to_names
@@ -56,7 +56,7 @@ def read_arrays(
     codes, values = read_labels(labels, len(rows))
     if rows.ndim == 4:
         pairs = [(rows.shape[3], rows.shape[2])]
-        form = form or choose(pairs, rows.shape[1] == 1 or _is_gray(rows), size, channels)
+        form = form or choose_form(pairs, rows.shape[1] == 1 or _is_gray(rows), size, channels)
         rows = conform(rows, form)
     elif size is not None or channels is not None:
         raise DataError("size and channels are for images, but the rows given are vectors; leave them out")

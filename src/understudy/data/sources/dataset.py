@@ -26,7 +26,7 @@ from understudy.data.decode import (
     wide_kind,
     wide_values,
 )
-from understudy.data.sizing import Form, choose
+from understudy.data.sizing import Form, choose_form
 from understudy.data.sources.arrays import range_of, read_arrays, to_bytes, to_channels_first
 from understudy.data.sources.labels import object_labels
 from understudy.data.sources.values import to_numpy
@@ -38,8 +38,10 @@ LABEL_KEYS = (
     "label", "labels", "fine_label", "target", "targets", "class", "category", "y", "label_id", "labels_id", "class_id",
     "category_id",
 )  # fmt: skip
+# Images read to find the size; images read twice to find randomness, which a flip with a chance of a half escapes in
+# 24 images once in 17 million.
 _NUM_SAMPLES, _NUM_REPEATS = 64, 24
-_MOST_WRAPPED = 100  # data sets inside one another; an object that makes up attributes would never end
+_MAX_WRAPPED = 100  # data sets inside one another; an object that makes up attributes would never end
 _RANDOM = ("Random", "Jitter", "AutoAugment", "TrivialAugment", "AugMix", "Shuffle", "Noise")
 
 # What a loader raises for a damaged file; Pillow raises more, such as a ValueError for a huge text in a PNG.
@@ -64,7 +66,7 @@ def is_dataset(source: Any) -> bool:
 
 
 def check_readable(source: Any) -> None:
-    """Nothing, when items may be read from it in any order.
+    """Refuse a data set whose items cannot be read in any order.
 
     Raises:
         DataError: It is a loader of batches or a stream; the sentence says what to give.
@@ -103,7 +105,7 @@ def read_dataset(
     if form is None:
         pictures = [_picture(sample, ranges) for sample in samples] or [Image.new("L", (8, 8))]
         gray = all(is_gray(to_canvas(picture, 32, 3, ranges.known)) for picture in pictures[:32])
-        form = choose([picture.size for picture in pictures], gray, size, channels)
+        form = choose_form([picture.size for picture in pictures], gray, size, channels)
     shape = (count, form.channels, form.canvas, form.canvas)
     try:
         rows = torch.empty(shape, dtype=torch.uint8)
@@ -345,7 +347,7 @@ def _picture(image: Any, ranges: Ranges) -> Image.Image:
 
 
 def _refuse_random(dataset: Any, count: int, damaged: dict[int, str]) -> None:
-    """Nothing, when reading an item twice gives the same result, tried on some.
+    """Refuse a data set that gives two results for one index, tried on some items.
 
     Raises:
         DataError: It does not; the transform to remove is named where the data set shows it.
@@ -390,7 +392,7 @@ def _wrapped(dataset: Any, attributes: tuple[str, ...] = ()) -> Iterator[Any]:
         attributes: Further attributes to follow.
     """
     queue, seen = [dataset], {id(dataset)}
-    while queue and len(seen) < _MOST_WRAPPED:
+    while queue and len(seen) < _MAX_WRAPPED:
         item = queue.pop(0)
         yield item
         for attribute in ("dataset", "datasets", *attributes):

@@ -115,7 +115,7 @@ def _number_labels(given: NDArray[Any]) -> Encoded:
 
 
 def _refuse_markers(values: set[int]) -> None:
-    """Nothing, when the numbers can be class numbers.
+    """Refuse numbers that cannot be class numbers.
 
     Raises:
         DataError: One is negative, or far above the others and what programs write for "no label".

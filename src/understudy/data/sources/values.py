@@ -13,7 +13,7 @@ from understudy.core.arguments import has
 from understudy.core.errors import DataError
 
 # 8 GiB of float32: above, a dense copy would fill the memory of most machines without a word.
-_MOST_DENSE_VALUES = 1 << 31
+_MAX_DENSE_VALUES = 1 << 31
 _PLAIN = (int, float, bool, complex, str, bytes, type(None))
 _FLOATS = (torch.float16, torch.float32, torch.float64)  # those that NumPy has too
 
@@ -32,7 +32,7 @@ def to_numpy(values: Any) -> NDArray[Any]:
     if isinstance(values, Tensor):
         return _from_tensor(values)
     if is_sparse(values):
-        if np.prod([float(side) for side in values.shape]) > _MOST_DENSE_VALUES:
+        if np.prod([float(side) for side in values.shape]) > _MAX_DENSE_VALUES:
             raise DataError(
                 f"a sparse matrix of shape {values.shape} is too large to be made dense; reduce its columns first, "
                 "such as with scikit-learn's TruncatedSVD"
@@ -58,7 +58,7 @@ def _from_tensor(values: Tensor) -> NDArray[Any]:
     if values.is_quantized:
         values = values.dequantize()
     if values.layout != torch.strided:
-        if np.prod([float(side) for side in values.shape]) > _MOST_DENSE_VALUES:
+        if np.prod([float(side) for side in values.shape]) > _MAX_DENSE_VALUES:
             raise DataError(f"a sparse tensor of shape {tuple(values.shape)} is too large to be made dense")
         values = values.to_dense()
     if values.is_floating_point() and values.dtype not in _FLOATS:
@@ -71,7 +71,7 @@ def _from_tensor(values: Tensor) -> NDArray[Any]:
 
 
 def refuse_endless(values: Any) -> None:
-    """Nothing, when NumPy can find the shape: it would follow a list or data set that contains itself for ever.
+    """Refuse values whose shape NumPy cannot find: it would follow a list or data set that contains itself forever.
 
     Raises:
         DataError: It contains itself, or an object that is a sequence by its methods alone.
