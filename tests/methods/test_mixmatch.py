@@ -81,7 +81,8 @@ def test_mixmatch__vectors_can_be_mixed_and_not_cut() -> None:
     with pytest.raises(ConfigError) as caught:
         MixMatch(mix="cutmix").memory(SPEC)
     assert str(caught.value) == (
-        f"mixmatch.mix is 'cutmix', which pastes parts of images, and these rows of shape ({K},) are none; choose mixup"
+        f"mixmatch.mix is 'cutmix', which pastes parts of images, and these rows of shape ({K},) are not "
+        "images; choose mixup"
     )
 
 

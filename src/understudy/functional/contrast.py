@@ -16,7 +16,7 @@ def nt_xent(
     """The normalized temperature-scaled cross-entropy of two views of each row, and how often the partner is nearest.
 
     SimCLR, equation 1, over the views of the global batch. Views of the same row, which a small pool may give several
-    times, are no negatives of each other.
+    times, are not negatives of each other.
     """
     first, second = F.normalize(first, dim=-1), F.normalize(second, dim=-1)
     all_views = torch.cat([distributed.gather(first), distributed.gather(second)])

@@ -45,7 +45,7 @@ def agreement_graph(
 
     Args:
         itself: 1 where a row of `others` is the row, which it is always tied to by weight 1.
-        threshold: Scalar product of class probabilities under which there is no edge.
+        threshold: Scalar product of class probabilities below which two rows have no edge.
     """
     agreement = probs @ others.T
     edges = torch.where(itself > 0, itself, torch.where(agreement >= threshold, agreement, 0.0))

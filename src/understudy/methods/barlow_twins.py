@@ -24,7 +24,7 @@ class BarlowTwins(Pretext[nn.Module]):
     one view and number j of the other.
 
     Differs from the paper: the loss is divided by D, so that one learning rate suits all widths (the authors' code
-    scales it for its optimizer); D is 1,024 instead of 8,192, which a small network would pay dearly for; the
+    scales it for its optimizer); D is 1,024 instead of 8,192, which is too costly for a small network; the
     projection's hidden layers are normalized row by row instead of by batch, which is the same however a batch is
     divided. Its outputs are normalized over the global batch, as there. Strong views are those of the images' domain.
     Costs: two strong views of every row are trained on.

@@ -112,7 +112,7 @@ class Pretext(Method[Memory]):
 
     pretext: ClassVar[bool] = True
     needs_features: ClassVar[bool] = True
-    criterion: ClassVar[Any] = CrossEntropy()  # type: ignore[misc]  # no label is learned, so it is no knob
+    criterion: ClassVar[Any] = CrossEntropy()  # type: ignore[misc]  # pretext tasks use no labels, so it is not a knob
 
     mu: Annotated[int, Knob("unlabeled rows per row of batch_size; labels go unused", 1, probe=2)] = 7
 

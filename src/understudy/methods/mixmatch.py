@@ -37,7 +37,7 @@ class MixMatch(Method[nn.Module]):
     alone the statistics would be those of a handful of images, and the fewer the labels, the worse the evaluation.
 
     The guess is made in training mode, without gradient, as in the paper: normalized by the batch. Guessing in
-    evaluation mode, as the *Match methods do, is no option here: on digits with 20 labels most guesses came out wrong.
+    evaluation mode, as the *Match methods do, does not work here: on digits with 20 labels most guesses came out wrong.
 
     Differs from the paper: the ramp's end is a share of training, its supervised first phase included (the authors'
     16,384 of 2^20 steps are 1/64, which is over before the first phase of a short run is); the labeled view is the
@@ -66,15 +66,15 @@ class MixMatch(Method[nn.Module]):
         return self.mu * batch_size
 
     def memory(self, spec: DataSpec) -> nn.Module:
-        """Nothing.
+        """An empty module: nothing is remembered between steps.
 
         Raises:
-            ConfigError: Rows that are no images were to be mixed by boxes.
+            ConfigError: `mix` is `cutmix`, and the rows are not images.
         """
         if self.mix == "cutmix" and len(spec.shape) != 3:
             raise ConfigError(
                 f"mixmatch.mix is 'cutmix', which pastes parts of images, and these rows of shape {spec.shape} are "
-                "none; choose mixup"
+                "not images; choose mixup"
             )
         return nn.Module()
 

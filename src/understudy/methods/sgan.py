@@ -59,26 +59,26 @@ class Players(Networks):
 
     def __init__(self, **networks: nn.Module) -> None:
         super().__init__(**networks)
-        self._felt: Statistics = {}
+        self._differentiable: Statistics = {}
 
     @contextlib.contextmanager
     def noted_statistics(self) -> Iterator[Statistics]:
         """As `Networks` notes them, and with their gradient for the next `normalized_by`."""
-        self._felt = {}
+        self._differentiable = {}
         with super().noted_statistics() as noted, _before_norms(self, self._note):
             yield noted
 
     @contextlib.contextmanager
     def normalized_by(self, statistics: Statistics) -> Iterator[None]:
         """As `Networks` normalizes; the first time after noting, gradients reach the rows noted."""
-        felt, self._felt = self._felt, {}
+        differentiable, self._differentiable = self._differentiable, {}
 
         def move(norm: _BatchNorm, x: Tensor) -> Tensor | None:
-            """The input whose value stays, and whose gradient is that of normalizing by mean and variance felt."""
-            if norm not in felt:
+            """The input whose value stays, and whose gradient is that of normalizing by mean and variance."""
+            if norm not in differentiable:
                 return None
             shape = (1, -1) + (1,) * (x.ndim - 2)
-            mean, variance = (value.view(shape) for value in felt[norm])
+            mean, variance = (value.view(shape) for value in differentiable[norm])
             ratio = ((variance.detach() + norm.eps) / (variance + norm.eps)).sqrt()
             return ((x.float() - mean) * ratio + mean.detach()).to(x.dtype)
 
@@ -88,14 +88,14 @@ class Players(Networks):
     def _note(self, norm: _BatchNorm, x: Tensor) -> None:
         if norm.training and self.execution.chunks == 1:
             variance, mean = torch.var_mean(x.float(), (0, *range(2, x.ndim)), correction=0)
-            self._felt[norm] = mean, variance
+            self._differentiable[norm] = mean, variance
 
 
 @contextlib.contextmanager
-def _before_norms(nets: nn.Module, see: Callable[[_BatchNorm, Tensor], Tensor | None]) -> Iterator[None]:
+def _before_norms(nets: nn.Module, before: Callable[[_BatchNorm, Tensor], Tensor | None]) -> Iterator[None]:
     """While it lasts, every batch-norm layer shows its input first, and takes what is given in its place."""
     norms = [module for module in nets.modules() if isinstance(module, _BatchNorm)]
-    handles = [norm.register_forward_pre_hook(lambda norm, args: see(norm, args[0])) for norm in norms]
+    handles = [norm.register_forward_pre_hook(lambda norm, args: before(norm, args[0])) for norm in norms]
     try:
         yield
     finally:
@@ -189,9 +189,13 @@ class SGAN(Method[Made]):
         }
         if self.lambda_entropy:
             terms["entropy"] = self.lambda_entropy * entropy(real).mean()
-        taken = {"real_as_real": real_score > 0, "generated_as_real": fake_score > 0}
-        watched = {name: rows.float().mean() for name, rows in taken.items()}
-        return Loss(terms, {**watched, "generated_spread": memory.spread.clone(), "adversarial": adversarial})
+        metrics = {
+            "real_as_real": (real_score > 0).float().mean(),
+            "generated_as_real": (fake_score > 0).float().mean(),
+            "generated_spread": memory.spread.clone(),
+            "adversarial": adversarial,
+        }
+        return Loss(terms, metrics)
 
     @torch.no_grad()
     def watch_spread(self, memory: Made, real: Float[Tensor, "u ..."]) -> Float[Tensor, ""]:

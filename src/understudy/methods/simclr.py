@@ -25,7 +25,7 @@ class SimCLR(Pretext[nn.Module]):
 
     Differs from the paper: strong views are those of the images' domain instead of crops and color distortion; N is
     `mu` times the labeled batch instead of thousands; further copies of an image, which a small pool brings into one
-    batch, are no negatives of it; the optimizer is the run's own instead of LARS. As in the paper's text, and unlike
+    batch, are not its negatives; the optimizer is the run's own instead of LARS. As in the paper's text, and unlike
     the authors' code, the projection has no batch norm. Costs: two strong views of every row are trained on.
     """
 
