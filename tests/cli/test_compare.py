@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -17,9 +18,10 @@ from typer.testing import CliRunner
 from tests.cli.conftest import Output, Run, draw_folder, start
 from understudy.cli.main import app
 from understudy.comparison import runs as grid
+from understudy.comparison.conclusions import conclusions
 from understudy.comparison.result import Comparison
 from understudy.comparison.result import Run as OneRun
-from understudy.comparison.runs import Plan
+from understudy.comparison.runs import RunPlan
 from understudy.comparison.single_run import Figures
 from understudy.comparison.summaries import choose, rank_blocks, summarize
 from understudy.core.budget import Budget
@@ -77,7 +79,8 @@ def comparison(table: dict[str, list[Figures | None]], **changes: Any) -> Compar
         "notes": (),
         "folder": None,
     }
-    return Comparison(**{**plain, **changes})
+    found = Comparison(**{**plain, **changes})
+    return dataclasses.replace(found, sentences=conclusions(found))
 
 
 def rows(*values: float, **changes: Any) -> list[Figures | None]:
@@ -287,7 +290,7 @@ def test_live_table__shows_means_runs_at_work_and_time_left(tmp_path: Path) -> N
     table = LiveTable(Console(file=io.StringIO()), lambda: None)
     table.decoding(30, 100)
     assert "reading images: 30 of 100" in render(table)
-    plan = Plan(("supervised", "fixmatch"), (20, 40), (0, 1), Budget(cpu_s=10), 1, (), ())
+    plan = RunPlan(("supervised", "fixmatch"), (20, 40), (0, 1), Budget(cpu_s=10), 1, (), ())
     table.began(plan)
     assert "0 of 0 runs" in render(table)
     for seed, accuracy in ((0, 0.9), (1, 0.94)):

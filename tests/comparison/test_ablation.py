@@ -1,4 +1,4 @@
-"""The ladder of an ablation: each rung has one ingredient more, and is compared with the one before it."""
+"""The steps of an ablation: each has one ingredient more, and is compared with the one before it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.recipes.small import Watch, images
-from understudy.comparison.ablation import ablate, ladder
+from understudy.comparison.ablation import ablate, ingredients
 from understudy.comparison.compare import compare
 from understudy.comparison.result import Comparison
 from understudy.core.config import to_table
@@ -32,7 +32,7 @@ ADDED = ["bare", "schedule", "weight averaging", "strong augmentation", "unlabel
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    """All six rungs of an ablation on digits, with two seeds of a few steps."""
+    """All six steps of an ablation on digits, with two seeds of a few steps."""
     folder = tmp_path_factory.mktemp("ablation")
     return ablate(
         "digits", method=METHOD, recipe="pretrain", num_labels=40, seeds=2, budget="10steps", jobs=1, folder=folder
@@ -40,9 +40,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 
 def resolved(method: Any, recipe: Any = None, **options: Any) -> list[dict[str, Any]]:
-    """All settings of every rung, as plain values."""
+    """All settings of every step, as plain values."""
     shared = {"budget": "10steps", "num_labels": 40, **options}
-    jobs = [one.variant.job(shared, load("digits"), "digits") for one in ladder(method, recipe, options)]
+    jobs = [one.variant.job(shared, load("digits"), "digits") for one in ingredients(method, recipe, options)]
     return [to_table(job) for job in jobs]
 
 
@@ -56,50 +56,50 @@ def changed(one: dict[str, Any], two: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("method", ["softmatch", METHOD, FixMatch(ema_decay=0.9), {"name": "uda", "ema_decay": 0.9}])
-def test_ladder__each_rung_differs_in_one_ingredient(method: Any) -> None:
-    rungs = resolved(method, "pretrain")
-    steps = [changed(one, two) for one, two in itertools.pairwise(rungs)]
-    assert steps == [{"lr_decay"}, {"method.ema_decay"}, {"labeled_view"}, {"method"}, {"recipe"}]
-    bare, full = rungs[0], rungs[-1]
+def test_ingredients__each_step_differs_in_one_ingredient(method: Any) -> None:
+    steps = resolved(method, "pretrain")
+    changes = [changed(one, two) for one, two in itertools.pairwise(steps)]
+    assert changes == [{"lr_decay"}, {"method.ema_decay"}, {"labeled_view"}, {"method"}, {"recipe"}]
+    bare, full = steps[0], steps[-1]
     assert (bare["lr_decay"], bare["labeled_view"], bare["method"]["ema_decay"]) == ("constant", "weak", 0.0)
     assert (bare["method"]["name"], bare["recipe"]["name"]) == ("supervised", "plain")
     assert (full["lr_decay"], full["labeled_view"], full["recipe"]["name"]) == ("cosine", "mixed", "pretrain")
-    assert rungs[3]["method"]["ema_decay"] == full["method"]["ema_decay"] > 0, "the average stays as it is"
-    assert rungs[3]["method"]["criterion"] == full["method"]["criterion"]
+    assert steps[3]["method"]["ema_decay"] == full["method"]["ema_decay"] > 0, "the average stays as it is"
+    assert steps[3]["method"]["criterion"] == full["method"]["criterion"]
 
 
-def test_ladder__settings_of_a_job_are_what_ingredients_bring() -> None:
-    rungs = resolved(
+def test_ingredients__settings_of_a_job_are_what_ingredients_bring() -> None:
+    steps = resolved(
         {"name": "fixmatch", "criterion": {"label_smoothing": 0.1}}, lr_decay="linear", labeled_view="strong"
     )
-    assert rungs[1]["lr_decay"] == "linear"
-    assert rungs[3]["labeled_view"] == "strong"
-    assert {rung["method"]["criterion"]["label_smoothing"] for rung in rungs} == {0.1}
-    assert len(rungs) == 5, "no pretraining unless it is asked for"
+    assert steps[1]["lr_decay"] == "linear"
+    assert steps[3]["labeled_view"] == "strong"
+    assert {step["method"]["criterion"]["label_smoothing"] for step in steps} == {0.1}
+    assert len(steps) == 5, "no pretraining unless it is asked for"
 
 
 def test_ablate__states_every_step(found: Comparison) -> None:
     assert [one.adds for one in found.ablation] == ADDED
     assert [run.error for run in found.runs] == [""] * 12
-    assert found.ablation[0].step is None
+    assert found.ablation[0].gain is None
     for one, before in zip(found.ablation[1:], found.ablation, strict=False):
-        assert one.step is not None
+        assert one.gain is not None
         assert one.accuracy is not None
         assert before.accuracy is not None
         assert one.accuracy == found.summary(one.name, 40).accuracy
-        assert one.step.difference == pytest.approx(one.accuracy - before.accuracy)
-        sentence = f"{one.adds.capitalize()}: {100 * one.step.difference:+.1f} points"
-        assert any(line.startswith(sentence) for line in found.sentences())
+        assert one.gain.difference == pytest.approx(one.accuracy - before.accuracy)
+        sentence = f"{one.adds.capitalize()}: {100 * one.gain.difference:+.1f} points"
+        assert any(line.startswith(sentence) for line in found.sentences)
     assert "comparisons with supervised" not in str(found)
 
 
 def test_ablate__corrects_for_all_steps(found: Comparison) -> None:
-    steps = [one.step for one in found.ablation if one.step and one.step.p_value is not None]
+    steps = [one.gain for one in found.ablation if one.gain and one.gain.p_value is not None]
     smallest = min(steps, key=lambda step: step.p_value or 0.0)
     assert smallest.p_holm == pytest.approx(min(1.0, len(steps) * (smallest.p_value or 0.0)))
 
 
-def test_ablate__same_weights_labels_and_budget_on_all_rungs(found: Comparison) -> None:
+def test_ablate__same_weights_labels_and_budget_on_all_steps(found: Comparison) -> None:
     assert found.folder is not None
     for seed in (0, 1):
         runs = [run for run in found.runs if run.seed == seed]
@@ -113,10 +113,10 @@ def test_ablate__same_weights_labels_and_budget_on_all_rungs(found: Comparison) 
 def test_ablate__is_saved_for_a_waterfall(found: Comparison) -> None:
     assert found.folder is not None
     saved = json.loads((found.folder / "comparison.json").read_text(encoding="utf-8"))["ablation"]
-    assert [rung["adds"] for rung in saved] == ADDED
-    assert all({"name", "adds", "accuracy", "interval", "step"} <= set(rung) for rung in saved)
-    assert {"difference", "interval", "p_value", "p_holm"} <= set(saved[1]["step"])
-    assert saved[0]["step"] is None
+    assert [step["adds"] for step in saved] == ADDED
+    assert all({"name", "adds", "accuracy", "interval", "gain"} <= set(step) for step in saved)
+    assert {"difference", "interval", "p_value", "p_holm"} <= set(saved[1]["gain"])
+    assert saved[0]["gain"] is None
 
 
 def test_ablate__shares_its_runs_with_a_comparison(found: Comparison) -> None:
@@ -147,8 +147,8 @@ def test_ablate__shares_its_runs_with_a_comparison(found: Comparison) -> None:
 def test_ablate__leaves_out_what_is_turned_off(options: dict[str, Any], added: list[str], methods: list[str]) -> None:
     watch = Watch()
     one = ablate(images(), **{"method": METHOD, "seeds": 1, "budget": "2steps", **SMALL, **options}, watch=watch)
-    assert [rung.adds for rung in one.ablation] == added
-    assert [rung.name.split("(")[0] for rung in one.ablation] == methods
+    assert [step.adds for step in one.ablation] == added
+    assert [step.name.split("(")[0] for step in one.ablation] == methods
     (missing,) = set(ADDED[:5]) - set(added)
     assert watch.messages[0] == f"The settings turn off {missing}, so that is left out."
 
@@ -156,11 +156,11 @@ def test_ablate__leaves_out_what_is_turned_off(options: dict[str, Any], added: l
 def test_ablate__one_seed_is_tested_without_a_folder() -> None:
     one = ablate(images(), method=METHOD, seeds=1, budget="4steps", **SMALL)
     assert one.folder is None
-    assert {rung.step.test for rung in one.ablation[1:] if rung.step} == {"McNemar"}
+    assert {step.gain.test for step in one.ablation[1:] if step.gain} == {"McNemar"}
     assert "McNemar's test of one seed speaks of these very classifiers only" in str(one)
 
 
-def test_ablate__a_rung_that_failed_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ablate__a_step_that_failed_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from understudy.comparison import runs as grid
 
     trained = grid.run_one
@@ -172,8 +172,8 @@ def test_ablate__a_rung_that_failed_leaves_the_others(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(grid, "run_one", fail)
     one = ablate(images(), method=METHOD, seeds=2, budget="2steps", folder=tmp_path, **SMALL)
-    assert [rung.accuracy is None for rung in one.ablation] == [False, False, True, False, False]
-    assert [rung.step is None for rung in one.ablation] == [True, False, True, True, False]
+    assert [step.accuracy is None for step in one.ablation] == [False, False, True, False, False]
+    assert [step.gain is None for step in one.ablation] == [True, False, True, True, False]
     assert "Weight averaging: no seed finished with and without it." in str(one)
     assert dataclasses.asdict(one)["ablation"]
 

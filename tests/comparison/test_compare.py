@@ -106,7 +106,7 @@ def test_compare__writes_json_and_csv(whole: tuple[Comparison, Path, Watch]) -> 
     found, folder, _ = whole
     record = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     assert record["format"] == 1
-    assert record["sentences"] == list(found.sentences())
+    assert record["sentences"] == list(found.sentences)
     assert len(record["runs"]) == 6
     assert record["method_settings"][found.methods[1]]["threshold"] == 0.35
     runs = (folder / "runs.csv").read_text(encoding="utf-8").splitlines()

@@ -64,7 +64,7 @@ def test_compare__prints_runs_and_writes_a_report(tmp_path: Path, capsys: pytest
     found = us.compare(IMAGES, methods="pseudo_label", num_labels=10, seeds=1, folder=tmp_path / "c", jobs=1, **options)
     out = capsys.readouterr().out
     assert re.search(r"1/2  \w+\s+10 labels\s+seed 0\s+[\d.]+ %", out)
-    assert all(sentence in out for sentence in found.sentences())
+    assert all(sentence in out for sentence in found.sentences)
     assert (tmp_path / "c" / "report.html").exists()
     assert list((tmp_path / "c" / "figures").glob("*.png"))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from understudy.comparison.compare import compare
 from understudy.comparison.result import Comparison, Run
-from understudy.comparison.runs import Plan
+from understudy.comparison.runs import RunPlan
 
 OPTIONS: dict[str, Any] = {
     "methods": ["fixmatch", "pseudo_label"],
@@ -46,7 +46,7 @@ class Watch:
     """Keeps the plan and the runs that ended, and calls a function at each."""
 
     def __init__(self, at_each: Callable[[Run], None] | None = None) -> None:
-        self.plan: Plan | None = None
+        self.plan: RunPlan | None = None
         self.runs: list[Run] = []
         self.messages: list[str] = []
         self._at_each = at_each
@@ -57,7 +57,7 @@ class Watch:
     def decoding(self, done: int, total: int) -> None:
         pass
 
-    def began(self, plan: Plan) -> None:
+    def began(self, plan: RunPlan) -> None:
         self.plan = plan
 
     def finished(self, run: Run) -> None:

@@ -125,20 +125,20 @@ def test_page_of__one_seed_says_why_nothing_is_proven() -> None:
     assert "Run more seeds" in words
 
 
-def ladder(**steps: float) -> list[dict[str, object]]:
+def ablation(**steps: float) -> list[dict[str, object]]:
     """An ablation whose ingredients add so much, each step of 10 points or more being proven."""
-    rungs: list[dict[str, object]] = [{"adds": "bare", "accuracy": 0.6, "interval": None, "step": None}]
+    added: list[dict[str, object]] = [{"adds": "bare", "accuracy": 0.6, "interval": None, "gain": None}]
     accuracy = 0.6
     for name, difference in steps.items():
         accuracy += difference
-        step = {
+        gain = {
             "difference": difference,
             "interval": None,
             "p_value": 0.01,
             "p_holm": 0.02 if difference >= 0.1 else 0.4,
         }
-        rungs.append({"adds": name, "accuracy": accuracy, "interval": None, "step": step})
-    return rungs
+        added.append({"adds": name, "accuracy": accuracy, "interval": None, "gain": gain})
+    return added
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def ladder(**steps: float) -> list[dict[str, object]]:
 )
 def test_page_of__an_ablation_begins_with_the_ingredient_that_adds_most(steps: dict[str, float], answer: str) -> None:
     record = comparison_record(num_labels=(40,))
-    record.found["ablation"] = ladder(**steps)  # type: ignore[index]
+    record.found["ablation"] = ablation(**steps)  # type: ignore[index]
     page = page_of([record])
     assert page.headline.answer == answer
     assert [one.what for one in page.advice] == ["Run more seeds"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.comparison.ablation import ablate as carry_out_ablation
 from understudy.comparison.compare import compare as carry_out
 from understudy.comparison.result import Comparison as Compared
-from understudy.comparison.watchers import Watcher
+from understudy.comparison.watchers import ComparisonWatcher
 from understudy.core.brief import as_html
 from understudy.core.processes import Map
 from understudy.display.comparing import watching
@@ -64,7 +64,7 @@ def compare(
     cache: str | Path | None = None,
     jobs: int | None = None,
     map: Map | None = None,  # noqa: A002 - what functions that fan out call it
-    watch: Watcher | None = None,
+    watch: ComparisonWatcher | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
     config: Mapping[str, Any] | None = None,
     **options: Any,
@@ -90,7 +90,7 @@ def compare(
         jobs: Runs at a time, each a process with one thread; as many as there are free cores.
         map: What carries the runs out, such as a cluster's: called with a function and the tasks, gives results in any
             order. It must reach `folder`.
-        watch: Whoever shows how it goes in place of the display; see `understudy.comparison.watchers.Watcher`.
+        watch: Shows progress in place of the display: an `understudy.comparison.watchers.ComparisonWatcher`.
         quiet: Show and print nothing.
         config: A table of options, as read from a TOML file; `options` overrule it.
         options: Any field of `Job`, of which `network` may be an own module; a method's knob, for every method that
@@ -147,16 +147,16 @@ def ablate(
     cache: str | Path | None = None,
     jobs: int | None = None,
     map: Map | None = None,  # noqa: A002 - what functions that fan out call it
-    watch: Watcher | None = None,
+    watch: ComparisonWatcher | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
     """A comparison whose `ablation` says what each ingredient adds to those before it, at one budget per run.
 
-    The first rung is supervised learning with weak augmentation, one learning rate after its rise, and no average of
+    The first step is supervised learning with weak augmentation, one learning rate after its rise, and no average of
     the weights. Then come the fall of the learning rate, the average of the weights, strong augmentation of labeled
-    images, the method's unlabeled images, and pretraining if the recipe is `pretrain`. Every rung has the same labels,
+    images, the method's unlabeled images, and pretraining if the recipe is `pretrain`. Every step has the same labels,
     split, initial weights and budget. An ingredient that the settings turn off is left out.
 
     Args:
@@ -165,7 +165,7 @@ def ablate(
         recipe: `pretrain`, by name or with settings, adds it as the last ingredient.
         num_labels: Labels to keep; without it those given are used as they are.
         seeds: As `compare` takes them, and all that is not explained here.
-        watch: Whoever shows how it goes in place of the display; see `understudy.comparison.watchers.Watcher`.
+        watch: Shows progress in place of the display: an `understudy.comparison.watchers.ComparisonWatcher`.
         quiet: Show and print nothing.
         config: A table of options, as read from a TOML file; arguments overrule it.
         options: Any field of `Job`; `lr_decay` and `labeled_view` are what their ingredient brings.

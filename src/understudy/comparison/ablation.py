@@ -1,4 +1,4 @@
-"""What each ingredient of a semi-supervised run adds: a ladder of variants, each with one ingredient more."""
+"""Ablation: what each ingredient of a semi-supervised run adds to those before it, each step a variant of its own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.comparison.ablation_steps import Ingredient
-from understudy.comparison.compare import carry_out
+from understudy.comparison.ablation_steps import PlannedStep
+from understudy.comparison.compare import run_comparison
 from understudy.comparison.result import BASELINE, Comparison
-from understudy.comparison.spec import asked_for
+from understudy.comparison.spec import make_spec
 from understudy.comparison.variants import Variant
-from understudy.comparison.watchers import Watcher
+from understudy.comparison.watchers import ComparisonWatcher
 from understudy.core.arguments import check, shown
 from understudy.core.config import from_table, knobs, to_table
 from understudy.core.errors import ConfigError, nearest
@@ -44,15 +44,15 @@ def ablate(
     cache: str | Path | None = None,
     jobs: int | None = None,
     map: Map | None = None,  # noqa: A002 - what functions that fan out call it
-    watch: Watcher | None = None,
+    watch: ComparisonWatcher | None = None,
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
     """A comparison whose `ablation` says what each ingredient adds to those before it, at one budget per run.
 
-    The first rung is supervised learning with weak augmentation, one learning rate after its rise, and no average of
+    The first step is supervised learning with weak augmentation, one learning rate after its rise, and no average of
     the weights. Then come the fall of the learning rate, the average of the weights, strong augmentation of labeled
-    images, the method's unlabeled images, and pretraining if the recipe is `pretrain`. Every rung has the same labels,
+    images, the method's unlabeled images, and pretraining if the recipe is `pretrain`. Every step has the same labels,
     split, initial weights and budget. An ingredient that the settings turn off is left out.
 
     Args:
@@ -73,17 +73,17 @@ def ablate(
     given = {"method": table.pop("method", None), "recipe": table.pop("recipe", None)}
     given |= {name: value for name, value in (("method", method), ("recipe", recipe)) if value is not None}
     named = {name: value for name, value in table.items() if name != "network"}  # which may be an own module
-    rungs = ladder(given["method"], given["recipe"], named)
-    kept = [one for at, one in enumerate(rungs) if not at or one.variant.settings != rungs[at - 1].variant.settings]
-    off = [one.adds for one in rungs if one not in kept]
+    steps = ingredients(given["method"], given["recipe"], named)
+    kept = [step for at, step in enumerate(steps) if not at or step.variant.settings != steps[at - 1].variant.settings]
+    off = [step.adds for step in steps if step not in kept]
     if len(kept) == 1:
         raise ConfigError(
             f"the settings turn off {' and '.join(off)}, so there is nothing to add; leave one of them on"
         )
-    (baseline,) = (one.variant for one in rungs if one.adds == "strong augmentation")
-    variants = [baseline, *(one.variant for one in kept if one.variant.settings != baseline.settings)]
-    settings = [one.settings for one in variants]
-    asked = asked_for(
+    (baseline,) = (step.variant for step in steps if step.adds == "strong augmentation")
+    variants = [baseline, *(step.variant for step in kept if step.variant.settings != baseline.settings)]
+    settings = [variant.settings for variant in variants]
+    spec = make_spec(
         variants,
         num_labels,
         seeds,
@@ -91,31 +91,31 @@ def ablate(
         table,
         notes=[f"The settings turn off {' and '.join(off)}, so that is left out."] if off else [],
     )
-    if len(asked.num_labels) > 1:
-        raise ConfigError(f"an ablation has one number of labels, and {len(asked.num_labels)} were given; choose one")
-    return carry_out(
-        asked,
+    if len(spec.num_labels) > 1:
+        raise ConfigError(f"an ablation has one number of labels, and {len(spec.num_labels)} were given; choose one")
+    return run_comparison(
+        spec,
         {"source": source, "unlabeled": unlabeled, "test": test, "validation": validation},
         folder=folder,
         cache=cache,
         jobs=jobs,
         map_=map,
         watch=watch,
-        ladder=[Ingredient(one.adds, one.text, settings.index(one.variant.settings)) for one in kept],
+        ablation=[PlannedStep(step.adds, step.text, settings.index(step.variant.settings)) for step in kept],
     )
 
 
 @dataclass(frozen=True)
-class Step:
-    """One rung before it is trained: the ingredient, the settings that make it in words, and all settings so far."""
+class Ingredient:
+    """What one step adds: its name, the settings that make it in words, and the variant with all settings so far."""
 
     adds: str
     text: str
     variant: Variant
 
 
-def ladder(method: Any, recipe: Any, options: Mapping[str, Any]) -> list[Step]:
-    """All rungs from the bare run up, whether or not the options turn an ingredient off.
+def ingredients(method: Any, recipe: Any, options: Mapping[str, Any]) -> list[Ingredient]:
+    """All ingredients from the bare run on, whether or not the options turn one off.
 
     Raises:
         ConfigError: A setting is unknown or the recipe is no ingredient.
@@ -127,12 +127,12 @@ def ladder(method: Any, recipe: Any, options: Mapping[str, Any]) -> list[Step]:
     settings: dict[str, Any] = {name: value for name, value in _BARE.items() if value != usual[name]}
     supervised = _supervised(full)
     settings["method"] = {**supervised, "ema_decay": 0.0} if full.ema_decay else supervised
-    steps = [Step("bare", "labeled_view=weak, lr_decay=constant, ema_decay=0", Variant("bare", settings))]
+    steps = [Ingredient("bare", "labeled_view=weak, lr_decay=constant, ema_decay=0", Variant("bare", settings))]
 
     def add(adds: str, name: str, text: str, **changes: Any) -> None:
         before = {key: value for key, value in steps[-1].variant.settings.items() if changes.get(key, "") is not None}
         changed = {key: value for key, value in changes.items() if value is not None}
-        steps.append(Step(adds, text, Variant(name, before | changed)))
+        steps.append(Ingredient(adds, text, Variant(name, before | changed)))
 
     add("schedule", "+ schedule", f"lr_decay={usual['lr_decay']}", lr_decay=None)
     add("weight averaging", "+ weight averaging", f"ema_decay={full.ema_decay:g}", method=supervised)

@@ -1,4 +1,4 @@
-"""What each ingredient of a ladder adds to those before it, by the runs of a comparison."""
+"""What each ingredient of an ablation adds to those before it, measured on the runs of a comparison."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from understudy.comparison.result import Run, Rung, Summary
+from understudy.comparison.result import AblationStep, Run, Summary
 from understudy.comparison.summaries import corrected, paired_gain
 
 
 @dataclass(frozen=True)
-class Ingredient:
-    """One ingredient, before anything was trained.
+class PlannedStep:
+    """One step of an ablation, before anything was trained.
 
     Args:
+        adds: The ingredient.
         settings: Those that make it, in words.
         variant: The number of the variant that has it and all those before it.
     """
 
-    name: str
+    adds: str
     settings: str
     variant: int
 
 
-def climb(
-    ladder: Sequence[Ingredient], labels: Sequence[str], runs: Sequence[Run], summaries: Sequence[Summary], root: Path
-) -> tuple[Rung, ...]:
-    """The rungs of a ladder with one number of labels, each against the one before.
+def measure_steps(
+    planned: Sequence[PlannedStep], labels: Sequence[str], runs: Sequence[Run], summaries: Sequence[Summary], root: Path
+) -> tuple[AblationStep, ...]:
+    """The steps of an ablation with one number of labels, each compared with the one before.
 
     Args:
         labels: Names of the variants.
         root: The comparison's folder, where predictions are.
     """
-    rungs: list[Rung] = []
-    before: list[Run] | None = None
-    for one in ladder:
-        label = labels[one.variant]
-        (summary,) = (found for found in summaries if found.method == label)
-        own = [run for run in runs if run.method == label]
-        step = None if before is None else paired_gain(before, own, root)
-        rungs.append(Rung(label, one.name, one.settings, summary.accuracy, summary.interval, step))
-        before = own
-    steps = corrected([one.step for one in rungs])
-    return tuple(replace(one, step=step) for one, step in zip(rungs, steps, strict=True))
+    steps: list[AblationStep] = []
+    runs_before: list[Run] | None = None
+    for step in planned:
+        label = labels[step.variant]
+        (summary,) = (summary for summary in summaries if summary.method == label)
+        own_runs = [run for run in runs if run.method == label]
+        gain = None if runs_before is None else paired_gain(runs_before, own_runs, root)
+        steps.append(AblationStep(label, step.adds, step.settings, summary.accuracy, summary.interval, gain))
+        runs_before = own_runs
+    gains = corrected([step.gain for step in steps])
+    return tuple(replace(step, gain=gain) for step, gain in zip(steps, gains, strict=True))

@@ -15,16 +15,16 @@ from typing import Any
 
 from torch import nn
 
-from understudy.comparison.ablation_steps import Ingredient, climb
-from understudy.comparison.conclusions import labels_text
+from understudy.comparison.ablation_steps import PlannedStep, measure_steps
+from understudy.comparison.conclusions import conclusions, labels_text
 from understudy.comparison.result import ALL_LABELS, BASELINE, Clock, Comparison, Run
-from understudy.comparison.runs import Plan, Task, lost_run, recorded_run, run_folder, run_task
+from understudy.comparison.runs import RunPlan, Task, lost_run, recorded_run, run_folder, run_task
 from understudy.comparison.shared_images import SharedImages, held_out_test
 from understudy.comparison.single_run import Setup, measure_execution, set_up
-from understudy.comparison.spec import Asked, sort_options
+from understudy.comparison.spec import ComparisonSpec, parse_options
 from understudy.comparison.summaries import choose, rank_blocks, summarize, upper_bound
-from understudy.comparison.variants import plain, said_of
-from understudy.comparison.watchers import Silent, Watcher
+from understudy.comparison.variants import json_value, prefix_errors
+from understudy.comparison.watchers import ComparisonWatcher, SilentComparison
 from understudy.core.arguments import check
 from understudy.core.budget import Budget
 from understudy.core.config import to_table
@@ -59,7 +59,7 @@ def compare(
     cache: str | Path | None = None,
     jobs: int | None = None,
     map: Map | None = None,  # noqa: A002 - what functions that fan out call it
-    watch: Watcher | None = None,
+    watch: ComparisonWatcher | None = None,
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
@@ -95,26 +95,26 @@ def compare(
     check(config=config, methods=methods, num_labels=num_labels, seeds=seeds, upper_bound=upper_bound)
     check(variants=variants)
     table = {**(config or {}), **options}
-    asked = sort_options(methods, num_labels, seeds, budget, table, variants=variants, upper_bound=upper_bound)
+    spec = parse_options(methods, num_labels, seeds, budget, table, variants=variants, upper_bound=upper_bound)
     sources = {"source": source, "unlabeled": unlabeled, "test": test, "validation": validation}
-    return carry_out(asked, sources, folder=folder, cache=cache, jobs=jobs, map_=map, watch=watch)
+    return run_comparison(spec, sources, folder=folder, cache=cache, jobs=jobs, map_=map, watch=watch)
 
 
-def carry_out(
-    asked: Asked,
+def run_comparison(
+    spec: ComparisonSpec,
     sources: Mapping[str, Any],
     *,
     folder: str | Path | None,
     cache: str | Path | None,
     jobs: int | None,
     map_: Map | None,
-    watch: Watcher | None,
-    ladder: Sequence[Ingredient] = (),
+    watch: ComparisonWatcher | None,
+    ablation: Sequence[PlannedStep] = (),
 ) -> Comparison:
     """The comparison that was asked for, as `compare` says.
 
     Args:
-        ladder: Ingredients of an ablation, each with the number of the variant that has it.
+        ablation: The steps to measure, if the comparison is an ablation.
     """
     check(folder=folder, cache=cache, jobs=jobs, map=map_, watch=watch)
     with contextlib.ExitStack() as stack:
@@ -123,38 +123,38 @@ def carry_out(
             root, keep = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="understudy-"))), False
         else:
             root, keep = Path(folder), True
-        command = _Command(asked, sources, root, keep, cache, jobs, map_, watch or Silent(), ladder)
+        command = _ComparisonRunner(spec, sources, root, keep, cache, jobs, map_, watch or SilentComparison(), ablation)
         try:
             return command.run()
         except (KeyboardInterrupt, Interrupted):
             raise Interrupted(f"stopped; everything is saved in {root}" if keep else "stopped") from None
 
 
-class _Command:
+class _ComparisonRunner:
     """One call of `compare`, from sources to comparison."""
 
     def __init__(
         self,
-        asked: Asked,
+        spec: ComparisonSpec,
         sources: Mapping[str, Any],
         root: Path,
         keep: bool,
         cache: str | Path | None,
         jobs: int | None,
         map_: Map | None,
-        watch: Watcher,
-        ladder: Sequence[Ingredient],
+        watch: ComparisonWatcher,
+        ablation: Sequence[PlannedStep],
     ) -> None:
-        self.asked, self.sources, self.root, self.keep = asked, sources, root, keep
-        self.cache, self.watch, self.map, self.ladder = cache, watch, map_, ladder
-        self.budget = Budget.parse(asked.budget)
+        self.spec, self.sources, self.root, self.keep = spec, sources, root, keep
+        self.cache, self.watch, self.map, self.ablation = cache, watch, map_, ablation
+        self.budget = Budget.parse(spec.budget)
         self.labels: list[str] = []
         self.slugs: dict[str, str] = {}
         self.jobs_asked: dict[tuple[str, int], Job] = {}
         self.own: dict[str, dict[str, Any]] = {}
-        self.on_processor = pick_device(str(asked.shared.get("device", "auto"))).type == "cpu"
+        self.on_processor = pick_device(str(spec.shared.get("device", "auto"))).type == "cpu"
         self.jobs = jobs or (free_cores() if self.on_processor else 1)
-        self.module = asked.module
+        self.module = spec.module
         if self.module is not None:
             self.keep_in_process(jobs)
         self.notes: list[str] = []
@@ -163,9 +163,9 @@ class _Command:
 
     def run(self) -> Comparison:
         """Read, plan, train what is not there yet, compare, save."""
-        for note in self.asked.notes:
+        for note in self.spec.notes:
             self.say(note)
-        shared = self.asked.shared
+        shared = self.spec.shared
         given = {name: shared.get(name) or None for name in ("size", "channels")}
         loading = {**self.sources, **given, "cache": self.cache}
         collection = load(**loading, observe=self.watch.decoding)
@@ -207,18 +207,16 @@ class _Command:
 
     def resolve(self, collection: Collection) -> None:
         """Make the job of every variant and number of labels, and so check it, before anything is trained."""
-        source, asked = self.sources["source"], self.asked
+        source, spec = self.sources["source"], self.spec
         named = source if isinstance(source, str) else ""
-        for count in asked.num_labels:
-            shared = {**asked.shared, "budget": asked.budget, "num_labels": count}
-            jobs = [variant.job(shared, collection, named) for variant in asked.variants]
-            if count == asked.num_labels[0]:
-                full = [
-                    one.label(job, shared, collection, named) for one, job in zip(asked.variants, jobs, strict=True)
-                ]
+        for count in spec.num_labels:
+            shared = {**spec.shared, "budget": spec.budget, "num_labels": count}
+            jobs = [variant.job(shared, collection, named) for variant in spec.variants]
+            if count == spec.num_labels[0]:
+                full = [one.label(job, shared, collection, named) for one, job in zip(spec.variants, jobs, strict=True)]
                 self.labels = [BASELINE, *full[1:]]
                 self.name_folders(full)
-            for variant, label, job in zip(asked.variants, self.labels, jobs, strict=True):
+            for variant, label, job in zip(spec.variants, self.labels, jobs, strict=True):
                 self.jobs_asked.setdefault((label, count), job)
                 self.own.setdefault(label, variant.own(job))
 
@@ -228,7 +226,7 @@ class _Command:
         Raises:
             ConfigError: A variant is named as a method is called.
         """
-        for variant, label, text in zip(self.asked.variants, self.labels, full, strict=True):
+        for variant, label, text in zip(self.spec.variants, self.labels, full, strict=True):
             if variant.name and label in self.slugs:
                 raise ConfigError(f"variant {label!r} is called as a method that is compared too; choose another name")
             self.slugs.setdefault(label, variant.folder(text))
@@ -236,12 +234,12 @@ class _Command:
     def identity(self, collection: Collection) -> dict[str, str]:
         """What all runs of a folder have in common: images, which of them judge, budget and settings."""
         tests = hashlib.blake2b((collection.parts == Part.TEST).tobytes(), digest_size=16).hexdigest()
-        settings = {name: value for name, value in self.asked.shared.items() if name != "device"}
+        settings = {name: value for name, value in self.spec.shared.items() if name != "device"}
         return {
             "kind": "comparison",
             "images": collection.content,
             "test images": tests,
-            "budget": self.asked.budget,
+            "budget": self.spec.budget,
             "settings": json.dumps(settings, sort_keys=True, default=repr),
             **({} if self.module is None else {"network": _digest(self.module)}),
         }
@@ -249,15 +247,15 @@ class _Command:
     def plan(self, collection: Collection, images: SharedImages) -> list[Task]:
         """The runs that the folder does not hold yet, one seed after the other."""
         self.check_setups(collection)
-        asked = self.asked
-        execution = self.execution(self.first_setup(collection, asked.num_labels[0]))
+        spec = self.spec
+        execution = self.execution(self.first_setup(collection, spec.num_labels[0]))
         tasks = []
-        for seed in asked.seeds:
-            for count, label in product(asked.num_labels, self.slugs):
+        for seed in spec.seeds:
+            for count, label in product(spec.num_labels, self.slugs):
                 job = dataclasses.replace(self.jobs_asked[label, count], seed=seed)
                 place = run_folder(count, seed, self.slugs[label])
                 tasks.append(Task(images, self.root, place, label, job, execution, self.own[label], module=self.module))
-            if asked.upper_bound:
+            if spec.upper_bound:
                 tasks.append(self.bound(images, seed, execution))
         left = []
         for task in tasks:
@@ -266,16 +264,16 @@ class _Command:
                 left.append(task)
             else:
                 self.runs[task.folder] = run
-        plan = Plan(
+        plan = RunPlan(
             tuple(self.slugs),
-            asked.num_labels,
-            asked.seeds,
+            spec.num_labels,
+            spec.seeds,
             self.budget,
             self.jobs,
             tuple(self.runs.values()),
             tuple(left),
-            asked.upper_bound,
-            "variants" if any(one.name for one in asked.variants) else "methods",
+            spec.upper_bound,
+            "variants" if any(one.name for one in spec.variants) else "methods",
         )
         self.say(str(plan))
         self.watch.began(plan)
@@ -283,7 +281,7 @@ class _Command:
 
     def bound(self, images: SharedImages, seed: int, execution: Execution) -> Task:
         """Supervised with all labels that the largest number of labels hides, and the settings of that number."""
-        count = self.asked.num_labels[-1]
+        count = self.spec.num_labels[-1]
         job = dataclasses.replace(self.jobs_asked[BASELINE, count], seed=seed)
         place = run_folder(count, seed, ALL_LABELS.replace(" ", "-"))
         return Task(images, self.root, place, ALL_LABELS, job, execution, reveal=True, module=self.module)
@@ -294,22 +292,22 @@ class _Command:
         Raises:
             UserError: One cannot, or there are no hidden labels to learn an upper bound from.
         """
-        asked = self.asked
-        if asked.upper_bound and not asked.num_labels[0]:
+        spec = self.spec
+        if spec.upper_bound and not spec.num_labels[0]:
             raise DataError(
                 "the upper bound is what the hidden labels would give, and none are hidden; "
                 "say how many labels to keep with num_labels (--labels)"
             )
-        for count in asked.num_labels:
+        for count in spec.num_labels:
             self.first_setup(collection, count)
-        for variant, label in zip(asked.variants, self.labels, strict=True):
+        for variant, label in zip(spec.variants, self.labels, strict=True):
             if variant.name or self.module is not None:  # methods may not suit an own network
-                with said_of(variant.name):
-                    set_up(collection, self.first_job(label, asked.num_labels[0]), module=self.module)
+                with prefix_errors(variant.name):
+                    set_up(collection, self.first_job(label, spec.num_labels[0]), module=self.module)
 
     def first_job(self, label: str, count: int) -> Job:
         """The job with so many labels and the first seed."""
-        return dataclasses.replace(self.jobs_asked[label, count], seed=self.asked.seeds[0])
+        return dataclasses.replace(self.jobs_asked[label, count], seed=self.spec.seeds[0])
 
     def first_setup(self, collection: Collection, count: int) -> Setup:
         """Supervised with so many labels and the first seed, which finds what is wrong before anything is trained.
@@ -357,42 +355,43 @@ class _Command:
         Raises:
             UserError: Every run failed.
         """
-        asked, names = self.asked, tuple(self.slugs)
-        grid = [*product(asked.num_labels, asked.seeds, names), *((0, seed, ALL_LABELS) for seed in asked.seeds)]
+        spec, names = self.spec, tuple(self.slugs)
+        grid = [*product(spec.num_labels, spec.seeds, names), *((0, seed, ALL_LABELS) for seed in spec.seeds)]
         order = {place: at for at, place in enumerate(grid)}
         runs = sorted(self.runs.values(), key=lambda run: order[run.num_labels, run.seed, run.method])
         if not any(run.figures for run in runs):
             raise UserError(f"all {len(runs)} runs failed; the first: {runs[0].error}")
         clock: Clock = "cpu_s" if self.on_processor else "wall_s"
-        summaries = summarize(runs, names, asked.num_labels, asked.seeds, clock, self.root)
-        ranked, test = rank_blocks(runs, names, asked.num_labels, asked.seeds)
-        found = Comparison(
+        summaries = summarize(runs, names, spec.num_labels, spec.seeds, clock, self.root)
+        ranked, test = rank_blocks(runs, names, spec.num_labels, spec.seeds)
+        comparison = Comparison(
             methods=names,
-            num_labels=asked.num_labels,
-            seeds=asked.seeds,
-            budget=asked.budget,
+            num_labels=spec.num_labels,
+            seeds=spec.seeds,
+            budget=spec.budget,
             cost_clock=clock,
             is_timed=self.budget.is_timed,
             test_source=self.test_source,
             runs=tuple(runs),
             summaries=summaries,
-            chosen=choose(summaries, asked.num_labels, len(asked.seeds)),
+            chosen=choose(summaries, spec.num_labels, len(spec.seeds)),
             friedman=test,
             ranked=ranked,
             notes=tuple(self.notes),
             folder=self.root if self.keep else None,
-            upper_bound=upper_bound(runs, names, asked.num_labels, asked.seeds, clock) if asked.upper_bound else None,
-            ablation=climb(self.ladder, self.labels, runs, summaries, self.root),
+            upper_bound=upper_bound(runs, names, spec.num_labels, spec.seeds, clock) if spec.upper_bound else None,
+            ablation=measure_steps(self.ablation, self.labels, runs, summaries, self.root),
         )
+        comparison = dataclasses.replace(comparison, sentences=conclusions(comparison))
         if self.keep:
-            found.save(self.root, self.settings())
-        return found
+            comparison.save(self.root, self.settings())
+        return comparison
 
     def settings(self) -> dict[str, Any]:
         """What was asked for, as values of JSON: for all runs, and for each variant."""
-        count = self.asked.num_labels[0]
+        count = self.spec.num_labels[0]
         return {
-            "settings": {name: plain(value) for name, value in self.asked.shared.items()},
+            "settings": {name: json_value(value) for name, value in self.spec.shared.items()},
             "method_settings": {name: to_table(self.jobs_asked[name, count].method) for name in self.slugs},
             "variant_settings": self.own,
         }

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from understudy.comparison.result import AblationStep, Comparison, Summary, UpperBound
 from understudy.evaluation.decision import COST_TOLERANCE, p_words
 from understudy.evaluation.learning_curve import learning_curve
 from understudy.evaluation.verdict import percent
-
-if TYPE_CHECKING:
-    from understudy.comparison.result import Comparison, Rung, Summary, UpperBound
 
 _SURE = 0.05
 
@@ -19,60 +15,60 @@ def labels_text(num_labels: int) -> str:
     return f"{num_labels:,} labels" if num_labels else "the labels given"
 
 
-def statements(found: Comparison) -> tuple[str, ...]:
-    """The sentences of a comparison, one statement each."""
-    lines = [found.test_source]
-    if found.ablation:
-        lines += _ingredients(found)
+def conclusions(comparison: Comparison) -> tuple[str, ...]:
+    """What the figures of a comparison show, one statement each."""
+    lines = [comparison.test_source]
+    if comparison.ablation:
+        lines += _ingredients(comparison)
     else:
-        lines += _proven(found)
-        lines += _ranks(found)
-        lines += _choices(found)
-    lines += _upper_bound(found)
-    lines += _more_labels(found)
-    lines += _costs(found)
-    lines += _stopped(found)
-    return tuple(lines + _failures(found))
+        lines += _proven(comparison)
+        lines += _ranks(comparison)
+        lines += _choices(comparison)
+    lines += _upper_bound(comparison)
+    lines += _more_labels(comparison)
+    lines += _costs(comparison)
+    lines += _stopped(comparison)
+    return tuple(lines + _failures(comparison))
 
 
-def _ingredients(found: Comparison) -> list[str]:
+def _ingredients(comparison: Comparison) -> list[str]:
     """What each ingredient of an ablation adds to those before it."""
-    tested = sum(one.step is not None and one.step.p_value is not None for one in found.ablation)
-    lines = [_ingredient(one, tested) for one in found.ablation[1:]]
+    tested = sum(step.gain is not None and step.gain.p_value is not None for step in comparison.ablation)
+    lines = [_ingredient(step, tested) for step in comparison.ablation[1:]]
     lines.append("Each step is that of an ingredient added to those before it; in another order it may be another.")
-    if len(found.seeds) > 1:
-        return [*lines, *_few_seeds(found)]
+    if len(comparison.seeds) > 1:
+        return [*lines, *_few_seeds(comparison)]
     return [*lines, "McNemar's test of one seed speaks of these very classifiers only; give more seeds."]
 
 
-def _ingredient(rung: Rung, tested: int) -> str:
+def _ingredient(step: AblationStep, tested: int) -> str:
     """One step: its size, its interval, and whether it is more than chance once all steps are looked at."""
-    name, step = f"{rung.adds[:1].upper()}{rung.adds[1:]}", rung.step
-    if step is None:
+    name, gain = f"{step.adds[:1].upper()}{step.adds[1:]}", step.gain
+    if gain is None:
         return f"{name}: no seed finished with and without it."
     between = ""
-    if step.interval is not None:
-        between = f" ({100 * step.interval.low:.1f} to {100 * step.interval.high:.1f})"
-    text = f"{name}: {100 * step.difference:+.1f} points{between}"
-    if step.p_holm is None:
+    if gain.interval is not None:
+        between = f" ({100 * gain.interval.low:.1f} to {100 * gain.interval.high:.1f})"
+    text = f"{name}: {100 * gain.difference:+.1f} points{between}"
+    if gain.p_holm is None:
         return f"{text}; all seeds differ alike, so there is no test."
     steps = f"corrected for {tested} steps" if tested > 1 else "of one step"
-    return f"{text}, {'proven' if step.p_holm < _SURE else 'not proven'}: {p_words(step.p_holm)}, {steps}."
+    return f"{text}, {'proven' if gain.p_holm < _SURE else 'not proven'}: {p_words(gain.p_holm)}, {steps}."
 
 
-def _upper_bound(found: Comparison) -> list[str]:
+def _upper_bound(comparison: Comparison) -> list[str]:
     """What all labels give, and the share of the way there that each method goes."""
-    if found.upper_bound is None or found.upper_bound.summary.accuracy is None:
+    if comparison.upper_bound is None or comparison.upper_bound.summary.accuracy is None:
         return []
-    summary = found.upper_bound.summary
+    summary = comparison.upper_bound.summary
     assert summary.accuracy is not None
-    counts = {run.figures.num_labeled for run in found.runs if run.method == summary.method and run.figures}
+    counts = {run.figures.num_labeled for run in comparison.runs if run.method == summary.method and run.figures}
     between = ""
     if summary.interval is not None:
         between = f" ({100 * summary.interval.low:.1f} to {100 * summary.interval.high:.1f})"
     return [
         f"All {max(counts):,} labels bring supervised to {percent(summary.accuracy)}{between} in the same budget.",
-        *(line for count in found.num_labels for line in _gaps(found.upper_bound, count)),
+        *(line for count in comparison.num_labels for line in _gaps(comparison.upper_bound, count)),
     ]
 
 
@@ -90,12 +86,12 @@ def _gaps(bound: UpperBound, num_labels: int) -> list[str]:
     return lines
 
 
-def _more_labels(found: Comparison) -> list[str]:
+def _more_labels(comparison: Comparison) -> list[str]:
     """What twice as many labels as the most measured would buy with each method, where there is a curve to follow."""
     lines = []
-    for method in found.methods:
+    for method in comparison.methods:
         accuracies: dict[int, list[float]] = {}
-        for run in found.runs:
+        for run in comparison.runs:
             if run.method == method and run.figures:
                 accuracies.setdefault(run.num_labels, []).append(run.figures.accuracy)
         curve = learning_curve(accuracies) if len(accuracies) > 1 else None
@@ -104,58 +100,65 @@ def _more_labels(found: Comparison) -> list[str]:
     return lines
 
 
-def _proven(found: Comparison) -> list[str]:
+def _proven(comparison: Comparison) -> list[str]:
     """Which methods differ from supervised, after correction."""
-    compared = [one for one in found.summaries if one.gain is not None]
+    compared = [summary for summary in comparison.summaries if summary.gain is not None]
     if not compared:
         return []
-    if len(found.seeds) == 1:
+    if len(comparison.seeds) == 1:
         return [
             "With one seed there is no interval, no deviation and no effect size, and McNemar's test speaks of these "
             "very classifiers only: another draw of labels may turn the order round. Give more seeds."
         ]
-    sure = [one for one in compared if one.gain and one.gain.p_holm is not None and one.gain.p_holm < _SURE]
+    sure = [
+        summary
+        for summary in compared
+        if summary.gain and summary.gain.p_holm is not None and summary.gain.p_holm < _SURE
+    ]
     family = f"{len(compared)} comparisons with supervised, corrected together by Holm's method"
     if not sure:
-        return [f"Of {family}, none is proven at the level of 5 %.", *_few_seeds(found)]
+        return [f"Of {family}, none is proven at the level of 5 %.", *_few_seeds(comparison)]
     named = "; ".join(
-        f"{one.method} with {labels_text(one.num_labels)} ({100 * one.gain.difference:+.1f} points)"
-        for one in sure
-        if one.gain
+        f"{summary.method} with {labels_text(summary.num_labels)} ({100 * summary.gain.difference:+.1f} points)"
+        for summary in sure
+        if summary.gain
     )
     return [f"Of {family}, {len(sure)} {'is' if len(sure) == 1 else 'are'} proven at the level of 5 %: {named}."]
 
 
-def _few_seeds(found: Comparison) -> list[str]:
-    if len(found.seeds) >= 5:
+def _few_seeds(comparison: Comparison) -> list[str]:
+    num_seeds = len(comparison.seeds)
+    if num_seeds >= 5:
         return []
-    return [
-        f"{len(found.seeds)} seeds show large differences only; the same command with more seeds goes on from here."
-    ]
+    return [f"{num_seeds} seeds show large differences only; the same command with more seeds goes on from here."]
 
 
-def _ranks(found: Comparison) -> list[str]:
-    test = found.friedman
+def _ranks(comparison: Comparison) -> list[str]:
+    test = comparison.friedman
     if test is None:
         return []
-    order = sorted(zip(test.mean_ranks, found.ranked, strict=True))
+    order = sorted(zip(test.mean_ranks, comparison.ranked, strict=True))
     named = ", ".join(f"{name} {rank:.2f}" for rank, name in order)
     p_value = p_words(test.p_value)
     return [f"Mean ranks over {test.num_blocks} blocks of labels and seed: {named} (Friedman's test, {p_value})."]
 
 
-def _choices(found: Comparison) -> list[str]:
+def _choices(comparison: Comparison) -> list[str]:
     """What the validation images select, or why nothing is chosen; never by the test images."""
     lines, without = [], []
-    for count in found.num_labels:
-        scored = [one for one in found.summaries if one.num_labels == count and one.validation_accuracy is not None]
-        chosen = found.chosen[count]
+    for count in comparison.num_labels:
+        scored = [
+            summary
+            for summary in comparison.summaries
+            if summary.num_labels == count and summary.validation_accuracy is not None
+        ]
+        chosen = comparison.chosen[count]
         if not scored:
             without.append(count)
         elif chosen is None:
             lines.append(f"With {labels_text(count)} nothing is chosen, since no method finished every seed.")
         else:
-            scores = ", ".join(f"{one.method} {percent(one.validation_accuracy or 0.0)}" for one in scored)
+            scores = ", ".join(f"{summary.method} {percent(summary.validation_accuracy or 0.0)}" for summary in scored)
             lines.append(f"With {labels_text(count)} the validation images select {chosen} ({scores}).")
     if without:
         numbers = " and ".join(
@@ -169,30 +172,32 @@ def _choices(found: Comparison) -> list[str]:
     return lines
 
 
-def _costs(found: Comparison) -> list[str]:
+def _costs(comparison: Comparison) -> list[str]:
     """Whether the costs are those of equals."""
-    compared = [one for one in found.summaries if one.cost_ratio is not None and one.gain is not None]
-    off = [one for one in compared if abs((one.cost_ratio or 0.0) - 1) > COST_TOLERANCE]
+    compared = [
+        summary for summary in comparison.summaries if summary.cost_ratio is not None and summary.gain is not None
+    ]
+    off = [summary for summary in compared if abs((summary.cost_ratio or 0.0) - 1) > COST_TOLERANCE]
     if not compared:
         return []
     if not off:
         return [f"All methods cost the same as supervised within {100 * COST_TOLERANCE:.0f} %."]
-    named = "; ".join(f"{one.method} with {labels_text(one.num_labels)} {_times(one)}" for one in off)
-    if not found.is_timed:
+    named = "; ".join(f"{summary.method} with {labels_text(summary.num_labels)} {_times(summary)}" for summary in off)
+    if not comparison.is_timed:
         return [f"The budget is a number of steps, so costs differ, as a share of supervised's: {named}."]
     return [
         f"Not all costs are within {100 * COST_TOLERANCE:.0f} % of supervised's, which may explain a gain: {named}."
     ]
 
 
-def _times(one: Summary) -> str:
-    return percent(one.cost_ratio or 0.0)
+def _times(summary: Summary) -> str:
+    return percent(summary.cost_ratio or 0.0)
 
 
-def _stopped(found: Comparison) -> list[str]:
+def _stopped(comparison: Comparison) -> list[str]:
     """Which runs ended of their own accord before the budget was used, and why."""
     reasons: dict[tuple[str, int, str], list[str]] = {}
-    for run in found.runs:
+    for run in comparison.runs:
         if run.figures and run.figures.stopped:
             reasons.setdefault((run.method, run.num_labels, run.figures.stopped), []).append(str(run.seed))
     return [
@@ -201,10 +206,10 @@ def _stopped(found: Comparison) -> list[str]:
     ]
 
 
-def _failures(found: Comparison) -> list[str]:
+def _failures(comparison: Comparison) -> list[str]:
     """Each reason for which runs failed, once."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    for run in found.runs:
+    for run in comparison.runs:
         if run.figures is None:
             where = f"seed {run.seed}" + (f" of {run.num_labels:,} labels" if run.num_labels else "")
             reasons.setdefault((run.method, run.error), []).append(where)

@@ -92,15 +92,15 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Rung:
+class AblationStep:
     """One ingredient of an ablation, added to all those before it.
 
     Args:
         name: The variant of the comparison that has it and all those before it.
         adds: The ingredient.
         settings: Those that make it.
-        step: Its accuracy against that of the rung before, on the same labels and seeds, corrected for all rungs; None
-            for the first and where no seed finished both.
+        gain: Over the step before, on the same labels and seeds, corrected for all steps; None for the first and where
+            no seed finished both.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Rung:
     settings: str
     accuracy: float | None
     interval: Interval | None
-    step: Gain | None
+    gain: Gain | None
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ class Comparison(Brief):
             2 blocks.
         ranked: The methods that the ranks speak of: those with any finished run.
         upper_bound: What all labels give, if that was asked for; its runs are among `runs`.
-        ablation: The rungs of a ladder of ingredients, if the comparison was made for one.
+        ablation: The steps of an ablation, if the comparison was made for one.
+        sentences: What the figures show, one statement each.
     """
 
     methods: tuple[str, ...]
@@ -170,7 +171,8 @@ class Comparison(Brief):
     notes: tuple[str, ...]
     folder: Path | None
     upper_bound: UpperBound | None = None
-    ablation: tuple[Rung, ...] = ()
+    ablation: tuple[AblationStep, ...] = ()
+    sentences: tuple[str, ...] = ()
 
     def brief(self) -> tuple[str, ...]:
         """What was compared, and the first of what is to be said of it."""
@@ -178,7 +180,7 @@ class Comparison(Brief):
         what = f"{len(self.methods)} variants, {len(self.runs):,} runs of {self.budget}"
         what += f", {failed:,} of which failed" if failed else ""
         where = () if self.folder is None else (f"saved in {self.folder}",)
-        return (what, *where, *self.sentences())
+        return (what, *where, *self.sentences)
 
     def summary(self, method: str, num_labels: int = 0) -> Summary:
         """How a method did with so many labels.
@@ -194,14 +196,8 @@ class Comparison(Brief):
             f"with {', '.join(map(str, self.num_labels))} labels"
         )
 
-    def sentences(self) -> tuple[str, ...]:
-        """What is to be said of the figures, one statement each."""
-        from understudy.comparison.conclusions import statements
-
-        return statements(self)
-
     def __str__(self) -> str:
-        return "\n".join(self.sentences())
+        return "\n".join(self.sentences)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as what `json.dumps` takes, the words included."""
@@ -215,7 +211,7 @@ class Comparison(Brief):
             "ablation": [asdict(one) for one in self.ablation],
         }
         del plain["folder"]
-        return {"format": FORMAT, **plain, "sentences": list(self.sentences())}
+        return {"format": FORMAT, **plain}
 
     def save(self, folder: Path, more: Mapping[str, Any]) -> None:
         """Write `comparison.json`, `runs.csv` and `summary.csv`.

@@ -67,7 +67,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a comparison is about to do.
 
     Args:

@@ -24,7 +24,7 @@ _MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
-class Asked:
+class ComparisonSpec:
     """A checked request.
 
     Args:
@@ -45,7 +45,7 @@ class Asked:
     module: nn.Module | None = None
 
 
-def sort_options(
+def parse_options(
     methods: str | Sequence[str | Method[Any]],
     num_labels: int | Sequence[int] | None,
     seeds: int | Sequence[int],
@@ -54,7 +54,7 @@ def sort_options(
     *,
     variants: Mapping[str, Mapping[str, Any]] | None = None,
     upper_bound: bool = False,
-) -> Asked:
+) -> ComparisonSpec:
     """The request, once it is known to make sense; nothing was read yet.
 
     Raises:
@@ -67,10 +67,10 @@ def sort_options(
     names = _methods(methods, alone=not named)
     listed = [Variant("", {"method": one if isinstance(one, Method) else {"name": one}}) for one in names]
     listed += named_variants(named, map(_name, names))
-    return asked_for(listed, num_labels, seeds, budget, options, upper_bound=upper_bound)
+    return make_spec(listed, num_labels, seeds, budget, options, upper_bound=upper_bound)
 
 
-def asked_for(
+def make_spec(
     variants: Sequence[Variant],
     num_labels: int | Sequence[int] | None,
     seeds: int | Sequence[int],
@@ -79,11 +79,11 @@ def asked_for(
     *,
     upper_bound: bool = False,
     notes: Sequence[str] = (),
-) -> Asked:
+) -> ComparisonSpec:
     """The request for these variants, supervised first, with the options sorted.
 
     Raises:
-        ConfigError: As `sort_options` does.
+        ConfigError: As `parse_options` does.
     """
     options = spelled({**options, **({} if budget is None else {"budget": budget})})
     module = None
@@ -93,10 +93,10 @@ def asked_for(
     first_seed, kept = options.pop("seed", 0), options.pop("num_labels", 0)
     in_table = Budget.parse(options.pop("budget", DEFAULT_BUDGET)).text
     budget = in_table
-    sorting = _Sorting(variants)
+    sorting = _OptionParser(variants)
     for key, value in options.items():
         sorting.take(key, value)
-    return Asked(
+    return ComparisonSpec(
         variants=sorting.completed(),
         num_labels=_numbers_of_labels(num_labels if num_labels is not None else kept or None),
         seeds=_seeds(seeds, first_seed),
@@ -139,7 +139,7 @@ def _name(one: str | Method[Any]) -> str:
     return one.name if isinstance(one, Method) else one
 
 
-class _Sorting:
+class _OptionParser:
     """Where each option belongs: every run, every method that has it, or one method."""
 
     def __init__(self, variants: Sequence[Variant]) -> None:

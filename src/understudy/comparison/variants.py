@@ -56,12 +56,12 @@ class Variant:
         usual, own = shared.get("optimizer"), self.settings.get("optimizer")
         if isinstance(usual, Mapping) and isinstance(own, Mapping) and own.get("name") in (None, usual.get("name")):
             table["optimizer"] = {**usual, **own}
-        with said_of(self.name):
+        with prefix_errors(self.name):
             return make_job(table, collection, None, source)
 
     def own(self, job: Job) -> dict[str, Any]:
         """Its settings beside the method, in full and as plain values."""
-        return {name: plain(getattr(job, name)) for name in self.settings if name != "method"}
+        return {name: json_value(getattr(job, name)) for name in self.settings if name != "method"}
 
     def label(self, job: Job, shared: Mapping[str, Any], collection: Collection, source: str) -> str:
         """What it is called: its name, or its method's with whatever differs from the method's defaults."""
@@ -114,13 +114,13 @@ def named_variants(tables: Any, taken: Iterable[str]) -> list[Variant]:
                 f"variant {name!r} has the name of {names[name.casefold()]!r}, which is compared too; choose another"
             )
         names[name.casefold()] = name
-        with said_of(name):
+        with prefix_errors(name):
             found.append(Variant(name, _checked(settings)))
     return found
 
 
 @contextmanager
-def said_of(name: str) -> Iterator[None]:
+def prefix_errors(name: str) -> Iterator[None]:
     """While it lasts, errors of the user say which variant they are about."""
     try:
         yield
@@ -130,7 +130,7 @@ def said_of(name: str) -> Iterator[None]:
         raise type(error)(f"variant {name!r}: {error}") from None
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """A setting as a value of JSON."""
     return to_table(value) if isinstance(value, Config) else value
 

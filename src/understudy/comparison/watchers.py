@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from understudy.comparison.result import Run
-from understudy.comparison.runs import Plan
+from understudy.comparison.runs import RunPlan
 
 
-class Watcher(Protocol):
+class ComparisonWatcher(Protocol):
     """Whoever shows a person how a comparison goes."""
 
     def message(self, text: str) -> None:
@@ -17,14 +17,14 @@ class Watcher(Protocol):
     def decoding(self, done: int, total: int) -> None:
         """Images decoded so far."""
 
-    def began(self, plan: Plan) -> None:
+    def began(self, plan: RunPlan) -> None:
         """What will be trained; the folders of its runs tell how far they are."""
 
     def finished(self, run: Run) -> None:
         """A run that ended."""
 
 
-class Silent:
+class SilentComparison:
     """A watcher that shows nothing."""
 
     def message(self, text: str) -> None:
@@ -33,7 +33,7 @@ class Silent:
     def decoding(self, done: int, total: int) -> None:
         """Nothing."""
 
-    def began(self, plan: Plan) -> None:
+    def began(self, plan: RunPlan) -> None:
         """Nothing."""
 
     def finished(self, run: Run) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from understudy.comparison.result import Run
-    from understudy.comparison.runs import Plan
+    from understudy.comparison.runs import RunPlan
 
 _LINE_S = 10.0
 _PER_SECOND = 2
@@ -38,7 +38,7 @@ class Watch(Protocol):
     def decoding(self, done: int, total: int) -> None:
         """Images decoded so far."""
 
-    def began(self, plan: Plan) -> None:
+    def began(self, plan: RunPlan) -> None:
         """What will be trained."""
 
     def finished(self, run: Run) -> None:
@@ -83,7 +83,7 @@ class Lines:
             self._printed_at = time.monotonic()
             say(self.console, f"decoded {done:,} of {total:,} images")
 
-    def began(self, plan: Plan) -> None:
+    def began(self, plan: RunPlan) -> None:
         """Remember the plan."""
         self.state = State(plan)
         self._began()
@@ -121,7 +121,7 @@ class LiveTable(Lines):
 class State:
     """Which runs ended and which are at work."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunPlan) -> None:
         self.plan = plan
         self.ended = {run.folder: run for run in plan.finished}
         self.begun = time.monotonic()

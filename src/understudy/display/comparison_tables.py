@@ -52,7 +52,7 @@ def print_report(console: Console, found: Comparison) -> None:
             say(console)
     say(console, f"{_LADDER_LEGEND} {found.ablation[0].settings}." if found.ablation else _LEGEND)
     say(console)
-    for sentence in found.sentences():
+    for sentence in found.sentences:
         say(console, sentence)
     if found.folder is not None:
         say(console)
@@ -97,7 +97,7 @@ def accuracy_table(rows: list[Summary]) -> Table:
 
 
 def ablation_table(found: Comparison) -> Table:
-    """How right each rung is, and what it adds to the one before."""
+    """How right each step of an ablation is, and what it adds to the one before."""
     table = new_table()
     for name in ("ingredient", "settings"):
         table.add_column(name, no_wrap=True)
@@ -105,7 +105,7 @@ def ablation_table(found: Comparison) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     cost = {one.method: one.cpu_s for one in found.summaries}
     for place, one in enumerate(found.ablation):
-        step = one.step
+        step = one.gain
         table.add_row(
             f"+ {one.adds}" if place else one.adds,
             one.settings if place else "",

@@ -52,7 +52,7 @@ def _proven(found: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], bool]]:
 
 def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], bool]]) -> Headline:
     if found.get("ablation"):
-        return _ladder_headline(found["ablation"], len(found["seeds"]))
+        return _ablation_headline(found["ablation"], len(found["seeds"]))
     better = [one for one, is_gain in proven if is_gain]
     tested = sum(1 for one in found["summaries"] if one["gain"])
     if better:
@@ -82,18 +82,18 @@ def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any]
     )
 
 
-def _ladder_headline(rungs: Sequence[Mapping[str, Any]], num_seeds: int) -> Headline:
+def _ablation_headline(ablation: Sequence[Mapping[str, Any]], num_seeds: int) -> Headline:
     """Which ingredient adds most, and whether that is proven."""
-    steps = [rung for rung in rungs[1:] if rung["step"] is not None]
+    steps = [step for step in ablation[1:] if step["gain"] is not None]
     if not steps:
         return Headline("open", "No ingredient could be measured", "Too few runs finished; see the notes below.")
-    sure = [rung for rung in steps if rung["step"]["p_holm"] is not None and rung["step"]["p_holm"] < _LEVEL]
-    most = max(sure or steps, key=lambda rung: rung["step"]["difference"])
-    first, last = (percent(rungs[at]["accuracy"]) for at in (0, -1))
+    sure = [step for step in steps if step["gain"]["p_holm"] is not None and step["gain"]["p_holm"] < _LEVEL]
+    most = max(sure or steps, key=lambda step: step["gain"]["difference"])
+    first, last = (percent(ablation[at]["accuracy"]) for at in (0, -1))
     detail = (
         f"From {first} with the bare training to {last} with everything, on average of "
         f"{'1 seed' if num_seeds == 1 else f'{num_seeds} seeds'}: {most['adds']} "
-        f"{100 * most['step']['difference']:+.1f} points. {len(sure)} of {len(steps)} steps hold after "
+        f"{100 * most['gain']['difference']:+.1f} points. {len(sure)} of {len(steps)} steps hold after "
         "correction for all of them."
     )
     return Headline(
@@ -150,10 +150,10 @@ def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], 
 
 def waterfall(found: Mapping[str, Any]) -> Any:
     """The figure of an ablation's ingredients; None for another comparison."""
-    rungs = found.get("ablation")
-    if not rungs:
+    ablation = found.get("ablation")
+    if not ablation:
         return None
-    return ingredients.waterfall([(rung["adds"], rung["accuracy"], rung["interval"]) for rung in rungs])
+    return ingredients.waterfall([(step["adds"], step["accuracy"], step["interval"]) for step in ablation])
 
 
 def _parallel(found: Mapping[str, Any]) -> Any:
