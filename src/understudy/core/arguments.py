@@ -13,11 +13,11 @@ import numpy as np
 from understudy.core.errors import ConfigError
 
 # A file system's limits in bytes: Linux and macOS allow 255 a name; 4096 a path on Linux is the most of all.
-_LONGEST_NAME, _LONGEST_PATH = 255, 4096
-_LONGEST_SHOWN = 100  # characters of a value in a sentence: about a line of a terminal
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4096
+_MAX_SHOWN = 100  # characters of a value in a sentence: about a line of a terminal
 _SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _LONGEST_SHOWN
-_MOST_COUNTED = 10**9  # of anything; a larger number is a mistake, and would end in an overflow or out of memory
+_SHORT.maxstring = _SHORT.maxother = _MAX_SHOWN
+_MAX_COUNT = 10**9  # of anything; a larger number is a mistake, and would end in an overflow or out of memory
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Rule:
 
 
 def check(**arguments: Any) -> None:
-    """Nothing, when every argument is of the kind that its name asks for; None stands for "not given".
+    """Check that every argument is what its name asks for; None stands for "not given".
 
     Raises:
         ConfigError: One is not; the sentence gives its name, its value and what is allowed.
@@ -49,7 +49,7 @@ def shown(value: Any) -> str:
         text = _SHORT.repr(value)
     except Exception:  # an object's own __repr__ can raise anything
         text = f"of type {type(value).__name__}"
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
 def has(value: Any, name: str) -> bool:
@@ -75,12 +75,12 @@ def path_problem(path: Any) -> str | None:
         return "is not valid text"
     except Exception as error:  # an object's own __fspath__ can raise anything
         return "is not a path" if isinstance(error, TypeError) else f"is not a path ({type(error).__name__})"
-    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
+    if len(encoded) > _MAX_PATH_BYTES or max(map(len, encoded.split(b"/"))) > _MAX_NAME_BYTES:
         return f"is longer than a file system allows, with {len(encoded)} bytes"
     return None
 
 
-def is_whole(value: Any, low: int = 0, high: int = _MOST_COUNTED) -> bool:
+def is_whole(value: Any, low: int = 0, high: int = _MAX_COUNT) -> bool:
     """Whether it is a whole number from `low` to `high`, NumPy's included and bool not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(low <= value <= high)
 
@@ -88,7 +88,7 @@ def is_whole(value: Any, low: int = 0, high: int = _MOST_COUNTED) -> bool:
 def _is_counts(value: Any) -> bool:
     if isinstance(value, str) or not isinstance(value, (Sequence, np.ndarray)):
         return is_whole(value, 1)
-    return bool(len(value)) and all(is_whole(one, 0) for one in value)
+    return bool(len(value)) and all(is_whole(number, 0) for number in value)
 
 
 def _is_table(value: Any) -> bool:

@@ -6,9 +6,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from html import escape
 
-_MOST_CHARACTERS = 900
-"""Of a whole text: about what a person reads in a cell's output, and under 1,000 with the class's name."""
-_MOST_IN_LINE = 300
+_MAX_CHARACTERS = 900  # of a whole text: what a person reads in a cell's output; under 1,000 with the class's name
+_MAX_IN_LINE = 300  # two to three lines of a notebook, so that one long value leaves room for the others
 
 
 class Brief:
@@ -56,11 +55,11 @@ def _cut(lines: Sequence[str]) -> list[str]:
     kept: list[str] = []
     for line in lines:
         short = _shortened(line)
-        if sum(map(len, kept)) + len(short) > _MOST_CHARACTERS:
+        if sum(map(len, kept)) + len(short) > _MAX_CHARACTERS:
             return [*kept, "…"]
         kept.append(short)
     return kept
 
 
 def _shortened(line: str) -> str:
-    return line if len(line) <= _MOST_IN_LINE else f"{line[: _MOST_IN_LINE - 1]}…"
+    return line if len(line) <= _MAX_IN_LINE else f"{line[: _MAX_IN_LINE - 1]}…"

@@ -18,8 +18,8 @@ from understudy.core.errors import ConfigError, nearest
 from understudy.core.registry import Registry
 
 T = TypeVar("T", bound="Config")
-_MOST_NESTED = 20  # settings nest three deep; Python stops at a thousand
-_LARGEST = 3.4e38  # of float32, in which networks compute
+_MAX_NESTED = 20  # settings nest three deep; Python stops at a thousand
+_MAX_FLOAT = 3.4e38  # of float32, in which networks compute
 _HINTS: dict[type[Any], dict[str, Any]] = {}  # resolving them takes milliseconds, and every setting asks
 
 
@@ -46,8 +46,8 @@ class Knob:
         if self.choices and value not in self.choices:
             return f"is {shown(value)}; {nearest(str(value), self.choices)}"
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if isinstance(value, float) and abs(value) > _LARGEST:
-                return f"is {shown(value)}; it must be finite in single precision, at most {_LARGEST:g}"
+            if isinstance(value, float) and abs(value) > _MAX_FLOAT:
+                return f"is {shown(value)}; it must be finite in single precision, at most {_MAX_FLOAT:g}"
             if value != value or (self.low is not None and value < self.low):
                 return f"is {shown(value)}; it must be at least {self.low}"
             if self.high is not None and value > self.high:
@@ -259,7 +259,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         if not stat.S_ISREG(kind):  # reading a named pipe would wait for ever
             raise ConfigError(f"configuration file {path} is not a regular file; give a .toml file")
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        if _depth(table) > _MOST_NESTED:
+        if _depth(table) > _MAX_NESTED:
             raise RecursionError
         return table
     except FileNotFoundError:
@@ -277,7 +277,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _depth(value: Any) -> int:
     """How deep tables and lists are nested, found without recursion."""
     depth, level = 0, [value]
-    while level and depth <= _MOST_NESTED:
+    while level and depth <= _MAX_NESTED:
         parts = (part.values() if isinstance(part, dict) else part if isinstance(part, list) else () for part in level)
         level = [inner for part in parts for inner in part]
         depth += 1
@@ -294,7 +294,7 @@ def override(table: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, 
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         keys = path.strip().split(".")
-        if not equals or not all(keys) or len(keys) > _MOST_NESTED:
+        if not equals or not all(keys) or len(keys) > _MAX_NESTED:
             raise ConfigError(f"override {assignment!r} is not KEY=VALUE; write for example method.threshold=0.9")
         inner = result
         for key in keys[:-1]:

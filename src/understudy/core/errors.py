@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_MOST_NAMED = 60  # names in a sentence; the fields of `Job` and the methods are fewer
+_MAX_NAMED = 60  # names in a sentence; the fields of `Job` and the methods are fewer
 
 
 class UserError(ValueError):
@@ -37,5 +37,5 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     allowed = sorted(allowed)
     close = get_close_matches(name, allowed, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    more = f" and {len(allowed) - _MOST_NAMED} more" if len(allowed) > _MOST_NAMED else ""
-    return f"{hint}allowed: {', '.join(allowed[:_MOST_NAMED])}{more}"
+    more = f" and {len(allowed) - _MAX_NAMED} more" if len(allowed) > _MAX_NAMED else ""
+    return f"{hint}allowed: {', '.join(allowed[:_MAX_NAMED])}{more}"

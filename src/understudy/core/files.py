@@ -140,15 +140,15 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def check_format(found: dict[str, Any], folder: Path) -> None:
+def check_format(table: dict[str, Any], folder: Path) -> None:
     """Refuse a folder that a newer version wrote.
 
     Raises:
         RunFolderError: Its format number is above this version's.
     """
-    if int(found.get("format", 0)) > FORMAT:
+    if int(table.get("format", 0)) > FORMAT:
         raise RunFolderError(
-            f"{folder} was written by a newer version (format {found['format']}, this one reads up to {FORMAT}); "
+            f"{folder} was written by a newer version (format {table['format']}, this one reads up to {FORMAT}); "
             "upgrade understudy to use it"
         )
 

@@ -14,7 +14,7 @@ from understudy.core.errors import UserError
 def check_output(
     path: Path, what: str, suffixes: Sequence[str] = (), *, option: str = "", reads: Sequence[str] = ()
 ) -> None:
-    """Nothing, when a file of that name can be written; its folder is made.
+    """Check that a file of that name can be written, and create its folder.
 
     Args:
         what: The content, such as "a report".
@@ -47,7 +47,7 @@ def check_output(
 
 
 def check_folder(path: Path, *, option: str) -> None:
-    """Nothing, when files can be written into that folder, which is made.
+    """Create the folder and check that files can be written into it.
 
     Args:
         option: The command's option that names the folder, for the error.
@@ -65,7 +65,7 @@ def check_folder(path: Path, *, option: str) -> None:
 
 
 def check_name(path: Path, again: str) -> None:
-    """Nothing, when the path is text that a file system takes.
+    """Check that the path is text that a file system takes.
 
     Args:
         again: What to do otherwise, for the error.
@@ -83,7 +83,7 @@ def check_name(path: Path, again: str) -> None:
 
 
 def check_json(path: Path) -> None:
-    """Nothing, when figures can be written there as JSON.
+    """Check that figures can be written there as JSON.
 
     Raises:
         UserError: Another kind of file would be replaced, or it cannot be written.

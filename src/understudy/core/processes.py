@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 """What a function that fans out takes as `map=`: (function, tasks) to results, in any order as they come."""
 
-_MOST_ATTEMPTS = 3
-_TO_SAVE_S = 60.0
+_MAX_ATTEMPTS = 3  # a process may die of what others do, such as use up memory; hardly three times in a row
+_TO_SAVE_S = 60.0  # a task stops at its next step and writes a checkpoint, which takes seconds even on a slow disk
 _READY = ("ready", None)
 
 
@@ -52,7 +52,7 @@ def in_processes(jobs: int, lost: Callable[[Any, str], Any]) -> Map:
                     except EOFError:
                         reason = worker.death()
                         workers[workers.index(worker)] = _Worker()
-                        if attempt < _MOST_ATTEMPTS:
+                        if attempt < _MAX_ATTEMPTS:
                             waiting.appendleft((task, attempt + 1))
                         else:
                             yield lost(task, reason)

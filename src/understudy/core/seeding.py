@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-_WORD = 0xFFFF_FFFF_FFFF_FFFF
-_ZEROS = np.zeros(4, dtype=np.uint64)
+_WORD = 0xFFFF_FFFF_FFFF_FFFF  # 64 bits: a word of Philox's key, of which there are two
+_ZEROS = np.zeros(4, dtype=np.uint64)  # the counter of a generator that has drawn nothing
 
 
 class _Local(threading.local):

@@ -44,7 +44,7 @@ class Spending:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """While it lasts, time counts as this part."""
+        """Count the time of the block as this part."""
         before = self.enter(name)
         try:
             yield

@@ -11,15 +11,15 @@ from typing import Any
 
 def stop_signals() -> tuple[signal.Signals, ...]:
     """Ctrl-C, SIGTERM, and the hang-up of a closed terminal, unless `nohup` has it ignored."""
-    found = [signal.SIGINT, signal.SIGTERM]
+    signals = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        found.append(signal.SIGHUP)
-    return tuple(found)
+        signals.append(signal.SIGHUP)
+    return tuple(signals)
 
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """While it lasts, SIGTERM and SIGHUP raise KeyboardInterrupt, where this is the main thread."""
+    """Turn SIGTERM and SIGHUP into KeyboardInterrupt during the block, where this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -78,6 +78,8 @@ class Stream:
 
     def batch(self, step: Step, *, with_unlabeled: bool) -> Batch:
         """The next batch; a supervised step leaves the unlabeled order where it is."""
+        # Both orders are keyed bijections of the number of rows consumed, which is all the state there is: a step that
+        # is repeated after a roll-back takes the same rows, and a first phase of any length leaves no row out.
         labeled = self._repeated[self._labeled_order.take(self.consumed["labeled"], self.batch_size)]
         self.consumed["labeled"] += self.batch_size
         unlabeled = _NOTHING

@@ -22,9 +22,9 @@ from understudy.models.nets import Execution, running
 if TYPE_CHECKING:
     from understudy.engine.state import TrainState
 
-_WORTH_COMPILING_S = 180
+_WORTH_COMPILING_S = 180  # compiling may take a minute, which a shorter run does not win back
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # numbers of glibc's malloc.h
-_GAIN_WORTH_HAVING = 0.95
+_GAIN_WORTH_HAVING = 0.95  # of the time; a smaller gain is within the noise of three measurements
 
 
 def pick_device(name: str) -> torch.device:
@@ -94,7 +94,7 @@ def resolve(state: TrainState, device: torch.device, budget: Budget) -> Executio
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory it frees, where the C library can be told to.
+    """Let this process keep the memory it frees, where the C library allows it.
 
     A training step on the processor frees and takes back the same large blocks; returning them to the system each
     time costs a fault per page, 2 to 12 % of a step.

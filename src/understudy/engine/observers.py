@@ -1,4 +1,4 @@
-"""Those who watch a run: they get an immutable report per step and return nothing."""
+"""Observers of a run: they get an immutable report per step and return nothing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from understudy.core.errors import RunFolderError, UserError
 from understudy.core.files import DamagedError, JsonLines, explained
 from understudy.core.types import Loss, PseudoLabels, Step
 
-_GAP_PX = 2
-_LEAST_TILE_PX = 32
+_GAP_PX = 2  # enough to tell tiles apart
+_MIN_TILE_PX = 32  # a digit of 8 px is too small to look at
 
 
 @dataclass(frozen=True)
 class Round:
-    """What a recipe of several runs has to tell when one of them has ended.
+    """What a recipe of several runs reports when one of them has ended.
 
     Args:
         number: 0 is the first teacher.
@@ -103,14 +103,14 @@ class PseudoLabelQuality:
         return [line for _, line in self._lines]
 
     def __call__(self, report: StepReport) -> None:
-        """Take in one step or round; a line is added to `rounds` at every evaluation, and for every round."""
+        """Count one step or round; a line is added to `rounds` at every evaluation, and for every round."""
         line: dict[str, Any] = {"progress": report.progress}
-        told = report.round
-        if told is not None:
+        ended = report.round
+        if ended is not None:
             counts = _Counts.none(self._num_classes)
-            if told.pseudo_labels is not None:
-                line["round"] = told.number
-                counts.add(told.pseudo_labels, self._hidden)
+            if ended.pseudo_labels is not None:
+                line["round"] = ended.number
+                counts.add(ended.pseudo_labels, self._hidden)
         else:
             counts = self._since.setdefault(report.run, _Counts.none(self._num_classes))
             for loss in report.losses:
@@ -118,11 +118,11 @@ class PseudoLabelQuality:
                     counts.add(loss.pseudo_labels, self._hidden)
         if (report.evaluation is not None or "round" in line) and counts.seen:
             self._lines.append((report.run, line | counts.figures()))
-            if told is None:
+            if ended is None:
                 del self._since[report.run]
 
     def state(self, run: str) -> dict[str, Any]:
-        """Lines and counts of a run, without those of a recipe's rounds, which the recipe tells again."""
+        """Lines and counts of a run, without those of a recipe's rounds, which the recipe reports again."""
         since = self._since.get(run)
         lines = [line for name, line in self._lines if name == run and "round" not in line]
         return {"lines": lines, "since": None if since is None else since.to_json()}
@@ -138,11 +138,11 @@ class PseudoLabelQuality:
 
 @dataclass
 class _Counts:
-    """Pseudo-labels since the last line: all, those that counted, and by class those of known truth and the right."""
+    """Pseudo-labels since the last line: all, those that counted, and by class those of known truth and those right."""
 
     seen: int
     counted: int
-    judged: NDArray[np.int64]
+    known: NDArray[np.int64]
     right: NDArray[np.int64]
 
     @classmethod
@@ -153,32 +153,32 @@ class _Counts:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> _Counts:
         """Those that `to_json` gave."""
-        judged, right = (np.array(plain[name], np.int64) for name in ("judged", "right"))
-        return cls(plain["seen"], plain["counted"], judged, right)
+        known, right = (np.array(plain[name], np.int64) for name in ("known", "right"))
+        return cls(plain["seen"], plain["counted"], known, right)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        counts = {"judged": self.judged.tolist(), "right": self.right.tolist()}
+        counts = {"known": self.known.tolist(), "right": self.right.tolist()}
         return {"seen": self.seen, "counted": self.counted, **counts}
 
-    def add(self, found: PseudoLabels, hidden: NDArray[np.int64]) -> None:
+    def add(self, batch: PseudoLabels, hidden: NDArray[np.int64]) -> None:
         """Count a batch."""
-        counts = (found.weight > 0).cpu().numpy()
-        truth = hidden[found.ids.cpu().numpy()]
-        labels = found.labels.cpu().numpy()
-        judged = counts & (truth >= 0)
+        counts = (batch.weight > 0).cpu().numpy()
+        truth = hidden[batch.ids.cpu().numpy()]
+        labels = batch.labels.cpu().numpy()
+        known = counts & (truth >= 0)
         self.seen += len(counts)
         self.counted += int(counts.sum())
-        np.add.at(self.judged, labels[judged], 1)
-        np.add.at(self.right, labels[judged & (labels == truth)], 1)
+        np.add.at(self.known, labels[known], 1)
+        np.add.at(self.right, labels[known & (labels == truth)], 1)
 
     def figures(self) -> dict[str, Any]:
         """A line's figures."""
-        judged, right = int(self.judged.sum()), int(self.right.sum())
+        known, right = int(self.known.sum()), int(self.right.sum())
         return {
             "coverage": self.counted / self.seen,
-            "pseudo_label_accuracy": right / judged if judged else float("nan"),
-            "counts": self.judged.tolist(),
+            "pseudo_label_accuracy": right / known if known else float("nan"),
+            "counts": self.known.tolist(),
             "right": self.right.tolist(),
         }
 
@@ -267,7 +267,7 @@ def picture_grid(images: Tensor) -> NDArray[np.uint8]:
     """Images (n, c, h, w) in [0, 1] side by side as one picture (height, width, 3), about as wide as it is high."""
     pixels = (images.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy().transpose(0, 2, 3, 1)
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
-    zoom = ceil(_LEAST_TILE_PX / min(pixels.shape[1:3]))  # a digit of 8 px is too small to look at
+    zoom = ceil(_MIN_TILE_PX / min(pixels.shape[1:3]))
     pixels = pixels.repeat(zoom, axis=1).repeat(zoom, axis=2)
     columns = ceil(len(pixels) ** 0.5)
     height, width = pixels.shape[1] + _GAP_PX, pixels.shape[2] + _GAP_PX

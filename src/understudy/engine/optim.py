@@ -163,7 +163,8 @@ def orthogonalized(tensors: list[Tensor], num_iterations: int = 5) -> list[Tenso
     for (outputs, inputs), indices in by_shape.items():
         x = torch.stack([tensors[index].reshape(outputs, inputs) for index in indices])
         x = x if outputs <= inputs else x.mT
-        x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+        x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # a matrix of zeros stays one
+        # The coefficients of Jordan (2024): the steepest at zero whose iterates stay near 1.
         for _ in range(num_iterations):
             gram = x @ x.mT
             x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
@@ -181,8 +182,8 @@ def rate_factor(progress: float, *, warmup: float, decay: str, final: float) -> 
         decay: "cosine", "linear" or "constant".
     """
     if progress < warmup:
-        return max(0.02, ramp_up(progress, warmup))
-    rest = (progress - warmup) / max(1e-9, 1 - warmup)
+        return max(0.02, ramp_up(progress, warmup))  # the first step, at progress 0, moves too
+    rest = (progress - warmup) / max(1e-9, 1 - warmup)  # with warmup 1 there is no rest
     if decay == "constant":
         return 1.0
     return cosine_decay(rest, final) if decay == "cosine" else linear_decay(rest, final)
@@ -190,13 +191,13 @@ def rate_factor(progress: float, *, warmup: float, decay: str, final: float) -> 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
     """The parts of a network from input to output that have parameters; a sequence counts as its parts."""
-    found = []
+    parts: list[nn.Module] = []
     for child in network.children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
-            found += blocks(child)
+            parts += blocks(child)
         elif any(True for _ in child.parameters()):
-            found.append(child)
-    return found
+            parts.append(child)
+    return parts
 
 
 def layer_scales(networks: list[nn.Module], layer_decay: float) -> dict[int, float]:

@@ -14,8 +14,8 @@ from understudy.data.training import TrainingData
 from understudy.models.heads import feature_width, logits_and_features
 from understudy.models.nets import Execution, running
 
-_ROWS_AT_ONCE = 256
-_PIXELS_AT_ONCE = _ROWS_AT_ONCE * 3 * 32 * 32 * 4
+_ROWS_AT_ONCE = 256  # enough to keep a device busy, few enough for the memory that training has left
+_PIXELS_AT_ONCE = _ROWS_AT_ONCE * 3 * 32 * 32 * 4  # 256 color images of 64 px; of larger ones fewer
 
 
 @torch.no_grad()

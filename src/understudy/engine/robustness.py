@@ -15,7 +15,7 @@ from understudy.engine.predict import predict
 from understudy.evaluation.robustness import CORRUPTIONS, STRENGTHS, Robustness, corrupt
 from understudy.models.nets import Execution
 
-_ROWS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 1024  # a few times what is predicted at once; a copy of 224 px color images takes 150 MB
 
 
 def robustness(
@@ -43,8 +43,8 @@ def robustness(
 
     def num_right(images: NDArray[np.uint8], classes: NDArray[np.int64]) -> int:
         shown = replace(data, rows=torch.from_numpy(images))
-        found = predict(network, shown, np.arange(len(images)), device=device, execution=execution)
-        return int((found.argmax(-1) == classes).sum())
+        probabilities = predict(network, shown, np.arange(len(images)), device=device, execution=execution)
+        return int((probabilities.argmax(-1) == classes).sum())
 
     for start in range(0, len(ids), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)

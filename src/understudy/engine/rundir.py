@@ -19,7 +19,7 @@ from understudy.core.errors import RunFolderError
 from understudy.core.files import FORMAT, atomic, check_format, explained, read_json, write_json
 
 IDENTITY = "identity.json"
-_PATIENCE_S = 5.0
+_PATIENCE_S = 5.0  # a killed run's workers need a moment to end
 _CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
 _LEDGER = "ledger.jsonl"
 _CHECKSUM = "checksum"
@@ -52,11 +52,11 @@ class RunFolder:
                     try:
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         break
-                    except BlockingIOError:  # a killed run's workers need a moment to end
+                    except BlockingIOError:
                         if time.monotonic() > patient_until:
                             raise
                         time.sleep(0.1)
-            except ImportError:  # Windows has no flock; two runs in one folder are then the user's care
+            except ImportError:  # Windows has no flock; two runs in one folder are then not noticed
                 pass
             except OSError:
                 raise RunFolderError(
@@ -82,9 +82,9 @@ class RunFolder:
                 )
             write_json(path, wanted)
             return
-        found = read_json(path)
-        check_format(found, self.path)
-        different = [name for name in identity if found.get(name) != identity[name]]
+        stored = read_json(path)
+        check_format(stored, self.path)
+        different = [name for name in identity if stored.get(name) != identity[name]]
         if different:
             raise RunFolderError(
                 f"{self.path} holds a run that differs in {' and '.join(different)}; "
@@ -160,9 +160,9 @@ def read_decisions(path: Path) -> dict[str, Any]:
 def _other_run(folder: Path) -> Path | None:
     """A run below a folder that is none, whose files would be taken for those of a run begun there."""
     for depth in (1, 2, 3):  # deeper, the search could take long in a folder of everything
-        found = min(folder.glob("*/" * depth + "identity.json"), default=None)
-        if found is not None:
-            return found.parent
+        identity = min(folder.glob("*/" * depth + "identity.json"), default=None)
+        if identity is not None:
+            return identity.parent
     return None
 
 
@@ -187,13 +187,13 @@ def _save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, str]) 
 
 def _checksum(tensors: dict[str, Tensor], text: dict[str, str]) -> str:
     """A checksum of tensors and text, since safetensors itself does not notice a changed weight."""
-    found = zlib.crc32(json.dumps(sorted(text.items())).encode())
+    checksum = zlib.crc32(json.dumps(sorted(text.items())).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        found = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), found)
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)
         content: Any = tensor.reshape(-1).view(torch.uint8).numpy()
-        found = zlib.crc32(content, found)
-    return f"{found:08x}"
+        checksum = zlib.crc32(content, checksum)
+    return f"{checksum:08x}"
 
 
 def _sync_folder(path: Path) -> None:

@@ -23,7 +23,7 @@ from understudy.models.heads import check_features
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Config):
-    """How to train: everything a run can be told but its data, its network and its length."""
+    """How to train: all options of a run but its data, its network and its length."""
 
     method: Method[Any] = field(default_factory=SoftMatch)
     optimizer: Optimizer = field(default_factory=Muon)

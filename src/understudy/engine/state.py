@@ -23,7 +23,7 @@ from understudy.models import feature_width, fit_input
 from understudy.models.heads import layers_named
 from understudy.models.nets import Execution, Networks
 
-_INPUT_SAMPLE = 2000  # rows to fit normalization and whitening on; covariances of a few hundred inputs need no more
+_INPUT_SAMPLE = 2000  # rows to fit normalization and whitening on
 
 
 @dataclass
