@@ -124,7 +124,7 @@ def test_ablate__shares_its_runs_with_a_comparison(found: Comparison) -> None:
     again = compare(
         "digits",
         methods="fixmatch",
-        fixmatch=METHOD,
+        method=METHOD,
         num_labels=40,
         seeds=2,
         budget="10steps",

@@ -145,7 +145,8 @@ def test_compare__adds_methods_labels_seeds_and_variants(whole: tuple[Comparison
     }
     assert_same(found, whole[0])
     watch = Watch()
-    found = small(folder, methods="fixmatch", seeds=1, num_labels=[6, 12], fixmatch={"threshold": 0.8}, watch=watch)
+    method = {**OPTIONS["method"], "threshold": 0.8}
+    found = small(folder, methods="fixmatch", seeds=1, num_labels=[6, 12], method=method, watch=watch)
     other = "fixmatch(ema_decay=0.5, mu=2, threshold=0.8)"
     assert watch.trained == [(other, 6, 0), ("supervised", 12, 0), (other, 12, 0)]
     assert len(found.runs) == 4, "the report is of what was asked for"
@@ -225,7 +226,7 @@ def test_compare__stopped_within_a_run_is_no_failed_run(tmp_path: Path, monkeypa
         raise Interrupted("stopped at step 3; everything is saved in some folder")
 
     monkeypatch.setattr(grid, "run_one", stop)
-    with pytest.raises(Interrupted, match=rf"^stopped; everything is saved in {tmp_path}$"):
+    with pytest.raises(Interrupted, match=rf"^stopped; everything is saved in {tmp_path}, repeat the call to resume$"):
         small(tmp_path)
 
 
@@ -323,12 +324,16 @@ def test_compare__all_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"budget": "soon"}, "budget 'soon' is not a length of time"),
         ({"jobs": 0}, "jobs is 0; give a whole number of at least 1"),
         (
-            {"thresold": 0.4},
-            "unknown setting thresold: none of supervised, fixmatch, pseudo_label has it; did you mean 't",
+            {"method": {"thresold": 0.4}},
+            "unknown setting method.thresold: none of supervised, fixmatch, pseudo_label has it; did you mean "
+            "'method.threshold'?",
         ),
-        ({"threshold": 1.4}, "method.threshold is 1.4; it must be at most 1"),
-        ({"softmatch": {"mu": 2}}, "settings of softmatch were given, which is not compared"),
-        ({"fixmatch": {"thresold": 2}}, "unknown setting method.thresold: did you mean 'threshold'?"),
+        ({"method": {"threshold": 1.4}}, "method.threshold is 1.4; it must be at most 1"),
+        ({"method": {"criterion": {"name": "cross_entropy", "x": 1}}}, "unknown setting method.criterion.x: "),
+        ({"threshold": 0.4}, "threshold is a setting of method fixmatch; write method.threshold"),
+        ({"methods": [FixMatch(mu=2)], "threshold": 0.4}, "threshold is a setting of method fixmatch; write method"),
+        ({"bach_size": 0.4}, "unknown setting bach_size: did you mean 'batch_size'?"),
+        ({"fixmatch": {"mu": 2}}, "unknown setting fixmatch: a method with settings of its own is a variant; write "),
     ],
 )
 def test_compare__refuses(options: dict[str, Any], error: str, tmp_path: Path) -> None:

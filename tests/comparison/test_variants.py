@@ -120,7 +120,7 @@ def test_variants__settings_of_all_reach_them_unless_they_say_otherwise(tmp_path
         },
         "object": {"method": FixMatch(mu=1)},
     }
-    shared: dict[str, Any] = {"mu": 2, "fixmatch": {"threshold": 0.4}, "optimizer": {"name": "sgd", "lr": 0.01}}
+    shared: dict[str, Any] = {"method": {"mu": 2, "threshold": 0.4}, "optimizer": {"name": "sgd", "lr": 0.01}}
     found = varied(tmp_path, variants, budget="2steps", **shared)
     assert found.folder is not None
     settings = json.loads((found.folder / "comparison.json").read_text(encoding="utf-8"))
@@ -144,7 +144,7 @@ def test_variants__change_the_run(tmp_path: Path) -> None:
 
 
 def test_variants__a_recipe_of_all_spares_the_baseline(tmp_path: Path) -> None:
-    found = varied(tmp_path, {"own": WEAK}, methods="fixmatch", mu=2, recipe="pretrain", budget="10steps")
+    found = varied(tmp_path, {"own": WEAK}, methods="fixmatch", method={"mu": 2}, recipe="pretrain", budget="10steps")
     assert found.methods == ("supervised", "pretrain: fixmatch(mu=2)", "own")
     assert "recipe" not in record(found, "supervised")["variant_settings"]
     assert record(found, found.methods[1])["variant_settings"]["recipe"]["name"] == "pretrain"
@@ -204,7 +204,7 @@ def test_variants__refuses(variants: Any, error: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["fixmatch", "fixmatch(mu=2)"])
 def test_variants__may_not_be_called_as_a_method_is(name: str) -> None:
     with pytest.raises(UserError, match=r"variant 'fixmatch.*' (has the name of|is called as)"):
-        varied(None, {name: WEAK}, methods="fixmatch", mu=2)
+        varied(None, {name: WEAK}, methods="fixmatch", method={"mu": 2})
 
 
 def test_variants__of_a_folder_may_not_change_under_their_name(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def _repeats(folder: Path) -> None:
 def _compared(folder: Path) -> None:
     compare(
         images(), test=images(30, 1000), folder=folder, jobs=1, methods=["fixmatch"], seeds=2, num_labels=12,
-        budget="12steps", network="cnn", batch_size=6, warmup=0.25, mu=2, threshold=0.4, ema_decay=0.5,
+        budget="12steps", network="cnn", batch_size=6, warmup=0.25,
+        method={"mu": 2, "threshold": 0.4, "ema_decay": 0.5},
     )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def test_main__an_unexpected_error_is_one_sentence_and_a_file() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     (line,) = ended.stderr.splitlines()
     assert ended.returncode == 1
-    assert line.startswith("error: an unexpected error, a fault of understudy (ZeroDivisionError: of ours); ")
+    assert line.startswith("error: unexpected error, a bug in understudy (ZeroDivisionError: of ours); ")
     report = Path(line.rsplit(" ", 1)[1])
     assert "ZeroDivisionError: of ours" in report.read_text()
     report.unlink()

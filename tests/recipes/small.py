@@ -22,9 +22,7 @@ OPTIONS: dict[str, Any] = {
     "network": "cnn",
     "batch_size": 6,
     "warmup": 0.25,
-    "mu": 2,
-    "threshold": 0.35,
-    "ema_decay": 0.5,
+    "method": {"mu": 2, "threshold": 0.35, "ema_decay": 0.5},
 }
 """Two methods with supervised x two seeds: six runs."""
 

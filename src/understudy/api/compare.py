@@ -93,8 +93,8 @@ def compare(
         watch: Shows progress in place of the display: an `understudy.comparison.watchers.ComparisonWatcher`.
         quiet: Show and print nothing.
         config: A table of options, as read from a TOML file; `options` overrule it.
-        options: Any field of `Job`, of which `network` may be an own module; a method's knob, for every method that
-            has it; or a table of knobs by the name of a method, as `fixmatch={"threshold": 0.9}`.
+        options: Any field of `Job`, of which `network` may be an own module. `method={"threshold": 0.9}` sets a knob of
+            every method that has it; a method with knobs of its own is an object or a variant.
 
     Examples:
         >>> import understudy

@@ -183,16 +183,18 @@ def suggest(
     )
 
 
-def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:
-    """Nothing, when a table of suggestions can have that name.
+def check_table_name(path: Path, reads: Sequence[str] = (), *, overwrite: bool = True) -> None:
+    """Validate the name of a table of suggestions to be written.
 
     Raises:
         UserError: It is that of another kind of file, of a folder, or of a table that labels were filled in or that is
-            read, or it cannot be written.
+            read, it exists already, or it cannot be written.
     """
     check_output(path, "a table of suggestions", (".csv",), option="--out", reads=reads)
-    if _holds_labels(path):
+    if _holds_labels(path):  # not even --overwrite replaces these
         raise UserError(f"{path} holds labels that were filled in and would be lost; give another file with --out")
+    if not overwrite:
+        check_output(path, "a table of suggestions", option="--out", overwrite=False)
 
 
 def _holds_labels(path: Path) -> bool:

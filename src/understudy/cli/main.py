@@ -35,11 +35,11 @@ from understudy.display.console import print_error
 EXIT_FAULT = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
-_LONGEST_SHOWN = 200  # characters of a path; a terminal's line or two
+_MAX_SHOWN = 200  # characters of a path; a terminal's line or two
 
 
 class Commands(TyperGroup):
-    """The subcommands in the order they are used, with one line and an exit code for whatever the user caused."""
+    """The subcommands in the order they are used; an error of the user ends in one line and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """The names in the order they were added."""
@@ -61,17 +61,17 @@ class Commands(TyperGroup):
 
 
 def sentence_of(error: BaseException) -> str:
-    """What to tell the user of an error that they can do something about, or an empty text."""
+    """The message for an error that the user can fix, or an empty text."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, BrokenPipeError):
         return ""
     if isinstance(error, OSError) and error.filename is not None:
         name = str(error.filename)
-        name = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
+        name = name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}..."
         return f"{name} cannot be used ({error.strerror}); check the path and its permissions"
     if isinstance(error, ValueError) and "null byte" in str(error):
-        return "a path holds a null byte, which no file name can; check the arguments and the configuration"
+        return "a path contains a null byte, which no file name can; check the arguments and the configuration"
     return ""
 
 
@@ -108,13 +108,13 @@ def about(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Train an image classifier from a few labeled images and many unlabeled ones, and learn whether they helped.
+    """Train an image classifier from a few labeled and many unlabeled images, and test whether those helped.
 
     [bold]Start with:[/bold]
       understudy demo [dim](embedded images, under a minute)[/dim]
       understudy train PHOTOS --unlabeled DIR --budget 10m [dim](yours)[/dim]
 
-    Every command explains itself: understudy train --help
+    Help on a command: understudy train --help
     """
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
@@ -135,11 +135,11 @@ def main() -> None:
             app(prog_name="understudy")
         except BrokenPipeError:
             raise
-        except Exception as error:  # the last line of defense: a fault of ours, told in a sentence
+        except Exception as error:  # the last line of defense: a bug of ours, reported in a sentence
             print_error(f"error: {_reported(error)}")
             sys.exit(EXIT_FAULT)
         finally:
-            gc.freeze()  # or the end of the process looks through every object of torch, for more than a second
+            gc.freeze()  # or the exit walks through all objects of torch, for more than a second
 
 
 _format_for_programmers = warnings.formatwarning
@@ -165,5 +165,5 @@ def _reported(error: Exception) -> str:
         ) as file:
             file.write(text)
     except OSError:
-        return f"an unexpected error, a fault of understudy ({what}); its traceback could not be written\n{text}"
-    return f"an unexpected error, a fault of understudy ({what}); please report it with {file.name}"
+        return f"unexpected error, a bug in understudy ({what}); its traceback could not be written\n{text}"
+    return f"unexpected error, a bug in understudy ({what}); please report it with {file.name}"

@@ -1,24 +1,19 @@
-"""`understudy methods`: what can be asked for by name, and the knobs of each method."""
+"""`understudy methods`: everything that has a name, and the settings of each method and recipe."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from understudy.cli import options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def methods(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A method, to see its knobs.", show_default=False)
-    ] = None,
-) -> None:
-    """List the methods, recipes, presets, networks and domains, or explain one method or recipe and its settings.
+def methods(name: options.MethodName = None) -> None:
+    """List methods, recipes, presets, networks and domains, or explain one method or recipe and its settings.
 
-    Choose one with [bold]--method[/bold] of [bold]understudy train[/bold], and turn its knobs with
-    [bold]--set method.KNOB=VALUE[/bold].
+    Select a method with [bold]--method[/bold], and change its settings with [bold]--set method.KEY=VALUE[/bold].
 
     [bold]Examples:[/bold]
       understudy methods
@@ -42,20 +37,20 @@ def _print_all(console: Console) -> None:
     from understudy.models import names
     from understudy.recipes.base import RECIPES
 
-    kinds = [METHODS.get(name) for name in METHODS.names()]
-    say(console, "METHODS, chosen with --method")
-    for kind in (kind for kind in kinds if not kind.pretext):
-        _print_entry(console, kind, idea=kind.summary, use=kind.use_when, cost=cost(kind), paper=kind.paper)
+    classes = [METHODS.get(name) for name in METHODS.names()]
+    say(console, "METHODS (--method NAME)")
+    for method in (method for method in classes if not method.pretext):
+        _print_entry(console, method, idea=method.summary, use=method.use_when, cost=cost(method), paper=method.paper)
     say(console)
-    say(console, "PRETEXT METHODS, chosen with --recipe pretrain --set recipe.pretext.name=NAME")
-    for kind in (kind for kind in kinds if kind.pretext):
-        _print_entry(console, kind, idea=kind.summary, use=kind.use_when, paper=kind.paper)
+    say(console, "PRETEXT METHODS (--recipe pretrain --set recipe.pretext=NAME)")
+    for method in (method for method in classes if method.pretext):
+        _print_entry(console, method, idea=method.summary, use=method.use_when, paper=method.paper)
     say(console)
-    say(console, "RECIPES, chosen with --recipe")
-    for kind in map(RECIPES.get, RECIPES.names()):
-        _print_entry(console, kind, idea=kind.summary, use=kind.use_when)
+    say(console, "RECIPES (--recipe NAME)")
+    for recipe in map(RECIPES.get, RECIPES.names()):
+        _print_entry(console, recipe, idea=recipe.summary, use=recipe.use_when)
     say(console)
-    say(console, "PRESETS, chosen with --preset")
+    say(console, "PRESETS (--preset NAME)")
     for name in presets.names():
         console.print(name, style="bold")
         say(console, f"  idea   {presets.summary(name)}")
@@ -67,10 +62,10 @@ def _print_all(console: Console) -> None:
     say(console, "Settings of a method or recipe: understudy methods NAME")
 
 
-def _print_entry(console: Console, kind: Any, **facts: str) -> None:
+def _print_entry(console: Console, entry: Any, **facts: str) -> None:
     from understudy.display.console import say
 
-    console.print(kind.name, style="bold")
+    console.print(entry.name, style="bold")
     for what, text in facts.items():
         say(console, f"  {what:<6} {text}")
 
@@ -87,11 +82,12 @@ def _print_one(console: Console, name: str) -> None:
             say(console, text)
         _print_settings(console, recipe(), "recipe")
         return
-    kind = METHODS.get(name)
+    method = METHODS.get(name)
     console.print(name, style="bold")
-    for text in (kind.summary, f"Use {kind.use_when}.", f"A step costs {cost(kind)}.", f"Paper: {kind.paper}"):
+    facts = (f"Use {method.use_when}.", f"Cost of a step: {cost(method)}.", f"Paper: {method.paper}")
+    for text in (method.summary, *facts):
         say(console, text)
-    _print_settings(console, kind(), "method")
+    _print_settings(console, method(), "method")
 
 
 def _print_settings(console: Console, config: Any, key: str) -> None:
@@ -105,8 +101,8 @@ def _print_settings(console: Console, config: Any, key: str) -> None:
         say(console, f"      {line.help}")
 
 
-def cost(kind: Any) -> str:
-    """What a step of a method costs, in words."""
-    if kind.cost is None:
+def cost(method: Any) -> str:
+    """The cost of a step of a method, in words."""
+    if method.cost is None:
         return "not measured"
-    return f"{kind.cost:.1f} supervised steps of as many labeled images, at mu 7 when every image counts"
+    return f"{method.cost:.1f} supervised steps with the same number of labeled images, for mu 7 and mask ratio 1"

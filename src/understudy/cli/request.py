@@ -1,4 +1,4 @@
-"""What a training command was asked to do, kept in its run folder so that `--resume RUN` needs nothing else."""
+"""What a command was asked to do, kept in its run folder so that `--resume RUN` needs nothing else."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ from typing import Any
 from understudy.core.config import override, read_toml
 from understudy.core.errors import ConfigError, UserError
 
-FILE = "command.json"
+REQUEST = "request.json"
+TRAIN, COMPARE, ABLATE = "train", "compare", "ablate"
 RUNS = Path("runs")
-_NAMED = re.compile(r"^(method|optimizer|recipe|recipe\.pretext|recipe\.downstream)=")  # a name stands for a table
-_MARKS = (FILE, "identity.json", "model.json")
+_MAX_RUNS = 1000  # folders that one second's name is tried with; more are no accident
+_NAMED = re.compile(  # where a name stands for a table
+    r"^((?:variants\.[^.=]+\.)?(?:method|optimizer|recipe(?:\.pretext|\.downstream)?))="
+)
+_MARKS = (REQUEST, "identity.json", "model.json")
 
 
 @dataclass(frozen=True)
 class Request:
-    """Sources, options as a table of `Job`, and the plan, as `train` takes them; relative paths were made absolute."""
+    """A command with its sources, a table of options, and the plan; relative paths were made absolute.
 
+    Args:
+        command: `train`, `compare` or `ablate`.
+        options: Fields of `Job`, and of a comparison also what is compared.
+        plan: The file of a plan, True to plan, or False; of `train` alone.
+    """
+
+    command: str
     source: str
     unlabeled: str | Sequence[str] | None = None
     test: str | None = None
@@ -31,8 +42,37 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     plan: str | bool = True
 
+    @classmethod
+    def new(
+        cls,
+        command: str,
+        source: str,
+        *,
+        unlabeled: Sequence[str] | None,
+        test: str | None,
+        validation: str | None,
+        cache: Path | None,
+        options: Mapping[str, Any],
+        plan: str | bool = True,
+    ) -> Request:
+        """The request of a command line, whose relative paths are made absolute.
+
+        Raises:
+            DataError: One of several unlabeled sources does not exist.
+        """
+        return cls(
+            command,
+            source=absolute(source) or source,
+            unlabeled=absolute_pools(unlabeled),
+            test=absolute(test),
+            validation=absolute(validation),
+            cache=None if cache is None else str(cache.expanduser().absolute()),
+            options=options,
+            plan=plan,
+        )
+
     def check(self) -> None:
-        """Nothing, when the options are legal; better said before images are read than after.
+        """Validate the options before any image is read.
 
         Raises:
             ConfigError: An option is unknown, has the wrong type, or is outside its range.
@@ -53,34 +93,62 @@ class Request:
         """Write it into a run folder."""
         from understudy.core.files import FORMAT, write_json
 
-        write_json(folder / FILE, {"format": FORMAT, **asdict(self)})
+        write_json(folder / REQUEST, {"format": FORMAT, **asdict(self)})
 
     @classmethod
-    def load(cls, folder: Path) -> Request:
-        """The request that began the run in a folder.
+    def load(cls, folder: Path, command: str) -> Request:
+        """The last request of this command in a run folder.
 
         Raises:
-            UserError: The folder is not there, holds no run of this command, or was written by a newer version.
+            UserError: The folder does not exist, holds no run of this command, or was written by a newer version.
         """
+        request = cls.of_run(folder)
+        if request is None:
+            problem = "holds no run of the command line" if folder.is_dir() else "does not exist"
+            problem = "is a file" if folder.is_file() else problem
+            raise UserError(
+                f"{folder} {problem}, so there is nothing to resume; name a folder that `understudy {command}` made"
+            )
+        if request.command != command:
+            raise UserError(
+                f"{folder} was made by another command; resume it with: understudy {request.command} --resume {folder}"
+            )
+        return request
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Request | None:
+        """The request in a folder; None where the run was not started from the command line.
+
+        Raises:
+            RunFolderError: The file is damaged or was written by a newer version.
+        """
+        from understudy.core.errors import RunFolderError
         from understudy.core.files import check_format, read_json
 
-        if not (folder / FILE).exists():
-            what = "holds no run of the command line" if folder.is_dir() else "is not there"
-            what = "is a file" if folder.is_file() else what
-            raise UserError(f"{folder} {what}, so there is nothing to resume; name a folder that `train` made")
-        found = read_json(folder / FILE)
-        check_format(found, folder)
-        return cls(**{name: value for name, value in found.items() if name != "format"})
+        if not (folder / REQUEST).exists():
+            return None
+        record = read_json(folder / REQUEST)
+        check_format(record, folder)
+        try:
+            return cls(**{name: value for name, value in record.items() if name != "format"})
+        except TypeError:
+            raise RunFolderError(f"{folder / REQUEST} is damaged; start the command again in a new folder") from None
 
 
 def options_table(
-    config: Path | None, given: Mapping[str, Any], assignments: Sequence[str], *, plan: Path | None = None
+    config: Path | None,
+    given: Mapping[str, Any],
+    assignments: Sequence[str],
+    *,
+    plan: Path | None = None,
+    has_one_method: bool = True,
 ) -> dict[str, Any]:
-    """The table of options: the preset's, the file's, the command line's, its `--set`; later ones overrule.
+    """The table of options: preset, file, command line, `--set`; each overrides those before it.
 
     Args:
         given: Options of the command line by the name of their setting; None was not given.
         plan: A saved plan, whose method is meant where knobs are given and no method is named.
+        has_one_method: Whether a table `method` without a name is of one method, and not of all that are compared.
 
     Raises:
         ConfigError: There is no such preset, the file cannot be read, or an assignment is not KEY=VALUE.
@@ -97,9 +165,11 @@ def options_table(
     if given.get("preset") is not None:
         table["preset"] = given["preset"]
     table = with_preset(table)
-    for key in ("method", "optimizer", "recipe"):
-        if isinstance(table.get(key), str):
-            table[key] = {"name": table[key]}
+    variants = table.get("variants")
+    for settings in (table, *(variants.values() if isinstance(variants, dict) else ())):
+        for key in ("method", "optimizer", "recipe"):
+            if isinstance(settings, dict) and isinstance(settings.get(key), str):
+                settings[key] = {"name": settings[key]}
     for key, value in given.items():
         if value is None or key in ("preset", "downstream"):
             continue
@@ -112,12 +182,12 @@ def options_table(
         recipe = table.get("recipe", {}).get("name", Job().recipe.name)
         if recipe != "pretrain":
             raise ConfigError(
-                f"--downstream {downstream} names what follows pretraining, and the recipe is {recipe}; "
+                f"--downstream {downstream} names the recipe after pretraining, and the recipe is {recipe}; "
                 "add --recipe pretrain"
             )
         table["recipe"]["downstream"] = {"name": downstream}
     table = override(table, [_NAMED.sub(r"\1.name=", text) for text in assignments])
-    if isinstance(table.get("method"), dict):
+    if has_one_method and isinstance(table.get("method"), dict):
         table["method"].setdefault("name", default_method)
     return table
 
@@ -133,7 +203,7 @@ def absolute_pools(sources: Sequence[str] | None) -> str | list[str] | None:
     """The unlabeled sources of the command line, as `train` takes them.
 
     Raises:
-        DataError: One of several is not there.
+        DataError: One of several does not exist.
     """
     if not sources:
         return None
@@ -144,19 +214,19 @@ def absolute_pools(sources: Sequence[str] | None) -> str | list[str] | None:
 
     for source in sources:
         if not is_named(source) and not Path(source).expanduser().exists():
-            raise DataError(f"{source!r} is not there; give each --unlabeled a folder of images or a manifest")
+            raise DataError(f"{source!r} does not exist; give each --unlabeled a folder of images or a manifest")
     return [absolute(source) or source for source in sources]
 
 
-def absolute_plan(plan: Path | None, without: bool) -> str | bool:
-    """The plan to use as `train` takes it: a file, True to plan anew, or False.
+def absolute_plan(plan: Path | None, no_plan: bool) -> str | bool:
+    """The plan as `train` takes it: a file, True to plan anew, or False.
 
     Raises:
-        UserError: Both were asked for, or the file is no plan.
+        UserError: Both options were given, or the file is not a plan.
     """
     if plan is None:
-        return not without
-    if without:
+        return not no_plan
+    if no_plan:
         raise UserError("--plan and --no-plan were both given; choose one")
     from understudy.planning.plan import Plan
 
@@ -164,7 +234,7 @@ def absolute_plan(plan: Path | None, without: bool) -> str | bool:
     return str(plan.expanduser().resolve())
 
 
-def open_folder(out: Path | None, source: str) -> Path:
+def open_folder(out: Path | None, source: str, command: str = TRAIN) -> Path:
     """A folder for a new run: the one asked for, or a fresh one below `runs`.
 
     Raises:
@@ -176,8 +246,11 @@ def open_folder(out: Path | None, source: str) -> Path:
     if out is not None:
         check_name(out, "give another folder with --out")
         if any((out / name).exists() for name in _MARKS):
+            request = Request.of_run(out)
+            made_by = command if request is None else request.command
             raise UserError(
-                f"{out} already holds a run; choose another folder, or go on with it: understudy train --resume {out}"
+                f"{out} already holds a run; choose another folder, or resume it with: understudy {made_by} --resume "
+                f"{out}"
             )
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):
             raise UserError(f"{out} is not an empty folder; give --out a folder that is new or empty")
@@ -186,18 +259,18 @@ def open_folder(out: Path | None, source: str) -> Path:
     name = re.sub(r"[^\w.-]+", "-", Path(source).expanduser().stem).strip("-.") or "run"
     stamp = time.strftime("%Y%m%d-%H%M%S")
     with explained(RUNS):
-        for count in range(1, 1000):
+        for count in range(1, _MAX_RUNS):
             folder = RUNS / (f"{name}-{stamp}" if count == 1 else f"{name}-{stamp}-{count}")
             try:
                 folder.mkdir(parents=True)
             except FileExistsError:
                 continue
             return folder
-    raise UserError(f"{RUNS} holds a thousand runs of this second; name a folder with --out")
+    raise UserError(f"{RUNS} holds {_MAX_RUNS} runs of this second; name a folder with --out")
 
 
 def discard_unstarted(folder: Path) -> bool:
-    """Whether the folder held no training yet and was removed, so that the corrected command can use its name."""
+    """Remove a folder in which no training began, so that the corrected command can use its name; give whether."""
     if any(folder.rglob("ledger.jsonl")) or (folder / "model.json").exists():
         return False
     shutil.rmtree(folder, ignore_errors=True)

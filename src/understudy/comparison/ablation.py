@@ -12,10 +12,10 @@ from understudy.comparison.ablation_steps import PlannedStep
 from understudy.comparison.compare import run_comparison
 from understudy.comparison.result import BASELINE, Comparison
 from understudy.comparison.spec import make_spec
-from understudy.comparison.variants import Variant
+from understudy.comparison.variants import Variant, unknown_setting
 from understudy.comparison.watchers import ComparisonWatcher
 from understudy.core.arguments import check, shown
-from understudy.core.config import from_table, knobs, to_table
+from understudy.core.config import from_table, to_table
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.processes import Map
 from understudy.experiment.job import Job, spelled
@@ -177,7 +177,5 @@ def _recipe(given: Any) -> Any:
 def _check(options: Mapping[str, Any], method: Method[Any]) -> None:
     known = {field.name for field in dataclasses.fields(Job)}
     for key in options:
-        if key not in known and key in knobs(type(method)):
-            raise ConfigError(f"{key} is a setting of method {method.name}; write method.{key}")
         if key not in known:
-            raise ConfigError(f"unknown setting {key}: {nearest(key, known)}")
+            raise unknown_setting(key, [type(method)], known)

@@ -85,8 +85,8 @@ def compare(
         map: What carries the runs out, such as a cluster's: called with a function and the tasks, gives results in any
             order. It must reach `folder`.
         config: A table of options, as read from a TOML file; `options` overrule it.
-        options: Any field of `Job`, of which `network` may be an own module; a method's knob, for every method that
-            has it; or a table of knobs by the name of a method, as `fixmatch={"threshold": 0.9}`.
+        options: Any field of `Job`, of which `network` may be an own module. `method={"threshold": 0.9}` sets a knob of
+            every method that has it; a method with knobs of its own is an object or a variant.
 
     Raises:
         UserError: Something given cannot be used, or every run failed.
@@ -127,7 +127,8 @@ def run_comparison(
         try:
             return command.run()
         except (KeyboardInterrupt, Interrupted):
-            raise Interrupted(f"stopped; everything is saved in {root}" if keep else "stopped") from None
+            saved = f"everything is saved in {root}, repeat the call to resume" if keep else "nothing is saved"
+            raise Interrupted(f"stopped; {saved}") from None
 
 
 class _ComparisonRunner:

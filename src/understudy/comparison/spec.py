@@ -10,9 +10,8 @@ from typing import Any
 from torch import nn
 
 from understudy.comparison.result import BASELINE
-from understudy.comparison.variants import Variant, named_variants
+from understudy.comparison.variants import Variant, named_variants, unknown_setting
 from understudy.core.budget import Budget
-from understudy.core.config import knobs
 from understudy.core.errors import ConfigError, nearest
 from understudy.experiment.job import Job, spelled
 from understudy.methods.base import METHODS, Method
@@ -140,17 +139,18 @@ def _name(one: str | Method[Any]) -> str:
 
 
 class _OptionParser:
-    """Where each option belongs: every run, every method that has it, or one method."""
+    """Where each option belongs: to every run, or to every method that has it."""
 
     def __init__(self, variants: Sequence[Variant]) -> None:
         """The first variant is the baseline."""
         self.variants = variants
         self.shared: dict[str, Any] = {}
-        self.general: dict[str, Any] = {}
-        self.own: list[tuple[str, Mapping[str, Any]]] = []
+        self.knobs: dict[str, Any] = {}
+        self.own: dict[str, Mapping[str, Any]] = {}
         self.recipe: Any = None
         self.notes: list[str] = []
         tables = [one.method for one in variants if not isinstance(one.method, Method)]  # an object stays as given
+        self.objects = [type(one.method) for one in variants if isinstance(one.method, Method)]
         self.kinds = {str(one["name"]): METHODS.get(str(one["name"])) for one in tables}
         self.settings = {field.name for field in dataclasses.fields(Job)} - {"method"}
 
@@ -165,48 +165,57 @@ class _OptionParser:
             self.recipe = table if table != {"name": Job().recipe.name} else None
         elif key in self.settings:
             self.shared[key] = {"name": value} if key == "optimizer" and isinstance(value, str) else value
-        elif isinstance(value, Mapping) and key in METHODS.names():
-            if key not in self.kinds:
-                raise ConfigError(f"settings of {key} were given, which is not compared; {nearest(key, self.kinds)}")
-            self.own.append((key, value))
+        elif key in METHODS.names():
+            raise ConfigError(
+                f"unknown setting {key}: a method with settings of its own is a variant; write variants.NAME.method = "
+                f"{{name = {key!r}, ...}} and choose a NAME"
+            )
         else:
-            self.general[key] = value
+            raise unknown_setting(key, (*self.kinds.values(), *self.objects), {*self.settings, "method", "variants"})
 
     def take_method(self, table: dict[str, Any]) -> None:
-        """The method of a file that trained a single one: its settings are those of the same method here, or of all."""
+        """Sort the settings of a table `method`: without a name they are of all methods, with one of that method alone.
+
+        The file of a run that trained one method names it.
+        """
         name = table.pop("name", None)
         if name is None:
-            self.general |= table
+            self.knobs |= table
         elif name in self.kinds:
-            self.own.append((name, table))
+            self.own[name] = table
         elif table:
             self.notes.append(f"The settings of method {name} change nothing, since it is not compared.")
 
     def completed(self) -> tuple[Variant, ...]:
-        """The variants with what was said of all that have it, before what was said of one method, before their own.
+        """The variants with the settings of all methods, overridden by those of one method, and then by their own.
 
         Raises:
             ConfigError: No method has a setting.
         """
-        for key in self.general:
-            if not any(key in knobs(kind) for kind in self.kinds.values()):
-                names = {*self.settings, *self.kinds, *(knob for kind in self.kinds.values() for knob in knobs(kind))}
-                have = ", ".join(dict.fromkeys(_method_name(one) for one in self.variants))
-                raise ConfigError(f"unknown setting {key}: none of {have} has it; {nearest(key, names)}")
+        for key in self.knobs:
+            if not any(key in _fields(cls) for cls in self.kinds.values()):
+                known = {f"method.{name}" for cls in self.kinds.values() for name in _fields(cls)}
+                have = ", ".join(dict.fromkeys(_method_name(variant) for variant in self.variants))
+                raise ConfigError(
+                    f"unknown setting method.{key}: none of {have} has it; {nearest(f'method.{key}', known)}"
+                )
         return tuple(self._complete(one, is_baseline=not at) for at, one in enumerate(self.variants))
 
     def _complete(self, variant: Variant, *, is_baseline: bool) -> Variant:
         settings, method = dict(variant.settings), variant.method
         if not isinstance(method, Method):
             name = str(method["name"])
-            known = knobs(self.kinds[name])
-            table = {key: value for key, value in self.general.items() if key in known}
-            for owner, values in self.own:
-                table |= values if owner == name else {}
-            settings["method"] = {"name": name} | table | dict(method)
+            known = _fields(self.kinds[name])
+            table = {key: value for key, value in self.knobs.items() if key in known}
+            settings["method"] = {"name": name} | table | dict(self.own.get(name, {})) | dict(method)
         if self.recipe is not None and not is_baseline:
             settings.setdefault("recipe", self.recipe)
         return Variant(variant.name, settings)
+
+
+def _fields(method: type[Method[Any]]) -> set[str]:
+    """The settings of a method, nested ones included."""
+    return {field.name for field in dataclasses.fields(method)}
 
 
 def _method_name(variant: Variant) -> str:

@@ -155,11 +155,17 @@ def _checked(settings: Any) -> dict[str, Any]:
     for key in table:
         if key in SHARED:
             raise ConfigError(f"{key} is the same for all variants; set it for the whole comparison")
-        if key not in known and key in knobs(kind):
-            raise ConfigError(f"{key} is a setting of method {kind.name}; write method.{key}")
         if key not in known:
-            raise ConfigError(f"unknown setting {key}: {nearest(str(key), known)}")
+            raise unknown_setting(str(key), [kind], known)
     return table
+
+
+def unknown_setting(key: str, methods: Iterable[type[Method[Any]]], known: Iterable[str]) -> ConfigError:
+    """The error for a key that no table of settings has at its top; it may be a setting of a method."""
+    for method in methods:
+        if key in knobs(method):
+            return ConfigError(f"{key} is a setting of method {method.name}; write method.{key}")
+    return ConfigError(f"unknown setting {key}: {nearest(key, known)}")
 
 
 def _label(one: Config, default: Config) -> str:

@@ -12,7 +12,13 @@ from understudy.core.errors import UserError
 
 
 def check_output(
-    path: Path, what: str, suffixes: Sequence[str] = (), *, option: str = "", reads: Sequence[str] = ()
+    path: Path,
+    what: str,
+    suffixes: Sequence[str] = (),
+    *,
+    option: str = "",
+    reads: Sequence[str] = (),
+    overwrite: bool = True,
 ) -> None:
     """Check that a file of that name can be written, and create its folder.
 
@@ -21,10 +27,11 @@ def check_output(
         suffixes: What the name may end in; anything if empty.
         option: The command's option that names the file, for the error.
         reads: What the command reads, which must not be replaced.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
         UserError: The name is not valid UTF-8, too long, of another kind of file or of a folder, it cannot be written
-            there, or it is a file that is read.
+            there, it is a file that is read, or it exists and may not be replaced.
     """
     again = f"give another name{f' with {option}' if option else ''}"
     check_name(path, again)
@@ -38,6 +45,8 @@ def check_output(
             raise UserError(f"{path} is a device or a pipe, and {what} is a file; {again}")
         if path.exists() and any(os.path.exists(name) and os.path.samefile(path, name) for name in reads):
             raise UserError(f"{path} is read, and {what} would replace it; {again}")
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} exists already; add --overwrite to replace it, or {again}")
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
@@ -89,5 +98,5 @@ def check_json(path: Path) -> None:
         UserError: Another kind of file would be replaced, or it cannot be written.
     """
     if path.suffix.lower() != ".json" and path.is_file():
-        raise UserError(f"{path} is there and no JSON file, and would be replaced; give another name with --json")
+        raise UserError(f"{path} exists and is not a JSON file; give another name with --json")
     check_output(path, "JSON", option="--json")

@@ -149,17 +149,17 @@ class Origin:
             found.append(os.path.join(folders[prefix], name.removeprefix(prefix)))
         return found
 
-    def check(self, path: Path) -> None:
-        """Nothing, when a manifest can be written there; better said before an hour's work than after.
+    def check(self, path: Path, *, overwrite: bool = True) -> None:
+        """Validate the name of a manifest to be written, before an hour's work and not after.
 
         Raises:
-            UserError: Its name is not a manifest's, or it would replace a source.
+            UserError: Its name is not a manifest's, it would replace a source, or it exists already.
         """
         sources = [os.path.abspath(one) for one in self.given().values()]
         for written in (path, left_out_path(path)):
-            check_output(written, "a manifest", (".csv", ".parquet"), option="--write-manifest")
             if os.path.abspath(written) in sources:
                 raise UserError(f"{written} is read, and would be replaced by what is written; give another name")
+            check_output(written, "a manifest", (".csv", ".parquet"), option="--write-manifest", overwrite=overwrite)
         self.folders()
 
 

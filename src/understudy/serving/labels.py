@@ -68,13 +68,13 @@ class AutomaticLabels:
                     writer.writerows(zip(files, self.label, *numbers, train, source, strict=True))
 
 
-def check_table_name(path: Path, reads: Sequence[str] = ()) -> None:
+def check_table_name(path: Path, reads: Sequence[str] = (), *, overwrite: bool = True) -> None:
     """Refuse a path where a table of labels cannot be written.
 
     Raises:
-        UserError: It ends in neither .csv nor .parquet, is a folder, is read, or cannot be written.
+        UserError: It ends in neither .csv nor .parquet, is a folder, is read, exists already, or cannot be written.
     """
-    check_output(path, "a table of labels", (".csv", ".parquet"), option="--out", reads=reads)
+    check_output(path, "a table of labels", (".csv", ".parquet"), option="--out", reads=reads, overwrite=overwrite)
 
 
 def check_choice(threshold: float, per_class: int) -> None:

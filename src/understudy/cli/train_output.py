@@ -1,4 +1,4 @@
-"""Run a training request and print what came of it; shared by `train` and `demo`."""
+"""Run a training request and print its result; shared by `train` and `demo`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from understudy.cli.request import Request, discard_unstarted
+from understudy.cli.request import TRAIN, Request, discard_unstarted
 from understudy.display.console import open_console, say
 from understudy.display.outcome import print_outcome, print_probes, print_rounds
 
@@ -23,18 +23,18 @@ _FILES = {
     "result.json": "every figure: verdict, metrics, costs, history",
     "report.html": "the report: open it in a browser",
     "rounds.png": "accuracy, coverage and changed labels by round",
-    "probes.png": "how good the features were during pretraining",
-    "pictures": "images that the method made, step by step",
+    "probes.png": "quality of the features during pretraining",
+    "pictures": "images generated during training",
     "figures": "the same pictures as PNG and SVG",
-    "predictions.csv": "what it says of each held-out image",
+    "predictions.csv": "its prediction for each held-out image",
     "mistakes.csv": "its most confident errors among them",
-    "label_errors.csv": "images whose given label is doubted by a model that had not seen it",
+    "label_errors.csv": "likely label errors, found by a model that was not trained on those images",
     "plan.toml": "every choice with its reason, for use with --plan",
-    "unrelated.png": "unlabeled images that looked unrelated and were left out, listed in unrelated.csv",
+    "unrelated.png": "unlabeled images dropped as unrelated, listed in unrelated.csv",
     "config.toml": "all settings, for use with --config",
-    "splits.json": "which image was used for what",
+    "splits.json": "the split of each image: training, validation or test",
     "quarantine.json": "files that were skipped, with reasons; empty if none",
-    "log.txt": "the sentences printed here, and every choice of the plan",
+    "log.txt": "these messages, and every choice of the plan",
 }
 
 
@@ -57,7 +57,7 @@ def run(
 
     Raises:
         UserError: Something given cannot be used.
-        KeyboardInterrupt: Training was stopped; the text says how to go on.
+        KeyboardInterrupt: Training was stopped; the text says how to resume.
     """
     from understudy.api.train import train_since
     from understudy.core.errors import Interrupted, UserError
@@ -65,10 +65,8 @@ def run(
 
     console = open_console()
     if not fresh and (folder / "result.json").exists():
-        say(
-            console, f"The run in {folder} was finished: nothing is trained, only the evaluation and report are redone."
-        )
-    resume = f"understudy train --resume {shlex.quote(str(folder))}"
+        say(console, f"The run in {folder} is finished: nothing is trained, only the evaluation and report are redone.")
+    resume = f"understudy {TRAIN} --resume {shlex.quote(str(folder))}"
     try:
         with watching(console) as watch:
             result = train_since(
@@ -88,14 +86,14 @@ def run(
     except UserError as error:
         if not fresh or discard_unstarted(folder):
             raise
-        raise UserError(f"{error}; to go on with what is saved: {resume}") from None
+        raise UserError(f"{error}; to resume what is saved: {resume}") from None
     except (Interrupted, KeyboardInterrupt):
-        raise KeyboardInterrupt(f"interrupted; everything is saved, go on with: {resume}") from None
+        raise KeyboardInterrupt(f"interrupted; everything is saved, resume with: {resume}") from None
     print_result(console, result, request)
 
 
 def print_result(console: Console, result: Result, request: Request) -> None:
-    """The verdict first, then the two models side by side, the files, and what to type next."""
+    """Print the verdict, then both models side by side, the files, and the next commands."""
     assert result.folder is not None
     say(console)
     print_outcome(console, result)
@@ -110,15 +108,15 @@ def print_result(console: Console, result: Result, request: Request) -> None:
         if _holds_something(result.folder / name):
             say(console, f"  {name:<18} {what}")
     if result.repeats is not None:
-        one = "repeat" if result.repeats.kind == "seeds" else "fold"
+        part = "repeat" if result.repeats.kind == "seeds" else "fold"
         numbers = result.repeats.numbers
-        names = f"{one}-{numbers[0]}" + (f" to {one}-{numbers[-1]}" if len(numbers) > 1 else "")
-        say(console, f"  {names:<18} the run of each {one}, a run folder too")
-    images = "IMAGES" if request.source != "digits" else "digits"
+        names = f"{part}-{numbers[0]}" + (f" to {part}-{numbers[-1]}" if len(numbers) > 1 else "")
+        say(console, f"  {names:<18} the run folder of each {part}")
+    images, test = ("digits", "digits") if request.source == "digits" else ("IMAGES", "TEST")
     say(console)
     say(console, "Next:")
     say(console, f"  understudy predict {folder} {images}")
-    say(console, f"  understudy evaluate {folder} {images}")
+    say(console, f"  understudy evaluate {folder} {test}")
 
 
 def _holds_something(path: Path) -> bool:

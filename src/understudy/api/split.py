@@ -1,0 +1,177 @@
+"""The split of labeled images as Python users call it, `understudy.split(...)`, and the manifest written of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from understudy.core.arguments import check
+from understudy.core.arguments import shown as quoted
+from understudy.core.brief import Brief
+from understudy.core.errors import UserError
+from understudy.core.outputs import check_output
+from understudy.core.text import agree, counted
+from understudy.data.collection import Collection, Part
+from understudy.data.dividing import divide
+from understudy.data.load import load
+from understudy.display.shown import shown
+from understudy.inspection.cleaning import Origin, manifest_columns, write_table
+
+# The usual shares: a fifth for testing, as where `train` holds images out itself, and half as many for validation.
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
+SPLITS = ("train", "validation", "test", "unlabeled")
+_DECODING = {"decoding": "decoding"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Division(Brief):
+    """Which images are for training, validation and testing.
+
+    Args:
+        source: The images as they were given.
+        splits: Of each row of the collection "train", "validation", "test" or "unlabeled"; empty for one left out.
+        notes: What the images did not allow.
+    """
+
+    source: Any
+    collection: Collection
+    splits: NDArray[np.object_]
+    notes: tuple[str, ...]
+
+    def brief(self) -> tuple[str, ...]:
+        """The number of images of each split, and the notes."""
+        return (self.summary(), *self.notes)
+
+    def summary(self) -> str:
+        """How many images there are, and how many in each split."""
+        counts = {name: int((self.splits == name).sum()) for name in SPLITS}
+        listed = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        return f"{counted(sum(counts.values()), 'image')}: {listed}"
+
+    def per_class(self) -> dict[str, dict[str, int]]:
+        """The number of labeled images by split, then by class; splits without images are left out."""
+        labels, classes = self.collection.labels, self.collection.classes
+        names = [name for name in SPLITS[:3] if (self.splits == name).any()]
+        return {
+            name: {label: int((self.splits[labels == code] == name).sum()) for code, label in enumerate(classes)}
+            for name in names
+        }
+
+    def save(self, path: str | Path = "split.csv") -> Path:
+        """Write a manifest with a column `split`, which `train` then reads, and give its path.
+
+        Raises:
+            UserError: The name does not end in .csv or .parquet, the images are no files, or it cannot be written.
+        """
+        check(path=path)
+        path = Path(path)
+        check_manifest_name(path)
+        if not isinstance(self.source, str | os.PathLike):
+            raise UserError("a manifest lists files, and these images were given in memory; take `splits` instead")
+        origin = Origin(os.fspath(self.source))
+        rows = np.flatnonzero(self.splits != "")
+        splits = [str(name) for name in self.splits[rows]]
+        write_table(manifest_columns(self.collection, rows, splits, origin, path), path)
+        return path
+
+
+@shown(arguments=_DECODING)
+def split(
+    source: Any,
+    *,
+    validation: float | None = None,
+    test: float | None = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    decoding: Callable[[int, int], None] | None = None,
+    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+) -> Division:
+    """A division of labeled images into training, validation and test images.
+
+    Every class is divided by the same shares. Images of one group, and copies of one picture, stay together. Validation
+    and test images that the source names keep their role. The same seed gives the same division.
+
+    Args:
+        source: Labeled images, as `train` reads them.
+        validation: Share of each class for validation, a tenth by default; 0 for none.
+        test: Share of each class for testing, a fifth by default; 0 for none.
+        decoding: Called with (images decoded, images in all).
+        quiet: Show nothing.
+
+    Raises:
+        UserError: The shares leave no images to train on, or the images cannot be used or divided.
+
+    Example:
+        >>> import understudy as us
+        >>> us.split("digits", test=0.25, quiet=True).summary()
+        '1,797 images: 1,297 train, 500 test'
+    """
+    check_shares(validation, test)
+    check(seed=seed, cache=cache, decoding=decoding)
+    collection = load(source, cache=cache, observe=decoding)
+    name = source if isinstance(source, str | os.PathLike) else "the source"
+    notes = [*collection.notes]
+    shares: dict[Part, float] = {}
+    for part, share, default in (
+        (Part.VALIDATION, validation, VALIDATION_SHARE),
+        (Part.TEST, test, TEST_SHARE),
+    ):
+        role = part.name.lower()
+        if not (collection.parts == part).any():
+            shares[part] = default if share is None else share
+        elif share:
+            raise UserError(f"{name} has {role} images of its own; leave {role} out, or remove them from {name}")
+        else:
+            notes.append(f"The {role} images of {name} keep their role.")
+    parts, more = divide(collection, shares, seed)
+    notes = [f"{note[0].upper()}{note[1:].removesuffix('.')}." for note in (*notes, *more)]
+    if collection.quarantine:
+        number = len(collection.quarantine)
+        notes.append(f"{counted(number, 'file')} could not be read and {agree(number, 'is', 'are')} not listed.")
+    return Division(source, collection, _names_of(collection, parts), tuple(notes))
+
+
+def check_shares(validation: float | None, test: float | None) -> None:
+    """Validate the shares.
+
+    Raises:
+        UserError: A share is not from 0 to 1, or they leave nothing to train on, or take nothing.
+    """
+    for name, share in (("validation", validation), ("test", test)):
+        if share is not None and not _is_share(share):
+            raise UserError(f"{name} is {quoted(share)}; give a share from 0 to 1, such as 0.2")
+    shares = (VALIDATION_SHARE if validation is None else validation, TEST_SHARE if test is None else test)
+    if sum(shares) >= 1:
+        raise UserError(
+            f"validation {shares[0]:g} and test {shares[1]:g} leave no image to train on; give shares whose sum is "
+            "under 1"
+        )
+    if sum(shares) == 0:
+        raise UserError("validation and test are both 0, so there is nothing to split; give one of them a share")
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(0 <= value < 1)
+
+
+def check_manifest_name(path: Path, *, overwrite: bool = True) -> None:
+    """Validate the name of a manifest to be written.
+
+    Raises:
+        UserError: It ends in neither .csv nor .parquet, is a folder, exists already, or cannot be written.
+    """
+    check_output(path, "a manifest", (".csv", ".parquet"), option="--out", overwrite=overwrite)
+
+
+def _names_of(collection: Collection, parts: NDArray[np.uint8]) -> NDArray[np.object_]:
+    """The value of the column `split` for each row."""
+    names = {Part.TRAIN: "train", Part.PSEUDO: "train", Part.VALIDATION: "validation", Part.TEST: "test"}
+    splits = np.array([names.get(Part(part), "") for part in parts], dtype=object)
+    splits[(parts == Part.TRAIN) & (collection.labels < 0)] = "unlabeled"
+    return splits
