@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import tomli_w
+import typer
 from rich.text import Text
 from typer.models import ArgumentInfo
 
@@ -53,7 +54,7 @@ FAMILIES = {
 
 API = {
     "Training": ("train", "Result", "plan", "evaluate", "Predictor", "Predictions", "SemiSupervisedClassifier"),
-    "Images": ("audit", "suggest", "load"),
+    "Images": ("audit", "suggest", "split", "load"),
     "Comparing": ("compare", "ablate", "Comparison"),
     "Settings": ("Job", "Settings", "Budget"),
     "Single runs": ("fit", "Stage", "Trained"),
@@ -182,6 +183,8 @@ def commands() -> Iterator[str]:
         arguments: list[str] = []
         tables: dict[str, list[str]] = {}
         for parameter in inspect.signature(function).parameters.values():
+            if hints[parameter.name] is typer.Context:
+                continue
             kind, info = get_args(hints[parameter.name])
             if isinstance(info, ArgumentInfo):
                 name = info.metavar or parameter.name.upper()

@@ -50,7 +50,7 @@ def _images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_images")
 def test_train_evaluate_predict__photos_and_unlabeled() -> None:
-    arguments = ("--labels", 20, "--network", "cnn", "--size", 16, "--budget", "60steps", "--set", "batch_size=16")
+    arguments = ("--num-labels", 20, "--network", "cnn", "--size", 16, "--budget", "60steps", "--set", "batch_size=16")
     trained = command(
         "train",
         "photos",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from understudy.api.audit import audit
     from understudy.api.compare import Comparison, ablate, compare
     from understudy.api.estimator import SemiSupervisedClassifier
+    from understudy.api.split import split
     from understudy.api.suggest import suggest
     from understudy.api.train import Result, evaluate, plan, train
     from understudy.core.budget import Budget
@@ -40,6 +41,7 @@ _HOME = {
     "fit": "engine.fit",
     "load": "data.load",
     "plan": "api.train",
+    "split": "api.split",
     "suggest": "api.suggest",
     "train": "api.train",
 }
@@ -64,6 +66,7 @@ __all__ = [
     "fit",
     "load",
     "plan",
+    "split",
     "suggest",
     "train",
 ]

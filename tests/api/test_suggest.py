@@ -163,9 +163,7 @@ def test_suggest__refuses_a_run(unlabeled: Path, run: Path) -> None:
     other = unlabeled.parent / "labeled" / "wolf"
     other.mkdir(parents=True)
     (unlabeled / "01.png").rename(other / "1.png")
-    assert "class 'wolf' is unknown to the model; " in _refusal(
-        unlabeled, "--run", run, "--classes-so-far", other.parent
-    )
+    assert "class 'wolf' is unknown to the model; " in _refusal(unlabeled, "--run", run, "--labeled", other.parent)
 
 
 def test_suggest__refuses_names_of_files(unlabeled: Path) -> None:
@@ -175,9 +173,7 @@ def test_suggest__refuses_names_of_files(unlabeled: Path) -> None:
     assert "name one that ends in .html" in _refusal(unlabeled, "--out", unlabeled.parent / "s.csv", "--sheet", "s.png")
     (unlabeled.parent / "so_far.csv").write_text("path,label\nunlabeled/01.png,x\n")
     so_far = unlabeled.parent / "so_far.csv"
-    assert "holds the labels so far and would be replaced" in _refusal(
-        unlabeled, "--classes-so-far", so_far, "--out", so_far
-    )
+    assert "holds the labels so far and would be replaced" in _refusal(unlabeled, "--labeled", so_far, "--out", so_far)
 
 
 def test_suggest__table_elsewhere_has_absolute_paths(unlabeled: Path) -> None:

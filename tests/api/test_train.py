@@ -258,7 +258,7 @@ def test_train__folder_of_a_run_without_images(tmp_path: Path) -> None:
         us.UserError, match=f"^no images were given, and {run} holds a run; repeat the call that began it"
     ):
         us.train(folder=run)
-    (run / "command.json").write_text("{}")
+    (run / "request.json").write_text("{}")
     with pytest.raises(us.UserError, match=f"holds a run; go on with: understudy train --resume {run}, or give"):
         us.train(folder=run)
 

@@ -18,7 +18,7 @@ QUICK = (
 
 
 def test_ablate__prints_the_ladder_and_goes_on(understudy: Run, photos: Path, unlabeled: Path) -> None:
-    first = understudy("ablate", photos, "--unlabeled", unlabeled, "--labels", 6, *QUICK, "--out", "ladder")
+    first = understudy("ablate", photos, "--unlabeled", unlabeled, "--num-labels", 6, *QUICK, "--out", "ladder")
     assert first.code == 0, first.err
     assert "5 variants with supervised x 2 seeds: 10 runs of 6 steps each, 1 at a time." in first.out
     rows = [line.split("  ")[0].strip() for line in first.out.splitlines() if line.startswith(("bare", "+ "))]
@@ -31,11 +31,11 @@ def test_ablate__prints_the_ladder_and_goes_on(understudy: Run, photos: Path, un
     assert "10 are finished, 0 are left" in again.out
     assert again.out.splitlines()[-15:] == lines[-15:]
     other = understudy("compare", "--resume", "ladder")
-    assert "ladder is of another command; go on with: understudy ablate --resume ladder" in other.error()
+    assert "ladder was made by another command; resume it with: understudy ablate --resume ladder" in other.error()
 
 
 def test_ablate__interrupted_and_resumed(understudy: Run, photos: Path, unlabeled: Path) -> None:
-    arguments = ("--unlabeled", unlabeled, "--labels", 6, *QUICK, "--budget", "200steps", "--out", "stopped")
+    arguments = ("--unlabeled", unlabeled, "--num-labels", 6, *QUICK, "--budget", "200steps", "--out", "stopped")
     process = start("ablate", photos, *arguments)
     assert process.stdout is not None
     for line in process.stdout:
@@ -44,7 +44,7 @@ def test_ablate__interrupted_and_resumed(understudy: Run, photos: Path, unlabele
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
-    assert err == "interrupted; everything is saved, go on with: understudy ablate --resume stopped\n"
+    assert err == "interrupted; everything is saved, resume with: understudy ablate --resume stopped\n"
     assert not json.loads((Path("stopped") / "request.json").read_text())["options"].get("methods")
 
 
@@ -53,13 +53,13 @@ def test_ablate__interrupted_and_resumed(understudy: Run, photos: Path, unlabele
     [
         ((), "no images were given; name a folder, manifest or data set: understudy ablate PHOTOS"),
         (("digits", "--method", "fixmtch"), "unknown method 'fixmtch'; did you mean 'fixmatch'?"),
-        (("digits", "--labels", 40, "--recipe", "ensemble"), "recipe 'ensemble' is no ingredient of a run"),
+        (("digits", "--num-labels", 40, "--recipe", "ensemble"), "recipe 'ensemble' is no ingredient of a run"),
         (("digits", "--seeds", "many"), "--seeds is 'many'; give whole numbers"),
-        (("digits", "--labels", 40, "--set", "threshold=1"), "unknown setting threshold"),
+        (("digits", "--num-labels", 40, "--set", "threshold=1"), "unknown setting threshold"),
         (("digits", "--budget", "soon"), "budget 'soon' is not a length of time"),
         (
             ("--resume", "nowhere"),
-            "nowhere is not there, so there is nothing to resume; name a folder that `ablate` made",
+            "nowhere does not exist, so there is nothing to resume; name a folder that `understudy ablate` made",
         ),
         (("digits", "--resume", "nowhere"), "--resume takes everything from nowhere"),
     ],

@@ -97,7 +97,18 @@ def printed(found: Comparison, width: int = 80) -> str:
 def finished(tmp_path_factory: pytest.TempPathFactory, photos: Path, unlabeled: Path) -> tuple[Path, Output]:
     """A finished comparison of fixmatch on photos, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "compared"
-    arguments = ("compare", photos, "--unlabeled", unlabeled, "--methods", "fixmatch", "--labels", "6,10", "--seeds", 2)
+    arguments = (
+        "compare",
+        photos,
+        "--unlabeled",
+        unlabeled,
+        "--methods",
+        "fixmatch",
+        "--num-labels",
+        "6,10",
+        "--seeds",
+        2,
+    )
     result = CliRunner().invoke(app, [str(one) for one in (*arguments, *QUICK, "--out", folder)])
     assert result.exit_code == 0, result.stderr
     return folder, Output(result.exit_code, result.stdout, result.stderr)
@@ -143,7 +154,7 @@ def test_compare__interrupted_and_resumed(
     understudy: Run, finished: tuple[Path, Output], photos: Path, unlabeled: Path
 ) -> None:
     """Many more runs are asked for than can end before the signal comes, on however busy a machine."""
-    arguments = ("--unlabeled", unlabeled, "--methods", "fixmatch", "--labels", "6,10", "--seeds", "6", *QUICK)
+    arguments = ("--unlabeled", unlabeled, "--methods", "fixmatch", "--num-labels", "6,10", "--seeds", "6", *QUICK)
     process = start("compare", photos, *arguments, "--out", "stopped")
     assert process.stdout is not None
     for line in process.stdout:
@@ -152,7 +163,7 @@ def test_compare__interrupted_and_resumed(
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
-    assert err == "interrupted; everything is saved, go on with: understudy compare --resume stopped\n"
+    assert err == "interrupted; everything is saved, resume with: understudy compare --resume stopped\n"
     assert understudy("compare", "--resume", "stopped", "--jobs", 1).code == 0
     runs = [json.loads((folder / "comparison.json").read_text())["runs"] for folder in (Path("stopped"), finished[0])]
     stopped, whole = ({run["folder"]: run["figures"]["accuracy"] for run in one} for one in runs)
@@ -163,13 +174,24 @@ def test_compare__interrupted_and_resumed(
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ((), "no images were given; name a folder, manifest or data set: understudy compare SOURCE"),
-        (("digits", "--labels", "many"), "--labels is 'many'; give whole numbers, parted by commas, such as 40,250"),
+        ((), "no images were given; name a folder, manifest or data set: understudy compare PHOTOS"),
+        (
+            ("digits", "--num-labels", "many"),
+            "--num-labels is 'many'; give whole numbers, separated by commas, such as 40,250",
+        ),
         (("digits", "--seeds", "0"), "seeds is 0; give a whole number of at least 1"),
         (("digits", "--methods", "fixmtch"), "unknown method 'fixmtch'; did you mean 'fixmatch'?"),
         (("digits", "--budget", "soon"), "budget 'soon' is not a length of time"),
-        (("digits", "--methods", "fixmatch", "--set", "uda.mu=2"), "settings of uda were given, which is not compared"),
-        (("--resume", "nowhere"), "nowhere is not there, so there is nothing to resume"),
+        (
+            ("digits", "--methods", "fixmatch", "--set", "method.mut=2"),
+            "unknown setting method.mut: none of supervised, ",
+        ),
+        (("digits", "--methods", "fixmatch", "--set", "mu=2"), "mu is a setting of method fixmatch; write method.mu"),
+        (
+            ("digits", "--methods", "fixmatch", "--set", "fixmatch.mu=2"),
+            "a method with settings of its own is a variant",
+        ),
+        (("--resume", "nowhere"), "nowhere does not exist, so there is nothing to resume"),
         (("digits", "--resume", "nowhere"), "--resume takes everything from nowhere"),
         (("digits", "--out", "full"), "full is not an empty folder"),
     ],
@@ -185,7 +207,7 @@ def test_compare__other_comparison_keeps_its_request(
     understudy: Run, finished: tuple[Path, Output], photos: Path, unlabeled: Path
 ) -> None:
     before = (finished[0] / "request.json").read_bytes()
-    arguments = ("compare", photos, "--unlabeled", unlabeled, "--methods", "fixmatch", "--labels", "6", *QUICK)
+    arguments = ("compare", photos, "--unlabeled", unlabeled, "--methods", "fixmatch", "--num-labels", "6", *QUICK)
     output = understudy(*arguments, "--budget", "11steps", "--out", finished[0])
     assert "holds a run that differs in budget" in output.error()
     assert (finished[0] / "request.json").read_bytes() == before
@@ -203,7 +225,7 @@ def test_compare__exits_with_zero_though_a_run_failed(
 
     monkeypatch.setattr(grid, "run_one", fail)
     output = understudy(
-        "compare", photos, "--unlabeled", unlabeled, "--methods", "fixmatch", "--labels", 6, "--seeds", 1, *QUICK
+        "compare", photos, "--unlabeled", unlabeled, "--methods", "fixmatch", "--num-labels", 6, "--seeds", 1, *QUICK
     )
     assert output.code == 0
     assert "failed: ValueError: it will not do (see runs/6-labels/seed-0/fixmatch/error.txt)" in output.out
@@ -309,7 +331,18 @@ def test_clock__reads_like_a_clock(seconds: float, text: str) -> None:
 
 def test_compare__validation_images_choose(understudy: Run, photos: Path, unlabeled: Path, test_photos: Path) -> None:
     val = draw_folder(Path("val"), 6, first=300)
-    quick = ("--network", "cnn", "--budget", "2steps", "--set", "batch_size=8", "--set", "mu=2", "--set", "size=16")
+    quick = (
+        "--network",
+        "cnn",
+        "--budget",
+        "2steps",
+        "--set",
+        "batch_size=8",
+        "--set",
+        "method.mu=2",
+        "--set",
+        "size=16",
+    )
     arguments = (
         "--unlabeled",
         unlabeled,

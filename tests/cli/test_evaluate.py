@@ -77,5 +77,5 @@ def test_evaluate__no_image_is_replaced_by_figures(understudy: Run, finished: Pa
     (image, *_) = sorted(test_photos.rglob("*.png"))
     before = image.read_bytes()
     output = understudy("evaluate", finished, test_photos, "--json", image)
-    assert "is there and no JSON file, and would be replaced" in output.error()
+    assert "exists and is not a JSON file; give another name with --json" in output.error()
     assert image.read_bytes() == before

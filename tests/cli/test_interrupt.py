@@ -46,7 +46,7 @@ def test_interrupt__resumes_to_the_same_result(
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
-    assert err == "interrupted; everything is saved, go on with: understudy train --resume stopped\n"
+    assert err == "interrupted; everything is saved, resume with: understudy train --resume stopped\n"
     assert "VERDICT" not in out
     resumed = understudy("train", "--resume", "stopped")
     assert resumed.code == 0

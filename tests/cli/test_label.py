@@ -128,7 +128,7 @@ def test_label__a_file_that_is_no_image(understudy: Run, finished: Path, own_unl
     (own_unlabeled / "junk.png").write_text("junk")
     output = understudy("label", finished, own_unlabeled, "--threshold", "0")
     assert output.code == 0
-    assert "1 file could not be used: junk.png (" in output.out
+    assert "1 file could not be read: junk.png (" in output.out
 
 
 def test_as_dataset__labeled_training_rows_alone(photos: Path, unlabeled: Path, test_photos: Path) -> None:

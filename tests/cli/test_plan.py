@@ -82,7 +82,7 @@ def test_plan__names_the_whole_command_that_trains_with_it(understudy: Run, phot
         str(unlabeled),
         "--validation",
         "val",
-        "--labels",
+        "--num-labels",
         "10",
         "--set",
         "seed=3",
@@ -92,7 +92,9 @@ def test_plan__names_the_whole_command_that_trains_with_it(understudy: Run, phot
     draw_folder(Path("val"), 2, first=300)
     output = understudy("plan", str(photos), *given, "--out", "my plan.toml")
     text = output.out[output.out.index("Next:") :]
-    wanted = f"understudy train {photos} --unlabeled {unlabeled} --unlabeled {unlabeled} --validation val --labels 10"
+    wanted = (
+        f"understudy train {photos} --unlabeled {unlabeled} --unlabeled {unlabeled} --validation val --num-labels 10"
+    )
     wanted += " --set seed=3 --plan 'my plan.toml'"
     assert wanted.replace(" ", "") in "".join(text.split())
 

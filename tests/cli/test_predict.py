@@ -46,7 +46,7 @@ def test_predict__unreadable_files_are_named(understudy: Run, finished: Path, un
     output = understudy("predict", finished, "some")
     assert output.code == 0
     assert "60 images are in predictions.csv." in output.out
-    assert "1 file could not be used:" in output.out
+    assert "1 file could not be read:" in output.out
     assert "  broken.png: " in output.out
 
 

@@ -44,7 +44,7 @@ def test_report__opens_a_browser_or_says_that_there_is_none(
     monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or len(opened) == 1)
     assert "browser" not in understudy("report", finished, "--out", "r.html", "--open").out
     assert opened == [Path("r.html").resolve().as_uri()]
-    assert "open the file by hand" in understudy("report", finished, "--out", "r.html", "--open").out
+    assert "open the file yourself" in understudy("report", finished, "--out", "r.html", "--open").out
 
 
 def test_report__of_an_interrupted_run(understudy: Run, finished: Path) -> None:

@@ -27,7 +27,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.drawn
 def test_train__rounds(understudy: Run) -> None:
-    output = understudy("train", "digits", "--labels", "40", "--recipe", "self_training", *QUICK, "--out", "r")
+    output = understudy("train", "digits", "--num-labels", "40", "--recipe", "self_training", *QUICK, "--out", "r")
     assert output.code == 0, output.err
     lines = output.out.splitlines()
     assert "TEACHER done" in lines
@@ -74,7 +74,7 @@ def test_options_table__downstream_without_pretraining() -> None:
 def test_train__another_network_is_delivered_by_its_name(understudy: Run) -> None:
     knobs = (*QUICK, "--budget", "30steps", "--set", "recipe.student_network=resnet_small")
     knobs = (*knobs, "--set", "recipe.num_rounds=1")
-    output = understudy("train", "digits", "--labels", "40", "--recipe", "noisy_student", *knobs, "--out", "r")
+    output = understudy("train", "digits", "--num-labels", "40", "--recipe", "noisy_student", *knobs, "--out", "r")
     assert output.code == 0, output.err
     assert "Round 1: the student has " in output.out
     verdict = json.loads(Path("r/result.json").read_text())["verdict"]
@@ -85,7 +85,7 @@ def test_train__another_network_is_delivered_by_its_name(understudy: Run) -> Non
 
 def test_train__a_teacher_that_may_not_teach(understudy: Run) -> None:
     output = understudy(
-        "train", "digits", "--labels", "40", "--recipe", "self_training", "--network", "cnn", "--budget", "10steps",
+        "train", "digits", "--num-labels", "40", "--recipe", "self_training", "--network", "cnn", "--budget", "10steps",
         "--out", "r",
     )  # fmt: skip
     assert output.code == 0, output.err
@@ -112,7 +112,7 @@ def test_train__a_recipe_is_checked_before_anything_is_trained(
     understudy: Run, recipe: str, assignment: str, sentence: str
 ) -> None:
     output = understudy(
-        "train", "digits", "--labels", "40", "--network", "cnn", "--budget", "40steps", "--recipe", recipe,
+        "train", "digits", "--num-labels", "40", "--network", "cnn", "--budget", "40steps", "--recipe", recipe,
         "--set", assignment, "--out", "r",
     )  # fmt: skip
     assert sentence in output.error()
@@ -123,7 +123,7 @@ def test_train__a_recipe_is_checked_before_anything_is_trained(
 
 def test_train__parts_of_transfer(understudy: Run) -> None:
     output = understudy(
-        "train", "digits", "--labels", "40", "--recipe", "transfer", "--budget", "60steps", "--out", "r"
+        "train", "digits", "--num-labels", "40", "--recipe", "transfer", "--budget", "60steps", "--out", "r"
     )
     assert output.code == 0, output.err
     words = " ".join(output.out.split())

@@ -60,27 +60,30 @@ def test_split__groups_and_parts_of_a_manifest_are_kept(understudy: Run) -> None
     Path("given.csv").write_text("\n".join(["path,label,split,group", *rows, ""]), "utf-8")
     output = understudy("split", "given.csv", "--validation", "0.5")
     assert output.code == 0, output.err
-    assert "The test images of given.csv stay what they are." in output.out
+    assert "The test images of given.csv keep their role." in output.out
     split = {path: part for path, (_, part) in listed("split.csv").items()}
     for kind in ("ring", "square"):
         parts = [split[f"photos/{kind}/{n}.png"] for n in range(12)]
         assert parts[:4] == ["test", "test", "train", "train"]
         assert sorted(map(tuple, (parts[4:8], parts[8:]))) == [("train",) * 4, ("validation",) * 4]
     error = understudy("split", "given.csv", "--test", "0.5", "--out", "b.csv").error()
-    assert "given.csv holds test images of its own; leave out --test" in error
+    assert "given.csv has test images of its own; leave test out, or remove them from given.csv" in error
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("photos", "--test", "1.5"), "--test is 1.5; give a share from 0 to 1, such as 0.2"),
-        (("photos", "--test", "nan"), "--test is nan; give a share"),
-        (("photos", "--test", "0.6", "--validation", "0.4"), "--validation 0.4 and --test 0.6 leave no image to train"),
+        (("photos", "--test", "1.5"), "error: test is 1.5; give a share from 0 to 1, such as 0.2"),
+        (("photos", "--test", "nan"), "error: test is nan; give a share"),
+        (("photos", "--test", "0.6", "--validation", "0.4"), "validation 0.4 and test 0.6 leave no image to train"),
         (("photos", "--test", "0", "--validation", "0"), "are both 0, so there is nothing to split"),
         (("digits",), "'digits' is neither a folder of images nor a manifest; a manifest lists files"),
         (("nowhere",), "'nowhere' is neither a folder of images nor a manifest"),
         (("photos", "--out", "split.txt"), "a manifest is a .csv or .parquet file, and 'split.txt' was given"),
-        (("photos", "--out", "there.csv"), "there.csv is there and would be replaced; give another name with --out"),
+        (
+            ("photos", "--out", "there.csv"),
+            "there.csv exists already; add --overwrite to replace it, or give another name with --out",
+        ),
         (("photos", "--out", os.fsdecode(b"caf\xe9.csv")), "is not valid UTF-8; give another name with --out"),
         (("flat",), "holds 2 images but no class folders"),
         (("single",), "no image can be drawn as a test image and leave one of its class to train"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import QUICK, Run, draw, draw_folder
-from understudy.cli.training import _holds_something
+from understudy.cli.train_output import _holds_something
 from understudy.core.files import read_json, write_json
 
 
@@ -22,7 +22,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def test_train__writes_a_run_folder(finished: Path) -> None:
     files = {path.name for path in finished.iterdir()}
-    assert {"command.json", "config.toml", "log.txt", "model.safetensors", "model.json"} <= files
+    assert {"request.json", "config.toml", "log.txt", "model.safetensors", "model.json"} <= files
     assert {"predictions.csv", "quarantine.json", "result.json", "splits.json"} <= files
     result = json.loads((finished / "result.json").read_text(encoding="utf-8"))
     assert set(result["metrics"]) == {"supervised", "softmatch"}
@@ -75,13 +75,13 @@ def test_train__supervised_has_no_verdict(understudy: Run, photos: Path) -> None
 
 
 def test_train__simulated_labels_measure_the_pseudo_labels(understudy: Run, photos: Path, test_photos: Path) -> None:
-    assert understudy("train", photos, "--test", test_photos, "--labels", 4, *QUICK, "--out", "r").code == 0
+    assert understudy("train", photos, "--test", test_photos, "--num-labels", 4, *QUICK, "--out", "r").code == 0
     result = json.loads(Path("r/result.json").read_text(encoding="utf-8"))
     assert {"coverage", "pseudo_label_accuracy"} <= set(result["pseudo_labels"][-1])
 
 
 def test_train__long_tail_by_options_and_settings(understudy: Run, photos: Path, test_photos: Path) -> None:
-    arguments = ("train", photos, "--test", test_photos, "--labels", 8, "--out", "r", *QUICK)
+    arguments = ("train", photos, "--test", test_photos, "--num-labels", 8, "--out", "r", *QUICK)
     tail = ("--imbalance", 3, "--unlabeled-imbalance", 2, "--set", "unlabeled_order=reversed")
     output = understudy(*arguments, *tail)
     assert output.code == 0
@@ -131,11 +131,11 @@ def test_train__a_line_per_seed_or_fold(
         (("PHOTOS", "--set", "batch_size"), "'batch_size' is not KEY=VALUE"),
         (("PHOTOS", "--size", "2"), "size is 2"),
         (("PHOTOS", "--channels", "2"), "channels is 2"),
-        (("PHOTOS", "--labels", "1"), "1 labels cannot be kept"),
+        (("PHOTOS", "--num-labels", "1"), "1 labels cannot be kept"),
         (("PHOTOS", "--imbalance", "3"), "say with num_labels"),
-        (("PHOTOS", "--labels", "6", "--imbalance", "0.3"), "imbalance is 0.3; give the largest class"),
+        (("PHOTOS", "--num-labels", "6", "--imbalance", "0.3"), "imbalance is 0.3; give the largest class"),
         (
-            ("PHOTOS", "--labels", "20", "--imbalance", "9"),
+            ("PHOTOS", "--num-labels", "20", "--imbalance", "9"),
             "20 labels with a ratio of 9 need 18 images of class 'ring'",
         ),
         (("PHOTOS", "--seed=-1"), "seed is -1"),
@@ -146,7 +146,7 @@ def test_train__a_line_per_seed_or_fold(
         (("PHOTOS", "--folds", "20"), "class 'ring' has 12 labels, and each of 20 folds needs one of every class"),
         (("PHOTOS", "--config", "missing.toml"), "configuration file missing.toml does not exist"),
         (("PHOTOS", "--resume", "x"), "--resume takes everything from x"),
-        (("--resume", "x"), "x is not there, so there is nothing to resume"),
+        (("--resume", "x"), "x does not exist, so there is nothing to resume"),
     ],
 )
 def test_train__refuses(understudy: Run, photos: Path, arguments: tuple[str, ...], sentence: str) -> None:
@@ -205,12 +205,12 @@ def test_train__full_disk(understudy: Run, photos: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("understudy.engine.rundir._save_tensors", full)
     error = understudy("train", photos, *QUICK[:-2], "--method", "supervised", "--out", "r").error()
     assert "the disk that holds r" in error
-    assert error.endswith("to go on with what is saved: understudy train --resume r")
+    assert error.endswith("to resume what is saved: understudy train --resume r")
 
 
 def test_resume__newer_folder(understudy: Run, finished: Path) -> None:
     Path("r").mkdir()
-    write_json(Path("r/command.json"), {**read_json(finished / "command.json"), "format": 99})
+    write_json(Path("r/request.json"), {**read_json(finished / "request.json"), "format": 99})
     assert "r was written by a newer version (format 99" in understudy("train", "--resume", "r").error()
 
 
@@ -235,7 +235,7 @@ def test_resume__finished_run_says_the_same(understudy: Run, photos: Path, unlab
     first = understudy("train", photos, "--unlabeled", unlabeled, *QUICK, "--out", "r")
     again = understudy("train", "--resume", "r")
     assert again.code == 0
-    note = "The run in r was finished: nothing is trained, only the evaluation and report are redone.\n"
+    note = "The run in r is finished: nothing is trained, only the evaluation and report are redone.\n"
     assert again.out.startswith(note)
     assert note not in first.out
     assert again.out[again.out.index("VERDICT") :] == first.out[first.out.index("VERDICT") :]
@@ -260,6 +260,6 @@ def test_train__validation_and_two_unlabeled_sources(
     assert understudy("train", "--resume", "run").code == 130
     assert asked == first | {"watch": asked["watch"]}
     error = understudy("train", photos, "--unlabeled", "one", "--unlabeled", "nowhere", "--out", "other").error()
-    assert "'nowhere' is not there; give each --unlabeled a folder" in error
+    assert "'nowhere' does not exist; give each --unlabeled a folder" in error
     error = understudy("train", "--resume", "run", "--validation", "val").error()
     assert "--resume takes everything from run" in error

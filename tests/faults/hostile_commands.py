@@ -15,7 +15,7 @@ from understudy.cli.main import app, sentence_of
 
 _GROUP: Any = typer.main.get_command(app)
 _LONG = "a" * 300
-_SMALL = ("--no-plan", "--budget", "2steps", "--labels", "40", "--network", "cnn")
+_SMALL = ("--no-plan", "--budget", "2steps", "--num-labels", "40", "--network", "cnn")
 _PATHS = (
     "fifo", "fifo.toml", "fifo.csv", "photos", "empty", "nope", _LONG, "a" * 5000, "d/" * 3000, "x\0y", "", "/dev/null",
     "/dev/zero", "/dev/null/x", "loop", "fifo/x", "text.csv", "text.toml", "secret", "/proc/self/mem", "~nobody/x", "-",

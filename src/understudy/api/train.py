@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from understudy.core.arguments import check
+from understudy.core.arguments import check, is_whole
 from understudy.core.arguments import shown as quoted
 from understudy.core.brief import Brief
 from understudy.core.budget import Cost
@@ -342,7 +342,7 @@ def _stopped(folder: str | Path | None) -> Interrupted:
 
 def _no_images_for(folder: Path) -> DataError:
     """The error for a call that only names the folder of a run, which does not hold the images."""
-    from_command_line = (folder / "command.json").exists()
+    from_command_line = (folder / "request.json").exists()
     way = f"go on with: understudy train --resume {folder}" if from_command_line else "repeat the call that began it"
     return DataError(f"no images were given, and {folder} holds a run; {way}, or give images and a new folder")
 
@@ -426,11 +426,13 @@ def _read(
     planner: Planner | None,
 ) -> Collection:
     """The images, at the size asked for or planned, with a first look's warnings among the notes."""
+    num_labels = table.get("num_labels")
     collection = load(
         source,
         unlabeled=unlabeled,
         test=test,
         validation=validation,
+        num_labels=num_labels if is_whole(num_labels, 1) else None,
         size=table.get("size") or None,
         channels=table.get("channels") or None,
         cache=cache,

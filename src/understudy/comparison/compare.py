@@ -169,7 +169,8 @@ class _ComparisonRunner:
         shared = self.spec.shared
         given = {name: shared.get(name) or None for name in ("size", "channels")}
         loading = {**self.sources, **given, "cache": self.cache}
-        collection = load(**loading, observe=self.watch.decoding)
+        numbers = [number for number in self.asked.num_labels if number] or None
+        collection = load(**loading, observe=self.watch.decoding, num_labels=numbers)
         for note in collection.notes:
             self.say(note)
         if collection.quarantine:
@@ -297,7 +298,7 @@ class _ComparisonRunner:
         if spec.upper_bound and not spec.num_labels[0]:
             raise DataError(
                 "the upper bound is what the hidden labels would give, and none are hidden; "
-                "say how many labels to keep with num_labels (--labels)"
+                "say how many labels to keep with num_labels (--num-labels)"
             )
         for count in spec.num_labels:
             self.first_setup(collection, count)

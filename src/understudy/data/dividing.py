@@ -60,7 +60,7 @@ def _lacking(collection: Collection, counts: Ids, ids: Ids, part: Part) -> list[
     if not len(ids):
         raise DataError(
             f"no image can be drawn as a {name} image and leave one of its class to train, with groups and copies kept "
-            f"together; label more images, or set --{name} to 0"
+            f"together; label more images, or set {name} to 0"
         )
     lacking = np.setdiff1d(np.flatnonzero(counts), collection.labels[ids])
     if not len(lacking):

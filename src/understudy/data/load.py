@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from understudy.data.roles import (
     sources_of,
     without_shared_files,
 )
+from understudy.data.simulate import check_num_labels
 from understudy.data.sizing import Form, check_request, choose_for_files
 from understudy.data.sources.arrays import conform
 from understudy.data.sources.dataset import check_readable, is_dataset, read_dataset
@@ -57,6 +58,7 @@ def load(
     choose_size: Callable[[Form], int] | None = None,
     ranges: Mapping[str, Range] | None = None,
     distinct: bool = True,
+    num_labels: int | Sequence[int] | None = None,
 ) -> Collection:
     """All images of the task in one collection, decoded.
 
@@ -76,6 +78,7 @@ def load(
         choose_size: Another choice of the size of files than by the images alone, given the form that suits these.
         ranges: The values that become black and white, by kind, as a trained model knows them; measured if None.
         distinct: Whether a path that a list holds more than once becomes one row, as in training.
+        num_labels: Numbers of labels that are to be kept later, to refuse one that is impossible before decoding.
 
     Examples:
         >>> import understudy
@@ -84,10 +87,10 @@ def load(
         (1797, 10)
 
     Raises:
-        DataError: A source cannot be used as given.
+        DataError: A source cannot be used as given, or has fewer labels than are to be kept.
         UserError: Decoded images cannot be stored.
     """
-    check(cache=cache, observe=observe)
+    check(cache=cache, observe=observe, num_labels=num_labels)
     check_request(size, channels)
     labeled = [
         (role, item) for role, item in ((MAIN, source), (TEST, test), (VALIDATION, validation)) if item is not None
@@ -114,8 +117,29 @@ def load(
                     form = choose_for_files(images, wanted, channels)
         tables.append(table)
     tables = without_shared_files(tables, [one.role for one in given])
+    _check_numbers(tables, num_labels)
     tables, contents = _decoded(tables, form, cache, observe, scales)
     return _collect(concatenate(tables), form, contents, scales)
+
+
+def _check_numbers(tables: list[Table], num_labels: int | Sequence[int] | None) -> None:
+    """Refuse numbers of labels that the listed images cannot have; unreadable ones make it fewer only later.
+
+    Raises:
+        DataError: A number is too small or too large.
+    """
+    if num_labels is None:
+        return
+    values: set[object] = set()
+    available = 0
+    for table in tables:
+        training = (table.labels >= 0) & ~np.isin(table.parts, (Part.VALIDATION, Part.TEST, Part.LEFT_OUT))
+        available += int(training.sum())
+        values |= {table.values[code] for code in np.unique(table.labels[training])}
+    if not available:
+        return  # which is refused where the classes are gathered, with what to do about it
+    for number in [num_labels] if isinstance(num_labels, int) else num_labels:
+        check_num_labels(number, len(values), available)
 
 
 def _read(

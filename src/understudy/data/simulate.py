@@ -84,11 +84,7 @@ def simulate(
     ids = np.flatnonzero(training & (collection.labels >= 0))
     used, labels = np.unique(collection.labels[ids], return_inverse=True)
     counts, names = np.bincount(labels), [collection.classes[number] for number in used]
-    if not len(used) <= num_labels <= len(ids):
-        raise DataError(
-            f"{num_labels} labels cannot be kept: give a number from {len(used)}, one per class, "
-            f"to {len(ids)}, the labels of the training images"
-        )
+    check_num_labels(num_labels, len(used), len(ids))
     pool_is_chosen = num_unlabeled > 0 or unlabeled_imbalance > 0
     if pool_is_chosen and (unknown := int((training & (collection.labels < 0)).sum())):
         raise DataError(
@@ -121,6 +117,19 @@ def revealed(collection: Collection, hidden: HiddenLabels) -> Collection:
     labels = np.where(true >= 0, true, collection.labels)
     content = hashlib.blake2b(collection.content.encode() + labels.tobytes(), digest_size=16).hexdigest()
     return replace(collection, labels=labels, content=content)
+
+
+def check_num_labels(num_labels: int, num_classes: int, available: int) -> None:
+    """Validate a number of labels to keep.
+
+    Raises:
+        DataError: There are fewer than one per class, or more than there are.
+    """
+    if not num_classes <= num_labels <= available:
+        raise DataError(
+            f"{num_labels} labels cannot be kept: give a number from {num_classes}, one per class, "
+            f"to {available}, the labels of the training images"
+        )
 
 
 def check_simulation(

@@ -28,7 +28,7 @@ from understudy.engine.pace import MAX_WARMUP, MIN_WARMUP_STEPS
 from understudy.engine.stage import Settings
 from understudy.experiment.presets import with_preset
 from understudy.methods.base import METHODS, Method
-from understudy.models import build
+from understudy.models import build, check_name
 from understudy.recipes.base import Recipe
 from understudy.recipes.plain import Plain
 
@@ -146,6 +146,9 @@ def spelled(table: Mapping[str, Any]) -> dict[str, Any]:
         table["budget"] = Budget.parse(f"{float(epochs):f}epochs")
     table = _normalized(table)
     check(**{name: table[name] for name in ("seed", "size", "channels") if name in table})
+    network = table.get("network", "auto")
+    if isinstance(network, str) and network != "auto" and not network.startswith("module:"):
+        check_name(network)
     return table
 
 

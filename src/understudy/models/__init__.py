@@ -5,7 +5,7 @@ from understudy.models.heads import check_features, check_network, feature_width
 from understudy.models.normalize import Normalize, PatchWhitening, fit_input
 from understudy.models.own import as_module, is_code, load_state, prepared
 from understudy.models.pretrained import weights_note
-from understudy.models.zoo import build, names
+from understudy.models.zoo import build, check_name, names
 
 __all__ = [
     "Normalize",
@@ -13,6 +13,7 @@ __all__ = [
     "as_module",
     "build",
     "check_features",
+    "check_name",
     "check_network",
     "evaluation_check",
     "feature_width",

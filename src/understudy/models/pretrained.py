@@ -33,6 +33,23 @@ class Borrowed(nn.Module):
         return logits
 
 
+def timm_config(name: str) -> Any:
+    """What timm knows of the network of that name and its weights.
+
+    Raises:
+        UserError: timm is not installed, or the name is unknown.
+    """
+    timm = _import("timm")
+    architecture = name.split(".", 1)[0]
+    if not timm.is_model(architecture):
+        raise UserError(f"timm has no network {shown(name)}; {_similar(architecture, timm.list_models())}")
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tagged = timm.list_pretrained(f"{architecture}.*")
+        raise UserError(f"timm has no network {shown(name)}; {nearest(name, [architecture, *tagged])}") from error
+
+
 def build_timm(
     name: str, shape: tuple[int, ...], num_classes: int, pretrained: bool, weights_file: str | Path | None
 ) -> nn.Module:
@@ -41,15 +58,7 @@ def build_timm(
     Raises:
         UserError: timm is not installed, the name is unknown, or the weights cannot be loaded.
     """
-    timm = _import("timm")
-    architecture = name.split(".", 1)[0]
-    if not timm.is_model(architecture):
-        raise UserError(f"timm has no network {shown(name)}; {_similar(architecture, timm.list_models())}")
-    try:
-        config = timm.get_pretrained_cfg(name)
-    except RuntimeError as error:
-        tagged = timm.list_pretrained(f"{architecture}.*")
-        raise UserError(f"timm has no network {shown(name)}; {nearest(name, [architecture, *tagged])}") from error
+    timm, config = _import("timm"), timm_config(name)
     loads = pretrained or weights_file is not None
     settings: dict[str, Any] = {"num_classes": num_classes, "in_chans": shape[0], "pretrained": loads}
     if loads:  # timm loads strictly only when the class counts agree, so the head is replaced afterwards
@@ -72,6 +81,18 @@ def build_timm(
     return Borrowed(_normalize(shape[0], loads, tuple(config.mean), tuple(config.std)), network)
 
 
+def check_torchvision(name: str) -> None:
+    """Validate the name of a torchvision classifier.
+
+    Raises:
+        UserError: torchvision is not installed, or the name is unknown.
+    """
+    models = _import("torchvision.models")
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UserError(f"torchvision has no classifier {shown(name)}; {_similar(name, known)}")
+
+
 def build_torchvision(
     name: str, shape: tuple[int, ...], num_classes: int, pretrained: bool, weights_file: str | Path | None
 ) -> nn.Module:
@@ -81,9 +102,7 @@ def build_torchvision(
         UserError: torchvision is not installed, the name is unknown, or the weights cannot be loaded.
     """
     models = _import("torchvision.models")
-    known = models.list_models(module=models)
-    if name not in known:
-        raise UserError(f"torchvision has no classifier {shown(name)}; {_similar(name, known)}")
+    check_torchvision(name)
     settings = {"init_weights": True} if name in ("googlenet", "inception_v3") and not pretrained else {}
     try:
         network = models.get_model(name, weights="DEFAULT" if pretrained else None, **settings)

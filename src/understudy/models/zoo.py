@@ -14,7 +14,7 @@ from understudy.models.heads import MLP_HEAD, check_network, feature_width, with
 from understudy.models.mobilenet import MobileNetV1
 from understudy.models.own import as_module, is_code, prepared
 from understudy.models.plain import CNN, MLP
-from understudy.models.pretrained import build_timm, build_torchvision
+from understudy.models.pretrained import build_timm, build_torchvision, check_torchvision, timm_config
 from understudy.models.residual import ResNet18, ResNetMedium, ResNetSmall, WideResNet
 from understudy.models.weights import load_weights
 
@@ -29,6 +29,7 @@ IMAGE_NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {
 }
 VECTOR_NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {"mlp": MLP}
 LIBRARIES = {"timm": build_timm, "torchvision": build_torchvision}
+NAME_CHECKS: dict[str, Callable[[str], object]] = {"timm": timm_config, "torchvision": check_torchvision}
 
 
 def names() -> tuple[str, ...]:
@@ -68,11 +69,8 @@ def build(
         if pretrained or weights_file is not None:
             raise UserError(f"pretrained and weights_file do not go with {name}; load the weights in your code")
         return prepared(as_module(name), shape, num_classes)[0]
+    check_name(name)
     library, colon, inner = name.partition(":")
-    if name not in names() and not (colon and library in LIBRARIES):
-        raise UserError(
-            f"there is no network {shown(name)}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}"
-        )
     _check_sizes(name, shape, num_classes)
     if pretrained and weights_file is not None:
         raise UserError("pretrained and weights_file were both given; choose one")
@@ -86,6 +84,22 @@ def build(
     if weights_file is not None:
         load_weights(network, weights_file)
     return network
+
+
+def check_name(name: str) -> None:
+    """Validate the name of a network before any image is read; own code is not run.
+
+    Raises:
+        UserError: No network has that name, or the library that should have it is not installed.
+    """
+    name = name.removesuffix(MLP_HEAD)
+    library, colon, inner = name.partition(":")
+    if colon and library in LIBRARIES:
+        NAME_CHECKS[library](inner)
+    elif name not in names() and not is_code(name):
+        raise UserError(
+            f"there is no network {shown(name)}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}"
+        )
 
 
 def _check_sizes(name: str, shape: tuple[int, ...], num_classes: int) -> None:

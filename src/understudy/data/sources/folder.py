@@ -35,7 +35,7 @@ _SYSTEM = frozenset(
     )
 )
 # A run or a comparison has one of these from its first second, with the format of the folder inside.
-_OWN = ("identity.json", "command.json", "comparison.json")
+_OWN = ("identity.json", "request.json", "comparison.json")
 _PARTS = {
     "train": Part.TRAIN,
     "training": Part.TRAIN,

@@ -144,7 +144,7 @@ def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], 
     if len(found["num_labels"]) < 2:
         yield Advice(
             "Ask what more labels would buy",
-            "With several numbers of labels, such as --labels 40,100,250, the report draws the learning curve.",
+            "With several numbers of labels, such as --num-labels 40,100,250, the report draws the learning curve.",
         )
 
 
