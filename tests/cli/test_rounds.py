@@ -66,7 +66,7 @@ def test_options_table__downstream_without_pretraining() -> None:
             options_table(None, {"downstream": "noisy_student", **given}, [])
         recipe = given.get("recipe", "plain")
         assert str(caught.value) == (
-            f"--downstream noisy_student names what follows pretraining, and the recipe is {recipe}; "
+            f"--downstream noisy_student names the recipe after pretraining, and the recipe is {recipe}; "
             "add --recipe pretrain"
         )
 

@@ -10,16 +10,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from understudy.core.config import override, read_toml
+from understudy.core.config import read_toml
 from understudy.core.errors import ConfigError, UserError
 
 REQUEST = "request.json"
 TRAIN, COMPARE, ABLATE = "train", "compare", "ablate"
 RUNS = Path("runs")
 _MAX_RUNS = 1000  # folders that one second's name is tried with; more are no accident
-_NAMED = re.compile(  # where a name stands for a table
-    r"^((?:variants\.[^.=]+\.)?(?:method|optimizer|recipe(?:\.pretext|\.downstream)?))="
-)
+_IN_VARIANT = re.compile(r"^(variants\.[^.=]+\.(?:method|optimizer|recipe))=")  # a name that stands for a table
 _MARKS = (REQUEST, "identity.json", "model.json")
 
 
@@ -146,49 +144,46 @@ def options_table(
     """The table of options: preset, file, command line, `--set`; each overrides those before it.
 
     Args:
-        given: Options of the command line by the name of their setting; None was not given.
+        given: Options of the command line by the name of their setting.
         plan: A saved plan, whose method is meant where knobs are given and no method is named.
         has_one_method: Whether a table `method` without a name is of one method, and not of all that are compared.
 
     Raises:
         ConfigError: There is no such preset, the file cannot be read, or an assignment is not KEY=VALUE.
     """
-    from understudy.experiment.job import Job
-    from understudy.experiment.presets import with_preset
+    from understudy.experiment.job import Job, resolve
 
-    default_method = Job().method.name  # whose knobs are meant where no method is named
+    default_method = Job().method.name if has_one_method else ""  # whose knobs are meant where no method is named
     if plan is not None:
         from understudy.planning.plan import Plan
 
         default_method = Plan.load(plan).ssl.method.value
+    options = dict(given)
+    downstream = options.pop("downstream", None)
     table = {} if config is None else read_toml(config)
-    if given.get("preset") is not None:
-        table["preset"] = given["preset"]
-    table = with_preset(table)
-    variants = table.get("variants")
-    for settings in (table, *(variants.values() if isinstance(variants, dict) else ())):
-        for key in ("method", "optimizer", "recipe"):
-            if isinstance(settings, dict) and isinstance(settings.get(key), str):
-                settings[key] = {"name": settings[key]}
-    for key, value in given.items():
-        if value is None or key in ("preset", "downstream"):
-            continue
-        default = {"method": default_method, "recipe": Job().recipe.name}.get(key)
-        if default is None:
-            table[key] = value
-        elif not isinstance(table.get(key), dict) or table[key].get("name", default) != value:
-            table[key] = {"name": value}  # another method or recipe has other knobs
-    if (downstream := given.get("downstream")) is not None:
+    table = resolve(options, config=_with_tables(table), default_method=default_method)
+    if downstream is not None:
         recipe = table.get("recipe", {}).get("name", Job().recipe.name)
         if recipe != "pretrain":
             raise ConfigError(
                 f"--downstream {downstream} names the recipe after pretraining, and the recipe is {recipe}; "
                 "add --recipe pretrain"
             )
-        table["recipe"]["downstream"] = {"name": downstream}
-    table = override(table, [_NAMED.sub(r"\1.name=", text) for text in assignments])
-    if has_one_method and isinstance(table.get("method"), dict):
-        table["method"].setdefault("name", default_method)
+        assignments = [f"recipe.downstream={downstream}", *assignments]
+    assignments = [_IN_VARIANT.sub(r"\1.name=", text) for text in assignments]
+    table = resolve({}, config=table, assignments=assignments, default_method=default_method)
+    return table | ({"budget": table["budget"].text} if "budget" in table else {})
+
+
+def _with_tables(table: dict[str, Any]) -> dict[str, Any]:
+    """The table with a table for each method, optimizer and recipe that a variant names, so that --set reaches in."""
+    variants = table.get("variants")
+    if not isinstance(variants, dict):
+        return table
+    for settings in variants.values():
+        for key in ("method", "optimizer", "recipe"):
+            if isinstance(settings, dict) and isinstance(settings.get(key), str):
+                settings[key] = {"name": settings[key]}
     return table
 
 
