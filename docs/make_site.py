@@ -15,12 +15,11 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import tomli_w
-import typer
+import typer.main
 from rich.text import Text
-from typer.models import ArgumentInfo
 
 import understudy
 from understudy.augment import Augmentation
@@ -174,33 +173,24 @@ def _settings_table(settings: Iterable[Line]) -> Iterator[str]:
 
 
 def commands() -> Iterator[str]:
-    """The lines of the page about the command line, from the signatures and help texts of the commands."""
+    """The lines of the page about the command line, from the parsers of the commands."""
     yield from ("# Commands", "")
-    for command in app.registered_commands:
-        function = command.callback
-        assert function is not None
-        hints = get_type_hints(function, include_extras=True)
+    parsers: Any = typer.main.get_command(app)
+    for name, command in parsers.commands.items():
         arguments: list[str] = []
         tables: dict[str, list[str]] = {}
-        for parameter in inspect.signature(function).parameters.values():
-            if hints[parameter.name] is typer.Context:
-                continue
-            kind, info = get_args(hints[parameter.name])
-            if isinstance(info, ArgumentInfo):
-                name = info.metavar or parameter.name.upper()
-                arguments.append(name if parameter.default in (inspect.Parameter.empty, ...) else f"[{name}]")
-                table, cells = "Arguments", (_code(name),)
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                arguments.append(parameter.metavar if parameter.required else f"[{parameter.metavar}]")
+                table, cells = "Arguments", (_code(parameter.metavar),)
             else:
-                is_flag = bool in (kind, *get_args(kind))
-                option = parameter.name.replace("_", "-")
-                names = info.param_decls or ((f"--{option}", f"--no-{option}") if is_flag else (f"--{option}",))
-                value = "" if is_flag else info.metavar or _type_name(kind)
+                names = (*parameter.opts, *parameter.secondary_opts)
+                value = "" if parameter.is_flag else parameter.metavar
                 default = _code(names[0]) if parameter.default is True else _default(parameter.default)
-                table = info.rich_help_panel or "Options"
-                cells = (", ".join(_code(name) for name in names), _code(value), default)
-            if not info.hidden:
-                tables.setdefault(table, []).append(_row(*cells, " ".join(_plain(info.help).split())))
-        name = function.__name__
+                default = default if parameter.show_default else ""
+                table = parameter.rich_help_panel or "Options"
+                cells = (", ".join(_code(option) for option in names), _code(value), default)
+            tables.setdefault(table, []).append(_row(*cells, " ".join(_plain(parameter.help).split())))
         usage = " ".join(["understudy", name, *arguments, "[OPTIONS]"])
         yield from (f"## understudy {name}", "", "```", usage, "```", "", *_paragraphs(command.help or ""), "")
         for title, rows in tables.items():
@@ -215,13 +205,6 @@ def _paragraphs(text: str) -> Iterator[str]:
             yield from ("", "```", *(Text.from_markup(line).plain.removeprefix("  ") for line in group), "```")
         else:
             yield from (_plain(line) for line in group)
-
-
-def _type_name(hint: Any) -> str:
-    """What stands for a value of this type."""
-    names = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
-    types = [kind for kind in get_args(hint) if kind is not type(None)] or [hint]
-    return names.get(types[0].__name__, types[0].__name__.upper())
 
 
 def _default(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from rich.text import Text
 
 import understudy as us
 from tests.cli.conftest import Run
@@ -42,6 +43,13 @@ def test_options__have_one_metavar_and_panel() -> None:
             panels[name].add(option.rich_help_panel)
     assert {name for name, found in metavars.items() if len(found) > 1} == OTHER_MEANING
     assert {name for name, found in panels.items() if len(found) > 1} == set()
+
+
+def test_options__are_grouped_in_one_order() -> None:
+    order = ["Data", "Budget", "Comparison", "Method", "Evaluation", "Machine", "Output"]
+    for command in GROUP.commands:
+        panels = [option.rich_help_panel for name, option in declared(command).items() if name != "--help"]
+        assert panels == sorted(panels, key=order.index), command
 
 
 @pytest.mark.parametrize("command", ["train", "compare", "ablate", "plan"])
@@ -245,5 +253,7 @@ def test_commands__replace_no_file_without_overwrite(understudy: Run, command: t
 def test_help__has_no_private_words() -> None:
     private = re.compile(r"\b(judg\w*|choose[sn]?|pile|told|is no|mend\w*|as ever|surely|turn(?:s|ed)? out)\b")
     for name, command in GROUP.commands.items():
-        texts = [command.help, *(option.help for option in command.params if option.help)]
+        helps = [option.help for option in command.params if option.help]
+        assert [text for text in helps if Text.from_markup(text).plain != text] == [], "brackets vanish as markup"
+        texts = [command.help, *helps]
         assert [text for text in texts if private.search(text)] == [], name

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import typer.main
 
 import understudy
 from tests.docs.scripts import imported
@@ -83,6 +84,15 @@ def test_build__documents_every_command(site: Path) -> None:
         assert command.callback is not None
         assert f'id="understudy-{command.callback.__name__}"' in page
     assert "--unlabeled" in page
+
+
+def test_commands__have_every_option_as_it_is_typed(maker: ModuleType) -> None:
+    lines = list(maker.commands())
+    for command in typer.main.get_command(app).commands.values():
+        for parameter in command.params:
+            for name in (*parameter.opts, *parameter.secondary_opts) if parameter.param_type_name == "option" else ():
+                assert any(f"`{name}`" in line for line in lines), name
+    assert not any("`--no-verbose`" in line or "`--assignments`" in line for line in lines)
 
 
 def test_navigation__has_every_page_once(maker: ModuleType, site: Path) -> None:

@@ -30,7 +30,7 @@ def compare(
 ) -> None:
     """Compare methods, or any other variants, at equal budget over numbers of labels and seeds.
 
-    A variant is a table [variants.NAME] in the file of --config with the settings that differ, such as method, recipe,
+    A variant is a table variants.NAME in the file of --config with the settings that differ, such as method, recipe,
     labeled_view or optimizer. Supervised learning is always included, trained once for each number of labels and seed.
     Test images are used for nothing but testing. For each number of labels the report has the mean accuracy of each
     method, its spread over draws of labels, its gain over supervised with a confidence interval and a test, and its

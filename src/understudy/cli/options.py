@@ -208,7 +208,7 @@ ConfigFile = Annotated[
 ]
 ComparisonConfig = Annotated[
     Path | None,
-    _option(_METHOD, "FILE.toml", "Settings from a file; each table [variants.NAME] is a variant to compare."),
+    _option(_METHOD, "FILE.toml", "Settings from a file; each table variants.NAME is a variant to compare."),
 ]
 Assignments = Annotated[
     list[str] | None,

@@ -10,8 +10,8 @@ from understudy.cli import options
 
 def suggest(
     unlabeled: options.UnlabeledImages,
-    count: options.Count = 100,
     labeled: options.Labeled = None,
+    count: options.Count = 100,
     run: options.RunOfSuggestions = None,
     seed: options.Seed = 0,
     network: options.NetworkCode = None,
