@@ -173,7 +173,7 @@ def test_suggest__refuses_names_of_files(unlabeled: Path) -> None:
     assert "name one that ends in .html" in _refusal(unlabeled, "--out", unlabeled.parent / "s.csv", "--sheet", "s.png")
     (unlabeled.parent / "so_far.csv").write_text("path,label\nunlabeled/01.png,x\n")
     so_far = unlabeled.parent / "so_far.csv"
-    assert "holds the labels so far and would be replaced" in _refusal(unlabeled, "--labeled", so_far, "--out", so_far)
+    assert "is the file of --labeled and would be replaced" in _refusal(unlabeled, "--labeled", so_far, "--out", so_far)
 
 
 def test_suggest__table_elsewhere_has_absolute_paths(unlabeled: Path) -> None:
@@ -186,11 +186,14 @@ def test_suggest__table_elsewhere_has_absolute_paths(unlabeled: Path) -> None:
 def test_suggest__keeps_a_table_that_was_filled_in(unlabeled: Path) -> None:
     table = unlabeled.parent / "s.csv"
     _cli(unlabeled, "--count", 2, "--out", table)
-    _cli(unlabeled, "--count", 3, "--out", table)
+    assert "s.csv exists already; add --overwrite" in _refusal(unlabeled, "--count", 3, "--out", table)
+    _cli(unlabeled, "--count", 3, "--out", table, "--overwrite")
     assert len(_table(table)) == 3, "nothing was filled in yet"
     filled = table.read_text(encoding="utf-8").replace(".png,,1,", ".png,cat,1,")
     table.write_text(filled, encoding="utf-8")
-    assert "holds labels that were filled in and would be lost" in _refusal(unlabeled, "--count", 2, "--out", table)
+    arguments = (unlabeled, "--count", 2, "--out", table)
+    assert "holds labels that were filled in and would be lost" in _refusal(*arguments, "--overwrite")
+    assert "holds labels that were filled in and would be lost" in _refusal(*arguments)
     assert table.read_text(encoding="utf-8") == filled
     with pytest.raises(UserError, match="would be lost"):
         understudy.suggest(unlabeled, count=2).save(table)

@@ -58,7 +58,7 @@ def test_audit__summary_page_json_and_manifest(understudy: Run, planted: Path) -
             "JSON: found.json",
             "Manifest: cleaned.csv lists 60 images; 3 are left out.",
             "  exact copy of a test image: 1",
-            "Each of these is listed in cleaned-left-out.csv.",
+            "They are listed in cleaned-left-out.csv.",
             "  understudy train cleaned.csv",
         )
     ]
@@ -136,9 +136,9 @@ def test_audit__bad_input(understudy: Run, planted: Path) -> None:
     assert "folder.html is a folder, and JSON is a file" in error("photos", "--json", "folder.html")
     image = next(Path("photos").rglob("*.png"))
     before = image.read_bytes()
-    assert "is there and no JSON file, and would be replaced" in error("photos", "--json", str(image))
+    assert "exists and is not a JSON file" in error("photos", "--json", str(image))
     assert image.read_bytes() == before
-    assert "name that with --write-manifest FILE" in error("photos", "--drop", "dark")
+    assert "add --write-manifest FILE" in error("photos", "--drop", "dark")
     assert "--drop names 'drak'; did you mean 'dark'?" in error("photos", "--drop", "drak", "--write-manifest", "a.csv")
     assert "--drop names what --no-features does not look for" in (
         error("photos", "--drop", "dark, outliers", "--write-manifest", "a.csv")

@@ -41,7 +41,7 @@ def test_plan__says_what_another_chooses_otherwise(understudy: Run, photos: Path
     output = understudy("plan", str(photos), *steps, "--method", "vat", "--out", "b.toml", "--against", "a.toml")
     assert "method.name: vat -> softmatch" in output.out
     shown = understudy("plan", "a.toml", "--against", "a.toml")
-    assert "a.toml chooses the same." in shown.out
+    assert "a.toml makes the same choices." in shown.out
     assert "Saved" not in shown.out
 
 
@@ -59,7 +59,7 @@ def test_train__without_a_plan(understudy: Run, photos: Path, unlabeled: Path) -
         (("plan", "nowhere"), "'nowhere' is not there"),
         (("plan", "nowhere.toml"), "configuration file nowhere.toml does not exist"),
         (("plan", "PHOTOS", "--out", "plan.json"), "a plan is a .toml file, and 'plan.json' was given"),
-        (("plan", "PHOTOS", "--out", "notes.toml"), "notes.toml is no plan"),
+        (("plan", "PHOTOS", "--out", "notes.toml", "--overwrite"), "notes.toml is no plan"),
         (("plan", "PHOTOS", "--method", "fixmach"), "did you mean 'fixmatch'?"),
         (("plan", "PHOTOS", "--budget", "soon"), "budget 'soon' is not a length of time"),
         (("plan", "PHOTOS", "--against", "notes.toml"), "notes.toml is no plan"),
