@@ -140,7 +140,7 @@ def test_audit__bad_input(understudy: Run, planted: Path) -> None:
     assert image.read_bytes() == before
     assert "add --write-manifest FILE" in error("photos", "--drop", "dark")
     assert "--drop names 'drak'; did you mean 'dark'?" in error("photos", "--drop", "drak", "--write-manifest", "a.csv")
-    assert "--drop names what --no-features does not look for" in (
+    assert "--drop lists kinds of findings that --no-features does not look for" in (
         error("photos", "--drop", "dark, outliers", "--write-manifest", "a.csv")
     )
     assert "'a.txt' was given; name one that ends in .csv" in error("photos", "--write-manifest", "a.txt")

@@ -18,7 +18,7 @@ import understudy as us
 from tests.cli.conftest import Run
 from understudy.cli.main import app
 from understudy.cli.request import options_table
-from understudy.comparison.spec import sort_options
+from understudy.comparison.spec import parse_options
 from understudy.core.errors import ConfigError
 from understudy.core.files import write_json
 from understudy.experiment.job import Job
@@ -158,7 +158,7 @@ def spec(file: str, *assignments: str, methods: str = "fixmatch,softmatch") -> d
     """The settings of each variant beside supervised, by its own name or its method's."""
     Path("file.toml").write_text(file, encoding="utf-8")
     table = options_table(Path("file.toml"), {}, assignments, has_one_method=False)
-    variants = sort_options(methods.split(",") if methods else (), 6, 1, None, table).variants
+    variants = parse_options(methods.split(",") if methods else (), 6, 1, None, table).variants
     return {variant.name or variant.method["name"]: dict(variant.settings) for variant in variants[1:]}
 
 

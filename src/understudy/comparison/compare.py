@@ -169,7 +169,7 @@ class _ComparisonRunner:
         shared = self.spec.shared
         given = {name: shared.get(name) or None for name in ("size", "channels")}
         loading = {**self.sources, **given, "cache": self.cache}
-        numbers = [number for number in self.asked.num_labels if number] or None
+        numbers = [number for number in self.spec.num_labels if number] or None
         collection = load(**loading, observe=self.watch.decoding, num_labels=numbers)
         for note in collection.notes:
             self.say(note)
