@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,6 +32,7 @@ from understudy.methods.base import METHODS
 from understudy.recipes.base import RECIPES
 
 ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "examples" / "photos.ipynb"
 
 # A section lists these pages of docs/ in this order; Guides ends with all pages that no section names.
 GETTING_STARTED = ("data", "splits", "budget")
@@ -72,19 +75,22 @@ _CHOICES = {"method.name": METHODS, "optimizer.name": OPTIMIZERS, "recipe.name":
 
 def main() -> None:
     """Build the site, and fail on the first broken link, anchor or unknown name."""
-    site = build(ROOT / "build")
+    site = build(ROOT / "build", execute=True)
     print(f"The site is in {site.relative_to(ROOT)}: open index.html")
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, *, execute: bool = False) -> Path:
     """Gather the pages in a folder, let Zensical build the site there strictly, and give the site's folder.
+
+    Args:
+        execute: Run the notebook, so that its page has outputs.
 
     Raises:
         CalledProcessError: Zensical found a fault, which it has printed.
     """
     for name in ("pages", "site"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    write_pages(folder / "pages")
+    write_pages(folder / "pages", execute=execute)
     config = tomllib.loads((ROOT / "docs" / "site.toml").read_text(encoding="utf-8"))
     config["project"] |= {"docs_dir": "pages", "site_dir": "site", "nav": navigation(folder / "pages")}
     config["project"]["plugins"]["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT / "src")]
@@ -94,7 +100,7 @@ def build(folder: Path) -> Path:
     return folder / "site"
 
 
-def write_pages(folder: Path) -> None:
+def write_pages(folder: Path, *, execute: bool) -> None:
     """Copy the pages of the repository and what they link to, and write the references."""
     ignored = shutil.ignore_patterns("*.py", "*.toml", "__pycache__")
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=ignored)
@@ -102,6 +108,8 @@ def write_pages(folder: Path) -> None:
     shutil.copy(ROOT / "README.md", folder / "index.md")
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
         shutil.copy(ROOT / name, folder)
+    (folder / "examples").mkdir()
+    (folder / "examples" / "photos.md").write_text(notebook_page(NOTEBOOK, execute=execute), encoding="utf-8")
     for path, text in references().items():
         page = folder / "reference" / path
         page.parent.mkdir(exist_ok=True)
@@ -119,7 +127,7 @@ def navigation(folder: Path) -> list[dict[str, Any]]:
     api = [f"reference/{path}" for path in references() if path != "commands.md"]
     return [
         {"Home": "index.md"},
-        {"Getting started": pages(*GETTING_STARTED)},
+        {"Getting started": [*pages(*GETTING_STARTED), "examples/photos.md"]},
         {"Guides": pages(*GUIDES, *others)},
         {"Methods": [{"All methods": "docs/methods/README.md"}, *by_family()]},
         {"Comparing": [*pages(*COMPARING), {"Benchmarks": "benchmarks/README.md"}]},
@@ -139,6 +147,36 @@ def by_family() -> list[dict[str, list[str]]]:
     """The pages of all methods, grouped by family."""
     families = {**FAMILIES, **_rest(FAMILIES, METHODS.names(), "Other methods")}
     return [{family: [f"docs/methods/{name}.md" for name in names]} for family, names in families.items()]
+
+
+def notebook_page(path: Path, *, execute: bool) -> str:
+    """The cells of a notebook as Markdown, with the outputs it has."""
+    notebook = executed(path) if execute else json.loads(path.read_text(encoding="utf-8"))
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            text = "".join(data.get("text/plain") or output.get("text", ""))
+            parts.append("".join(data.get("text/html", "")) or f"```\n{text}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def executed(path: Path) -> Any:
+    """The notebook with the outputs of a run in a temporary folder.
+
+    Raises:
+        CellExecutionError: A cell failed.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        # 10 minutes for a cell: it takes seconds, and more where other processes have the cores.
+        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}}).execute()
+    return notebook
 
 
 def references() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_build__fails_on_a_broken_link(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def write_pages(folder: Path) -> None:
+    def write_pages(folder: Path, *, execute: bool) -> None:
         (folder / "docs").mkdir(parents=True)
         (folder / "docs" / "data.md").write_text(f"# Data\n\n{text}\n", encoding="utf-8")
 
@@ -76,6 +77,19 @@ def test_build__documents_every_public_name(site: Path) -> None:
     pages = [unescape(page.read_text(encoding="utf-8")) for page in (site / "reference").glob("*.html")]
     for name in understudy.__all__:
         assert any(f'id="understudy.{name}"' in page for page in pages), f"{name} is not in the reference"
+
+
+def test_notebook_page__has_cells_and_outputs(maker: ModuleType, tmp_path: Path) -> None:
+    output = {"output_type": "execute_result", "data": {"text/html": ["<b>shown</b>"], "text/plain": ["hidden"]}}
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "text"]},
+        {"cell_type": "code", "source": ["1 + 1"], "outputs": [{"output_type": "stream", "text": ["2"]}, output]},
+    ]
+    path = tmp_path / "example.ipynb"
+    path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    assert maker.notebook_page(path, execute=False) == (
+        "# Title\ntext\n\n```python\n1 + 1\n```\n\n```\n2\n```\n\n<b>shown</b>\n"
+    )
 
 
 def test_build__documents_every_command(site: Path) -> None:

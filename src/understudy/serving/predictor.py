@@ -111,7 +111,7 @@ class Predictor(Brief):
     Args:
         test_time_averaging: Whether its predictions are averaged over shifts and mirrors of an image, as its
             test predictions were.
-        mirror: Whether mirrors are among these; as the domain has it if None.
+        hflip: Whether mirrored images are among these; as the domain has it if None.
         ranges: The values that were black and white in training, for each kind of value with more than 8 bits. None to
             measure them on what is predicted, for a run that does not say.
 
