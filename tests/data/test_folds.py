@@ -80,7 +80,7 @@ def test_cross_validation__test_images_stay_out_of_it() -> None:
             None,
             2,
             "class '1' has 1 label, and each of 2 folds needs one of every class: a model could not both learn the "
-            "class and be judged by it; label at least 2 images per class, or leave folds out and give labeled images "
+            "class and be tested on it; label at least 2 images per class, or leave folds out and give labeled images "
             "with test",
         ),
         (
