@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from understudy.api.audit import audit
     from understudy.api.compare import Comparison, ablate, compare
     from understudy.api.estimator import SemiSupervisedClassifier
+    from understudy.api.evaluate import evaluate
+    from understudy.api.result import Result
     from understudy.api.split import split
     from understudy.api.suggest import suggest
-    from understudy.api.train import Result, evaluate, plan, train
+    from understudy.api.train import plan, train
     from understudy.core.budget import Budget
     from understudy.core.errors import Interrupted, UserError
     from understudy.data.load import load
@@ -28,7 +30,7 @@ _HOME = {
     "Job": "experiment.job",
     "Predictions": "serving.predictor",
     "Predictor": "serving.predictor",
-    "Result": "api.train",
+    "Result": "api.result",
     "SemiSupervisedClassifier": "api.estimator",
     "Settings": "engine.stage",
     "Stage": "engine.stage",
@@ -37,7 +39,7 @@ _HOME = {
     "ablate": "api.compare",
     "audit": "api.audit",
     "compare": "api.compare",
-    "evaluate": "api.train",
+    "evaluate": "api.evaluate",
     "fit": "engine.fit",
     "load": "data.load",
     "plan": "api.train",

@@ -233,7 +233,7 @@ def test_train__stopped_in_any_phase_names_the_folder(
         return us.train(few_labels(), test=images(40, 1), folder=folder, plan=False, **QUICK)
 
     run = tmp_path / "run5"
-    module = "understudy.experiment.experiment" if phase == "fit" else "understudy.api.train"
+    module = {"fit": "understudy.experiment.run", "page_of": "understudy.api.result"}.get(phase, "understudy.api.train")
     with monkeypatch.context() as patch:
         patch.setattr(f"{module}.{phase}", stop)
         saved = rf"^stopped; everything is saved in {run}, repeat the call to go on$"

@@ -35,7 +35,7 @@ def test_train__prints_progress_and_outcome(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_train__quiet_or_watched_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    from understudy.experiment.experiment import Silent
+    from understudy.experiment.log import Silent
 
     _train(quiet=True)
     _train(watch=Silent())

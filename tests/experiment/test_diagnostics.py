@@ -12,11 +12,13 @@ from torch import nn
 
 from understudy.core.budget import Cost
 from understudy.data.load import load
-from understudy.data.simulate import simulate
-from understudy.data.split import split
 from understudy.engine.finalize import Trained
-from understudy.experiment.diagnostics import Findings, Finished, look
-from understudy.experiment.job import as_training_data
+from understudy.experiment.diagnostics import Diagnostics, diagnose
+from understudy.experiment.experiment import Experiment
+from understudy.experiment.job import make_job
+from understudy.experiment.log import Log, Silent
+from understudy.experiment.outcome import Outcome
+from understudy.experiment.prepare import assign_roles, prepare
 from understudy.models.nets import Execution
 
 SIZE, NUM_TEST = 8, 30
@@ -47,12 +49,13 @@ def gray(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def found(scale: float = 40.0, corrupted: int = 0) -> tuple[Findings, Finished]:
-    """The findings on 60 images of which 20 labels are kept, and what they were made from."""
+def diagnosed(scale: float = 40.0, corrupted: int = 0) -> tuple[Diagnostics, Outcome]:
+    """The diagnostics of 60 images of which 20 labels are kept, and what they were made from."""
     collection = load(gray(60, 0), test=gray(NUM_TEST, 1))
-    few, hidden = simulate(collection, 20, 0)
-    splits = split(few, 0)
-    data = as_training_data(few, splits, "gray")
+    options = {"num_labels": 20, "domain": "gray", "device": "cpu", "corrupted": corrupted}
+    job = make_job(options, collection, None)
+    prepared = prepare(assign_roles(collection, job), job)
+    splits = prepared.splits
     runs = {
         name: Trained(Brightness(own).eval(), 1, 1, Cost(1.0, 1.0), Execution(), ())
         for name, own in (("supervised", 1.0), ("fixmatch", scale))
@@ -62,73 +65,73 @@ def found(scale: float = 40.0, corrupted: int = 0) -> tuple[Findings, Finished]:
         name: {"test": one.model(levels).softmax(-1).detach().numpy(), "validation": np.zeros((0, 2), np.float32)}
         for name, one in runs.items()
     }
-    done = Finished(
-        name="gray", domain="gray", collection=collection, splits=splits, data=data, runs=runs, held=held,
-        delivered="fixmatch", hidden=hidden, device="cpu", seed=0, corrupted=corrupted,
-    )  # fmt: skip
-    return look(done), done
+    experiment = Experiment("gray", collection, job, None, None, Log(Silent()), 0.0)
+    outcome = Outcome(experiment, prepared, runs, held, None, "fixmatch", "fixmatch")
+    return diagnose(outcome), outcome
 
 
-def test_look__mistakes_are_wrong_and_the_surest_come_first() -> None:
-    findings, done = found()
-    mistakes = findings.figures["mistakes"]
-    truth = dict(zip(findings.held_out["names"].tolist(), findings.held_out["labels"].tolist(), strict=True))
+def test_diagnose__mistakes_are_wrong_and_the_surest_come_first() -> None:
+    diagnostics, outcome = diagnosed()
+    mistakes = diagnostics.figures["mistakes"]
+    truth = dict(zip(diagnostics.held_out["names"].tolist(), diagnostics.held_out["labels"].tolist(), strict=True))
     assert len(mistakes) == NUM_TEST // 10
     assert all(line["true"] == truth[line["name"]] != line["predicted"] for line in mistakes)
     sure = [line["confidence"] for line in mistakes]
     assert sure == sorted(sure, reverse=True)
-    labeled = {str(done.collection.names[row]) for row in done.splits.labeled}
+    labeled = {str(outcome.collection.names[row]) for row in outcome.splits.labeled}
     assert all({near["name"] for near in line["neighbors"]} <= labeled for line in mistakes)
 
 
-def test_look__pictures_are_of_the_images_named() -> None:
-    findings, done = found()
-    rows = {str(name): row for row, name in enumerate(done.collection.names)}
+def test_diagnose__pictures_are_of_the_images_named() -> None:
+    diagnostics, outcome = diagnosed()
+    rows = {str(name): row for row, name in enumerate(outcome.collection.names)}
     lines = [
-        *findings.figures["mistakes"],
-        *findings.figures["samples"]["labeled"],
-        *findings.figures["samples"]["pool"],
+        *diagnostics.figures["mistakes"],
+        *diagnostics.figures["samples"]["labeled"],
+        *diagnostics.figures["samples"]["pool"],
     ]
     for line in lines:
-        shown, given = findings.pictures[line["picture"]], done.collection.rows.numpy()[rows[line["name"]]]
+        shown, given = diagnostics.pictures[line["picture"]], outcome.collection.rows.numpy()[rows[line["name"]]]
         assert shown.shape == (SIZE, SIZE, 3)
         assert abs(int(shown[0, 0, 0]) - int(given[0, 0, 0])) <= 1
 
 
-def test_look__counts_of_the_pool_and_of_hidden_labels() -> None:
-    findings, done = found()
-    pool, data = findings.figures["pool"]["fixmatch"], findings.figures["data"]
+def test_diagnose__counts_of_the_pool_and_of_hidden_labels() -> None:
+    diagnostics, outcome = diagnosed()
+    pool, data = diagnostics.figures["pool"]["fixmatch"], diagnostics.figures["data"]
     assert pool["n"] == sum(pool["per_class"]) == sum(pool["confidence"]) == data["num_unlabeled"] == 40
     assert sum(data["labeled_per_class"]) == data["num_labeled"] == 20
     assert sum(data["pool_per_class"]) == 40
     assert pool["accuracy"] == pytest.approx(0.9, abs=0.1)
-    assert done.hidden is not None
+    assert outcome.hidden is not None
 
 
-def test_look__doubts_turned_labels_and_says_where() -> None:
-    lines = found()[0].figures["label_errors"]
-    mistaken = {line["name"] for line in found()[0].figures["mistakes"]}
+def test_diagnose__doubts_turned_labels_and_says_where() -> None:
+    lines = diagnosed()[0].figures["label_errors"]
+    mistaken = {line["name"] for line in diagnosed()[0].figures["mistakes"]}
     assert lines
     assert {line["name"] for line in lines} <= mistaken
     assert {line["where"] for line in lines} == {"held out"}
 
 
-def test_look__a_model_at_chance_doubts_no_label() -> None:
-    assert found(scale=-40.0)[0].figures["label_errors"] == []
+def test_diagnose__a_model_at_chance_doubts_no_label() -> None:
+    assert diagnosed(scale=-40.0)[0].figures["label_errors"] == []
 
 
-def test_look__corruptions_are_asked_of_all_models_on_request() -> None:
-    assert found()[0].figures["robustness"] == {}
-    asked = found(corrupted=10)[0].figures["robustness"]
+def test_diagnose__corruptions_are_asked_of_all_models_on_request() -> None:
+    assert diagnosed()[0].figures["robustness"] == {}
+    asked = diagnosed(corrupted=10)[0].figures["robustness"]
     assert set(asked) == {"supervised", "fixmatch"}
     assert {one["n"] for one in asked.values()} == {10}
     assert all(len(shares) == 5 for shares in asked["fixmatch"]["accuracy"].values())
 
 
-def test_look__judges_are_told_apart_by_their_labels() -> None:
-    findings, done = found()
-    labels = done.collection.labels.copy()
-    labels[done.splits.test[0]] = 1 - labels[done.splits.test[0]]
-    other = look(replace(done, collection=replace(done.collection, labels=labels)))
-    assert other.figures["data"]["test_content"] != findings.figures["data"]["test_content"]
-    assert look(done).figures["data"]["test_content"] == findings.figures["data"]["test_content"]
+def test_diagnose__judges_are_told_apart_by_their_labels() -> None:
+    diagnostics, outcome = diagnosed()
+    labels = outcome.collection.labels.copy()
+    labels[outcome.splits.test[0]] = 1 - labels[outcome.splits.test[0]]
+    other = diagnose(
+        replace(outcome, experiment=replace(outcome.experiment, collection=replace(outcome.collection, labels=labels)))
+    )
+    assert other.figures["data"]["test_content"] != diagnostics.figures["data"]["test_content"]
+    assert diagnose(outcome).figures["data"]["test_content"] == diagnostics.figures["data"]["test_content"]

@@ -14,8 +14,8 @@ import understudy as us
 from tests.api.test_train import QUICK, few_labels, images, own_module
 from tests.cli.conftest import FIXED_LAYOUT
 from understudy.engine.stage import Stage
-from understudy.experiment import experiment as command
-from understudy.experiment.experiment import Silent
+from understudy.experiment import run as run_module
+from understudy.experiment.log import Silent
 
 FAST = QUICK | {"budget": "6steps", "method": "fixmatch"}
 RUNS = ("supervised", "fixmatch")
@@ -63,13 +63,13 @@ def test_folds__out_of_fold_probabilities_are_of_models_that_had_not_seen_the_im
 
 def test_folds__the_final_model_is_trained_on_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int, int]] = []
-    fit = command.fit
+    fit = run_module.fit
 
     def watched(stage: Stage, *arguments: Any, **options: Any) -> Any:
         seen.append((stage.name, len(stage.data.labeled), len(stage.data.unlabeled)))
         return fit(stage, *arguments, **options)
 
-    monkeypatch.setattr(command, "fit", watched)
+    monkeypatch.setattr(run_module, "fit", watched)
     result = us.train(few_labels(known=24), folds=2, **FAST)
     assert seen[:2] == [("supervised", 12, 36)] * 2
     assert result.verdict is not None

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from tests.planning.small import CPU, collected, commanded, sided, with_known
-from understudy.core.budget import Budget, Cost
+from tests.planning.small import CPU, collected, experiment, sided, with_known
+from understudy.core.budget import Cost
 from understudy.core.spending import Spending
 from understudy.data.training import TrainingData
 from understudy.experiment import reserve
-from understudy.experiment.experiment import Command, Silent
+from understudy.experiment.budget_split import BudgetSplit
 from understudy.experiment.job import as_training_data
+from understudy.experiment.log import Silent
 from understudy.experiment.reserve import evaluation_seconds
 
 IMAGES, TEST = with_known(sided(300), 40), sided(60, seed=1)
@@ -77,15 +78,15 @@ class Said(Silent):
         self.sentences.append(text)
 
 
-def _begun(ago_s: float, *, reading_s: float = 0.0) -> tuple[Command, Said]:
-    """A command of 100 s that began so long ago, of which reading took a part and its start the rest."""
-    command = commanded(IMAGES, TEST, budget="100s")
+def _begun(ago_s: float, *, reading_s: float = 0.0) -> tuple[BudgetSplit, Said]:
+    """The budget of an experiment of 100 s that began so long ago; reading took a part of that, its start the rest."""
+    watch = Said()
+    begun = experiment(IMAGES, TEST, watch=watch, budget="100s")
     now = time.perf_counter()
     spending = Spending(Cost(now - ago_s, 0.0))
     spending.enter("reading")
     spending._parts = {"start": Cost(ago_s - reading_s, 0.0), "reading": Cost(reading_s, 0.0)}
-    watch = Said()
-    return dataclasses.replace(command, begun=now - ago_s, spending=spending, watch=watch), watch
+    return dataclasses.replace(begun, begun=now - ago_s, spending=spending).budget_split, watch
 
 
 @pytest.mark.parametrize(
@@ -103,8 +104,8 @@ def _begun(ago_s: float, *, reading_s: float = 0.0) -> tuple[Command, Said]:
 def test_part_of__keeps_the_reserve_and_says_what_cannot_be_kept(
     ago_s: float, reserve_s: float, each_s: float, sentence: str
 ) -> None:
-    command, watch = _begun(ago_s)
-    granted = command.part_of(Budget(wall_s=100), 2, reserve_s=reserve_s)
+    grants, watch = _begun(ago_s)
+    granted = grants.part_of(2, reserve_s=reserve_s)
     assert granted.wall_s == pytest.approx(each_s, abs=0.5)
     if sentence:
         assert watch.sentences[0][:40] == sentence[:40]
@@ -114,14 +115,13 @@ def test_part_of__keeps_the_reserve_and_says_what_cannot_be_kept(
 
 
 def test_part_of__says_what_reading_took() -> None:
-    command, watch = _begun(85, reading_s=84)
-    assert command.part_of(Budget(wall_s=100), 2, reserve_s=10).wall_s == pytest.approx(10)
+    grants, watch = _begun(85, reading_s=84)
+    assert grants.part_of(2, reserve_s=10).wall_s == pytest.approx(10)
     assert watch.sentences[0].startswith("85 s of the budget of 100 s are spent, 84 s on reading images, and ")
 
 
-def test_second_budget__the_same_cost_and_at_most_half_the_tolerance_later() -> None:
-    command, _ = _begun(60)
-    trained: Any = type("Trained", (), {"cost": Cost(wall_s=25.0, cpu_s=22.0)})
-    granted = command.second_budget(Budget(wall_s=100), trained, 10.0)
+def test_grant_second__the_same_cost_and_at_most_half_the_tolerance_later() -> None:
+    grants, _ = _begun(60)
+    granted = grants.grant_second(Cost(wall_s=25.0, cpu_s=22.0), 10.0, on_processor=True)
     assert granted.cpu_s == 22
     assert granted.wall_s == pytest.approx(100 - 60 - 10 + 5, abs=0.5)

@@ -19,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from understudy.api.train import Result, evaluate, train
+from understudy.api.evaluate import evaluate
+from understudy.api.result import Result
+from understudy.api.train import train
 from understudy.comparison import single_run as one_run
 from understudy.comparison.compare import compare
 from understudy.core.errors import Interrupted

@@ -15,7 +15,7 @@ from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.split import Splits, split
 from understudy.inspection import unrelated
-from understudy.inspection.unrelated import KEPT, LEAST_LABELED, PoolFilter, find_unrelated, unlike
+from understudy.inspection.unrelated import KEPT, LEAST_LABELED, filter_pool, find_unrelated, unlike
 
 
 def _clouds(count: int, foreign: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -107,11 +107,13 @@ def test_find_unrelated__of_an_empty_pool(mixed: tuple[Collection, np.ndarray], 
     assert len(found.removed) == 0
 
 
-def test_pool_filter__records_what_it_removed(
+def test_filter_pool__records_what_it_removed(
     mixed: tuple[Collection, np.ndarray], splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection, _ = mixed
-    smaller, note = PoolFilter()(collection, splits, 0, tmp_path)
+    filtered = filter_pool(collection, splits, 0, tmp_path)
+    filtered.save(tmp_path, collection)
+    smaller, note = filtered.splits, filtered.note
     removed = np.setdiff1d(splits.unlabeled, smaller.unlabeled)
     assert f"{len(removed):,} of {len(splits.unlabeled):,} unlabeled images look unlike the labeled ones" in note
     assert "Examples are shown in unrelated.png" in note
@@ -119,26 +121,27 @@ def test_pool_filter__records_what_it_removed(
     with Image.open(tmp_path / "unrelated.png") as sheet:
         assert sheet.width > 1000
     monkeypatch.setattr(unrelated, "find_unrelated", lambda *_, **__: pytest.fail("looked again"))
-    again, same = PoolFilter()(collection, splits, 0, tmp_path)
+    recorded = filter_pool(collection, splits, 0, tmp_path)
+    again, same = recorded.splits, recorded.note
     assert np.array_equal(again.unlabeled, smaller.unlabeled)
     assert same == note
 
 
 @pytest.mark.parametrize("text", ["{", '{"removed": [0], "note": ""}', "[]"])
-def test_pool_filter__refuses_a_damaged_record(
+def test_filter_pool__refuses_a_damaged_record(
     mixed: tuple[Collection, np.ndarray], splits: Splits, tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "unrelated.json").write_text(text.replace("[0]", f"[{splits.labeled[0]}]"))
     with pytest.raises(RunFolderError, match=r"unrelated.json cannot be read .*; train into a new folder"):
-        PoolFilter()(mixed[0], splits, 0, tmp_path)
+        filter_pool(mixed[0], splits, 0, tmp_path)
 
 
-def test_pool_filter__says_when_nearly_all_of_the_pool_differs() -> None:
+def test_filter_pool__says_when_nearly_all_of_the_pool_differs() -> None:
     """Labeled digits as they are, a pool of the same with colors turned round."""
     digits = load("digits")
     rows = np.concatenate([digits.rows.numpy()[:200], 255 - digits.rows.numpy()[200:600]])
     collection = load((rows, np.where(np.arange(600) < 200, digits.labels[:600], -1)))
-    _, note = PoolFilter()(collection, split(collection, 0), 0, None)
+    note = filter_pool(collection, split(collection, 0), 0, None).note
     assert "may come from another camera or place" in note
 
 
@@ -163,13 +166,18 @@ def test_train__does_not_filter_unless_asked(mixed: tuple[Collection, np.ndarray
     assert len(result.splits.unlabeled) == len(split(collection, 0).unlabeled)
 
 
-def test_pool_filter__is_paid_once(
-    mixed: tuple[Collection, np.ndarray], splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("options", "times"), [({}, 1), ({"repeats": 2}, 2), ({"plan": False}, 1)])
+def test_train__filters_the_pool_once_with_the_planner_on(
+    options: dict[str, Any],
+    times: int,
+    mixed: tuple[Collection, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Planning asks without a folder, and training then asks with one for the same images."""
-    asked = PoolFilter()
-    first, _ = asked(mixed[0], splits, 0, None)
-    monkeypatch.setattr(unrelated, "find_unrelated", lambda *_, **__: pytest.fail("looked again"))
-    again, _ = asked(mixed[0], splits, 0, tmp_path)
-    assert np.array_equal(again.unlabeled, first.unlabeled)
-    assert (tmp_path / unrelated.RECORD).exists()
+    collection, _ = mixed
+    calls = []
+    monkeypatch.setattr(unrelated, "find_unrelated", lambda *a, **k: calls.append(1) or find_unrelated(*a, **k))
+    pair = (collection.rows.numpy(), collection.labels)
+    understudy.train(pair, budget="2steps", folder=tmp_path / "run", filter_pool=True, quiet=True, **options)
+    assert len(calls) == times
+    assert len(list((tmp_path / "run").rglob(unrelated.RECORD))) == times

@@ -13,8 +13,9 @@ from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.split import Splits, split
 from understudy.data.training import TrainingData
-from understudy.experiment.experiment import Command, Silent
+from understudy.experiment.experiment import Experiment
 from understudy.experiment.job import as_training_data, make_job
+from understudy.experiment.log import Log, Silent, Watcher
 from understudy.planning.choice import Allowance
 
 Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -58,11 +59,11 @@ def training(images: Any, test: Any = None, domain: str = "natural") -> Training
     return as_training_data(collection, splits, domain)
 
 
-def commanded(images: Any, test: Any = None, **options: Any) -> Command:
-    """A command before it is planned."""
+def experiment(images: Any, test: Any = None, *, watch: Watcher | None = None, **options: Any) -> Experiment:
+    """An experiment before it is planned."""
     collection = load(images, test=test)
     job = make_job(options, collection, None)
-    return Command("images", collection, job, None, None, Silent(), 0.0)
+    return Experiment("images", collection, job, None, None, Log(watch or Silent()), 0.0)
 
 
 def plenty() -> Allowance:

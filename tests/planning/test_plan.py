@@ -12,11 +12,11 @@ import pytest
 import tomli_w
 
 import understudy as us
-from tests.planning.small import commanded, sided, with_known
+from tests.planning.small import experiment, sided, with_known
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import read_toml
 from understudy.core.errors import ConfigError, Interrupted, UserError
-from understudy.experiment.experiment import Silent
+from understudy.experiment.log import Silent
 from understudy.planning.choice import Choice
 from understudy.planning.plan import Plan
 from understudy.planning.planner import Planner, merged
@@ -182,8 +182,8 @@ def test_planner__any_one_choice_can_be_overridden(key: str) -> None:
         options["method"]["name"] = "softmatch"
     if key == "optimizer.lr":
         options["optimizer"]["name"] = "muon"
-    command = commanded(IMAGES, TEST, **options)
-    done, plan = Planner(options).planned(command)
+    asked = experiment(IMAGES, TEST, **options)
+    done, plan = Planner(options).planned(asked)
     found = next((choice for choice in plan.choices if choice.key == key), None)
     if key not in ("size", "method.mu"):  # a size is asked of files, and mu is part of a method that was named
         assert found is not None
@@ -202,7 +202,7 @@ def test_planner__a_method_given_as_an_object_stays_that_object() -> None:
 
     method = FixMatch(threshold=0.7, mu=1)
     options: dict[str, Any] = {"budget": "30steps", "method": method}
-    done, plan = Planner(options).planned(commanded(IMAGES, TEST, **options))
+    done, plan = Planner(options).planned(experiment(IMAGES, TEST, **options))
     assert done.job.method == method
     assert plan.ssl.method.value == "fixmatch"
 
@@ -240,7 +240,7 @@ def test_planner__no_trial_where_every_label_judges_a_fold(monkeypatch: pytest.M
 def trials_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a handful of images judge trials of a few steps."""
     monkeypatch.setattr("understudy.planning.trials.MIN_HELD_OUT", 5)
-    monkeypatch.setattr("understudy.planning.planner.LEAST_STEPS", 1)
+    monkeypatch.setattr("understudy.planning.planner.MIN_STEPS", 1)
     monkeypatch.setattr("understudy.planning.planner._FIRST_TRAINING_S", 0.0)
     # As fast on any machine: on a busy one a run would see each label too seldom for methods to be tried.
     monkeypatch.setattr(Planner, "_speed", lambda *_: 2500.0)
@@ -258,20 +258,20 @@ def test_planner__trials_are_judged_by_training_images_they_do_not_see(monkeypat
         raise Seen(given)
 
     monkeypatch.setattr(module, "Trials", look)
-    command = commanded(IMAGES, TEST, **TIMED)
+    asked = experiment(IMAGES, TEST, **TIMED)
     with pytest.raises(Seen) as raised:
-        Planner(TIMED).plan(command)
+        Planner(TIMED).plan(asked)
     (given,) = raised.value.args
     from understudy.data.split import split
 
-    splits = split(command.collection, 0)
-    judges, data = set(given["judges"].tolist()), given["data"]
+    splits = split(asked.collection, 0)
+    judges, data = set(given["held_out"].tolist()), given["data"]
     assert judges <= set(splits.labeled.tolist())
     assert not judges & set(data.labeled.tolist())
     assert not judges & set(data.unlabeled.tolist())
     assert not len(data.validation)
     assert len(judges) + len(data.labeled) == len(splits.labeled)
-    assert given["labels"].tolist() == command.collection.labels[given["judges"]].tolist()
+    assert given["labels"].tolist() == command.collection.labels[given["held_out"]].tolist()
     assert data.targets.tolist() == command.collection.labels[data.labeled].tolist()
 
 

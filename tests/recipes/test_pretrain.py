@@ -30,7 +30,7 @@ from understudy.engine.finalize import Trained
 from understudy.engine.observers import StepReport
 from understudy.engine.optim import SGD
 from understudy.engine.stage import Stage
-from understudy.experiment.experiment import Silent
+from understudy.experiment.log import Silent
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.rotation import Rotation
 from understudy.methods.supervised import Supervised

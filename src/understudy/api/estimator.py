@@ -28,10 +28,11 @@ from understudy.data.table import unknown_classes
 from understudy.display.console import open_console
 from understudy.display.progress import watching
 from understudy.engine.fit import fit
-from understudy.engine.stage import Stage
-from understudy.experiment.job import as_training_data, initial_network, make_job
+from understudy.experiment.job import make_job
+from understudy.experiment.prepare import Roles, prepare
 from understudy.methods.base import Method
-from understudy.models import as_module, prepared
+from understudy.models import as_module
+from understudy.models import prepared as adapted
 from understudy.serving.predictor import Predictor
 
 _NOBODY = np.zeros(0, dtype=np.int64)
@@ -139,20 +140,12 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         method = job.method
         if labeled.all():
             method = method.baseline()
-        data = as_training_data(collection, roles, job.domain, job.augmentation)
-        if own is None:
-            network, name = initial_network(job, data), job.network
-        else:
-            network, _ = prepared(own, data.row_shape, len(data.classes), collection.ranges)
-            name = f"module:{type(own).__qualname__}"
-        stage = Stage(
-            settings=replace(job.settings(), method=method),
-            data=data,
-            network=network,
-            budget=job.budget,
-            name=method.name,
-            network_name=name,
-        )
+        module = None
+        if own is not None:
+            shape, count = collection.shape, len(self.classes_)
+            module, _ = adapted(own, shape, count, collection.ranges)
+        run = prepare(Roles(collection, roles), job, module)
+        stage, data, name = run.stage(method), run.data, run.network_name
         with watching(open_console()) if self.verbose else nullcontext() as watch:
             self.trained_ = fit(stage, observe=() if watch is None else (watch.step,))
         self.model_ = self.trained_.model

@@ -20,7 +20,7 @@ def evaluate(
     [bold]Example:[/bold]
       understudy evaluate runs/photos-20260131-120000 test --json metrics.json
     """
-    from understudy.api.train import evaluate as measure
+    from understudy.api.evaluate import evaluate as measure
     from understudy.core.files import write_json
     from understudy.core.outputs import check_json
     from understudy.core.text import counted

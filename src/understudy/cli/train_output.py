@@ -15,7 +15,7 @@ from understudy.display.outcome import print_outcome, print_probes, print_rounds
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from understudy.api.train import Result
+    from understudy.api.result import Result
     from understudy.core.budget import Cost
 
 _FILES = {

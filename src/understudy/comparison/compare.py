@@ -20,7 +20,7 @@ from understudy.comparison.conclusions import conclusions, labels_text
 from understudy.comparison.result import ALL_LABELS, BASELINE, Clock, Comparison, Run
 from understudy.comparison.runs import RunPlan, Task, lost_run, recorded_run, run_folder, run_task
 from understudy.comparison.shared_images import SharedImages, held_out_test
-from understudy.comparison.single_run import Setup, measure_execution, set_up
+from understudy.comparison.single_run import measure_execution, set_up
 from understudy.comparison.spec import ComparisonSpec, parse_options
 from understudy.comparison.summaries import choose, rank_blocks, summarize, upper_bound
 from understudy.comparison.variants import json_value, prefix_errors
@@ -37,6 +37,7 @@ from understudy.data.load import load
 from understudy.engine.execution import free_cores, pick_device
 from understudy.engine.rundir import RunFolder, read_decisions
 from understudy.experiment.job import Job
+from understudy.experiment.prepare import Prepared
 from understudy.methods.base import Method
 from understudy.models import prepared
 from understudy.models.nets import Execution
@@ -311,7 +312,7 @@ class _ComparisonRunner:
         """The job with so many labels and the first seed."""
         return dataclasses.replace(self.jobs_asked[label, count], seed=self.spec.seeds[0])
 
-    def first_setup(self, collection: Collection, count: int) -> Setup:
+    def first_setup(self, collection: Collection, count: int) -> Prepared:
         """Supervised with so many labels and the first seed, which finds what is wrong before anything is trained.
 
         Raises:
@@ -327,7 +328,7 @@ class _ComparisonRunner:
             )
         return setup
 
-    def execution(self, setup: Setup) -> Execution:
+    def execution(self, setup: Prepared) -> Execution:
         """How every run of the folder is executed, measured once, so that no method computes faster than another."""
         path = self.root / "execution.json"
         if not read_decisions(path):

@@ -20,18 +20,16 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.errors import RunFolderError
 from understudy.core.files import atomic, load_arrays
 from understudy.data.collection import Collection
-from understudy.data.simulate import HiddenLabels, revealed, simulate
-from understudy.data.split import Splits, split
 from understudy.engine.execution import pick_device, resolve
 from understudy.engine.finalize import Trained
 from understudy.engine.observers import Observer, PseudoLabelQuality, StepReport
 from understudy.engine.predict import predict
 from understudy.engine.rundir import RunFolder
-from understudy.engine.stage import Stage
 from understudy.engine.state import TrainState
 from understudy.evaluation.metrics import balanced_accuracy
-from understudy.experiment.job import Job, as_training_data, initial_network
+from understudy.experiment.job import Job
 from understudy.experiment.pool_use import coverage, mask_ratio
+from understudy.experiment.prepare import Prepared, assign_roles, prepare
 from understudy.models.nets import Execution
 from understudy.recipes.plain import Plain
 
@@ -98,16 +96,6 @@ class Figures:
     execution: Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """A run before it is trained: its settings, the roles of the images, the stage, and the labels that were hidden."""
-
-    job: Job
-    splits: Splits
-    stage: Stage
-    hidden: HiddenLabels | None
-
-
 def run_one(
     collection: Collection,
     job: Job,
@@ -132,12 +120,12 @@ def run_one(
         UserError: The options, the images or the folder cannot be used.
         Interrupted: Ctrl-C or SIGTERM came while a folder was given; everything is saved.
     """
-    setup = set_up(collection, job, reveal=reveal, module=module)
-    stage, splits = setup.stage, setup.splits
+    prepared = set_up(collection, job, reveal=reveal, module=module)
+    stage, splits, hidden = prepared.stage(), prepared.splits, prepared.roles.hidden
     watchers = list(observe)
     quality = None
-    if setup.hidden is not None:
-        quality = PseudoLabelQuality(setup.hidden.of(stage.data.pool), len(stage.data.classes))
+    if hidden is not None:
+        quality = PseudoLabelQuality(hidden.of(stage.data.pool), len(stage.data.classes))
         watchers.append(quality)
     if folder is not None:
         RunFolder(folder)
@@ -147,17 +135,17 @@ def run_one(
     last = rounds[-1] if rounds else None
 
     def probabilities(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        return predict(trained.model, stage.data, ids, test_time_averaging=setup.job.test_time_averaging)
+        return predict(trained.model, stage.data, ids, test_time_averaging=job.test_time_averaging)
 
     predicted = Predicted(splits.test, collection.labels[splits.test], probabilities(splits.test))
     choosing = probabilities(splits.validation).argmax(-1) == collection.labels[splits.validation]
-    figures = _figures(setup, trained, predicted, choosing, last)
+    figures = _figures(prepared, trained, predicted, choosing, last)
     if folder is not None:
         predicted.save(folder)
     return figures, predicted
 
 
-def set_up(collection: Collection, job: Job, *, reveal: bool = False, module: nn.Module | None = None) -> Setup:
+def set_up(collection: Collection, job: Job, *, reveal: bool = False, module: nn.Module | None = None) -> Prepared:
     """The run up to its first step.
 
     Args:
@@ -166,29 +154,16 @@ def set_up(collection: Collection, job: Job, *, reveal: bool = False, module: nn
     Raises:
         UserError: The job does not suit the images.
     """
-    hidden = None
-    if job.num_labels:
-        collection, hidden = simulate(collection, job.num_labels, job.seed, **job.simulation())
-        if reveal:
-            collection, hidden = revealed(collection, hidden), None
-    splits = split(collection, job.seed)
-    data = as_training_data(collection, splits, job.domain, job.augmentation)
-    stage = Stage(
-        settings=job.settings(),
-        data=data,
-        network=initial_network(job, data) if module is None else module,
-        budget=job.budget,
-        name=job.method.name,
-        network_name=job.network,
-    )
-    return Setup(job, splits, stage, hidden)
+    roles = assign_roles(collection, job, reveal=reveal)
+    return prepare(roles, job, module)
 
 
-def measure_execution(setup: Setup) -> Execution:
-    """How runs like this one are best executed here, one thread each on a processor; measured where time matters."""
-    device = pick_device(setup.job.device)
-    found = resolve(TrainState(setup.stage, device), device, setup.stage.budget)
-    return dataclasses.replace(found, threads=1) if device.type == "cpu" else found
+def measure_execution(prepared: Prepared) -> Execution:
+    """The fastest execution of runs like this one, measured where time matters; one thread each on a processor."""
+    device = pick_device(prepared.job.device)
+    stage = prepared.stage()
+    execution = resolve(TrainState(stage, device), device, stage.budget)
+    return dataclasses.replace(execution, threads=1) if device.type == "cpu" else execution
 
 
 class ProgressFile:
@@ -246,16 +221,16 @@ def read_predictions(folder: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]
 
 
 def _figures(
-    setup: Setup,
+    prepared: Prepared,
     trained: Trained,
     predicted: Predicted,
     choosing: NDArray[np.bool_],
     pseudo_labels: Mapping[str, float] | None,
 ) -> Figures:
-    splits, classes = setup.splits, predicted.classes
+    splits, classes = prepared.splits, predicted.classes
     used, used_at_end = mask_ratio(trained.history)
-    if isinstance(setup.job.recipe, Plain):
-        if not setup.job.method.unlabeled_batch_size(1):
+    if isinstance(prepared.job.recipe, Plain):
+        if not prepared.job.method.unlabeled_batch_size(1):
             used = used_at_end = 0.0
     elif used is None:
         used = used_at_end = coverage(trained.rounds)

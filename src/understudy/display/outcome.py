@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _OUTCOME_STYLE = {"helped": "green", "hurt": "red"}
 
 
-class Outcome(Protocol):
+class Summary(Protocol):
     """What is shown of a result."""
 
     @property
@@ -47,7 +47,7 @@ class Outcome(Protocol):
         """Where everything was saved, if anywhere."""
 
 
-def print_outcome(console: Console, result: Outcome) -> None:
+def print_outcome(console: Console, result: Summary) -> None:
     """Print the verdict, and below it a table of both models or of all repeats."""
     _print_verdict(console, result)
     if result.repeats is not None:
@@ -58,7 +58,7 @@ def print_outcome(console: Console, result: Outcome) -> None:
         say(console)
 
 
-def print_end(console: Console, result: Outcome) -> None:
+def print_end(console: Console, result: Summary) -> None:
     """Print what a call from Python ends with: the outcome, and where the report is."""
     say(console)
     print_outcome(console, result)
@@ -68,7 +68,7 @@ def print_end(console: Console, result: Outcome) -> None:
         say(console, f"Report: {result.folder / 'report.html'}")
 
 
-def _print_verdict(console: Console, result: Outcome) -> None:
+def _print_verdict(console: Console, result: Summary) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
@@ -162,7 +162,7 @@ def _repeats(found: Repeats) -> Table:
     return table
 
 
-def _delivered(result: Outcome) -> str:
+def _delivered(result: Summary) -> str:
     """The name of the run whose model is delivered."""
     verdict, repeats = result.verdict, result.repeats
     if repeats is not None:
@@ -170,7 +170,7 @@ def _delivered(result: Outcome) -> str:
     return verdict.method.name if isinstance(verdict, Verdict) and verdict.delivered == "method" else "supervised"
 
 
-def _comparison(result: Outcome) -> Table:
+def _comparison(result: Summary) -> Table:
     on_device = isinstance(result.verdict, Verdict) and result.verdict.cost_clock == "wall_s"
     delivered = _delivered(result)
     table = new_table()

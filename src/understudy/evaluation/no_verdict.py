@@ -29,3 +29,13 @@ class NoVerdict:
 
     def __str__(self) -> str:
         return self.sentences()[0]
+
+
+def without_pool(recipe: str = "") -> str:
+    """The sentence on an experiment that has no unlabeled images to compare with.
+
+    Args:
+        recipe: Name of the recipe that was asked for and is not used; empty for none.
+    """
+    without = f", without the recipe {recipe}" if recipe else ""
+    return f"There are no unlabeled images, so the supervised model alone is trained{without}."

@@ -17,9 +17,6 @@ from PIL import Image
 from understudy.core.errors import UserError
 from understudy.core.files import atomic
 from understudy.core.seeding import generator
-from understudy.data.collection import Collection
-from understudy.data.simulate import HiddenLabels
-from understudy.data.split import Splits
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
@@ -28,7 +25,7 @@ from understudy.engine.robustness import robustness
 from understudy.evaluation.calibration import calibrate
 from understudy.evaluation.chance import chance_accuracy
 from understudy.evaluation.label_errors import suspects
-from understudy.experiment.experiment import OutOfFold
+from understudy.experiment.outcome import Outcome
 from understudy.experiment.reserve import MOST_COMPARED, POOL_SAMPLE
 
 PICTURES, HELD_OUT = "pictures.npz", "held_out.npz"
@@ -46,7 +43,7 @@ Probabilities = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class Diagnostics:
     """All that is known of a finished run beside verdict and metrics, as the report takes it.
 
     Args:
@@ -74,56 +71,31 @@ class Findings:
             _save_lines(folder / f"{name}.csv", ("path", *keys, "confidence", "given_confidence"), lines)
 
 
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """A job after its last step.
-
-    Args:
-        name: What the images are called.
-        domain: The name of their domain.
-        runs: By name; `delivered` is one of them.
-        held: By run, the class probabilities of the test images and that choose.
-        corrupted: How many test images are also asked corrupted, by every run.
-        out_of_fold: What the models of folds say of all labeled images, none of which they were trained on.
-    """
-
-    name: str
-    domain: str
-    collection: Collection
-    splits: Splits
-    data: TrainingData
-    runs: Mapping[str, Trained]
-    held: Mapping[str, Mapping[str, Probabilities]]
-    delivered: str
-    hidden: HiddenLabels | None
-    device: str
-    seed: int
-    corrupted: int = 0
-    out_of_fold: OutOfFold | None = None
-
-
-def look(done: Finished) -> Findings:
-    """What there is to find; test images are asked nothing that could still change a model."""
-    album = _Album(done.data)
-    judge = done.splits.test
+def diagnose(outcome: Outcome) -> Diagnostics:
+    """The diagnostics of a finished experiment; nothing that is found on test images can still change a model."""
+    outcome = outcome.with_folds_as_test()
+    album = _Album(outcome.data)
+    test = outcome.splits.test
     figures: dict[str, Any] = {
-        "data": _data(done),
-        "delivered": done.delivered,
-        "calibration": {name: _calibration(done, found) for name, found in done.held.items()} if len(judge) else {},
-        "robustness": _robustness(done),
-        "mistakes": _mistakes(done, album),
-        "label_errors": _label_errors(done, album),
+        "data": _data(outcome),
+        "delivered": outcome.delivered,
+        "calibration": {name: _calibration(outcome, found) for name, found in outcome.held.items()}
+        if len(test)
+        else {},
+        "robustness": _robustness(outcome),
+        "mistakes": _mistakes(outcome, album),
+        "label_errors": _label_errors(outcome, album),
     }
-    sample = _pool_sample(done)
-    said = {name: _predict(done, trained, sample) for name, trained in done.runs.items()}
-    figures["pool"] = {name: _pool(done, sample, found) for name, found in said.items()} if len(sample) else {}
-    figures["samples"] = _samples(done, sample, said[done.delivered], album)
+    sample = _pool_sample(outcome)
+    said = {name: _predict(outcome, trained, sample) for name, trained in outcome.runs.items()}
+    figures["pool"] = {name: _pool(outcome, sample, found) for name, found in said.items()} if len(sample) else {}
+    figures["samples"] = _samples(outcome, sample, said[outcome.delivered], album)
     held_out: dict[str, NDArray[Any]] = {
-        "names": np.array([str(name) for name in done.collection.names[judge]], dtype=np.str_),
-        "labels": done.collection.labels[judge],
+        "names": np.array([str(name) for name in outcome.collection.names[test]], dtype=np.str_),
+        "labels": outcome.collection.labels[test],
     }
-    held_out |= {name: found["test"].astype(np.float16) for name, found in done.held.items()}
-    return Findings(figures, album.pictures(), held_out)
+    held_out |= {name: found["test"].astype(np.float16) for name, found in outcome.held.items()}
+    return Diagnostics(figures, album.pictures(), held_out)
 
 
 @dataclass(eq=False)
@@ -155,9 +127,9 @@ class _Album:
         )
 
 
-def _data(done: Finished) -> dict[str, Any]:
+def _data(outcome: Outcome) -> dict[str, Any]:
     """The images and what each of them was for."""
-    collection, splits, num_classes = done.collection, done.splits, len(done.data.classes)
+    collection, splits, num_classes = outcome.collection, outcome.splits, len(outcome.data.classes)
 
     def per_class(labels: Ids) -> list[int]:
         return np.bincount(labels[labels >= 0], minlength=num_classes).tolist()  # type: ignore[no-any-return]
@@ -166,23 +138,23 @@ def _data(done: Finished) -> dict[str, Any]:
     for name, label in zip(collection.names[splits.test], collection.labels[splits.test], strict=True):
         judges.update(f"{name}\n{label}\n".encode())
     return {
-        "name": done.name,
-        "classes": list(done.data.classes),
-        "domain": done.domain,
-        "shape": list(done.data.row_shape),
+        "name": outcome.experiment.name,
+        "classes": list(outcome.data.classes),
+        "domain": outcome.job.domain,
+        "shape": list(outcome.data.row_shape),
         **{f"num_{role}": len(getattr(splits, role)) for role in ("labeled", "unlabeled", "validation", "test")},
         "test_source": splits.test_source,
         "content": collection.content,
         "test_content": judges.hexdigest(),
         "labeled_per_class": per_class(collection.labels[splits.labeled]),
         "test_per_class": per_class(collection.labels[splits.test]),
-        "pool_per_class": None if done.hidden is None else per_class(done.hidden.of(splits.unlabeled)),
+        "pool_per_class": None if outcome.hidden is None else per_class(outcome.hidden.of(splits.unlabeled)),
     }
 
 
-def _calibration(done: Finished, found: Mapping[str, Probabilities]) -> dict[str, Any]:
+def _calibration(outcome: Outcome, found: Mapping[str, Probabilities]) -> dict[str, Any]:
     """How far the confidence on test images can be trusted; a temperature is fitted on the others."""
-    labels, splits = done.collection.labels, done.splits
+    labels, splits = outcome.collection.labels, outcome.splits
     choosing = len(splits.validation) > 0
     return calibrate(
         labels[splits.test],
@@ -192,18 +164,23 @@ def _calibration(done: Finished, found: Mapping[str, Probabilities]) -> dict[str
     ).to_json()
 
 
-def _robustness(done: Finished) -> dict[str, Any]:
+def _robustness(outcome: Outcome) -> dict[str, Any]:
     """What each model still knows of corrupted test images, where it was asked for."""
-    ids = done.splits.test
-    has_trained_on_them = done.splits.test_source == "out of fold"
-    if not done.corrupted or not len(ids) or has_trained_on_them or done.data.rows.dtype != torch.uint8:
+    ids = outcome.splits.test
+    has_trained_on_them = outcome.splits.test_source == "out of fold"
+    if not outcome.job.corrupted or not len(ids) or has_trained_on_them or outcome.data.rows.dtype != torch.uint8:
         return {}
-    if len(ids) > done.corrupted:
-        ids = np.sort(generator("corrupted", done.seed).choice(ids, done.corrupted, replace=False))
+    if len(ids) > outcome.job.corrupted:
+        ids = np.sort(generator("corrupted", outcome.job.seed).choice(ids, outcome.job.corrupted, replace=False))
     result = {}
-    for name, trained in done.runs.items():
+    for name, trained in outcome.runs.items():
         found = robustness(
-            trained.model, done.data, ids, done.collection.labels[ids], device=pick_device(done.device), seed=done.seed
+            trained.model,
+            outcome.data,
+            ids,
+            outcome.collection.labels[ids],
+            device=pick_device(outcome.job.device),
+            seed=outcome.job.seed,
         )
         result[name] = {
             "n": found.n,
@@ -214,19 +191,19 @@ def _robustness(done: Finished) -> dict[str, Any]:
     return result
 
 
-def _mistakes(done: Finished, album: _Album) -> list[dict[str, Any]]:
+def _mistakes(outcome: Outcome, album: _Album) -> list[dict[str, Any]]:
     """The delivered model's most confident errors, each with the labeled training images that look most like it."""
-    judge, labels = done.splits.test, done.collection.labels
+    judge, labels = outcome.splits.test, outcome.collection.labels
     if not len(judge):
         return []
-    probabilities = done.held[done.delivered]["test"]
+    probabilities = outcome.held[outcome.delivered]["test"]
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
     wrong = np.flatnonzero(predicted != labels[judge])
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MOST_MISTAKES]
-    neighbors = _neighbors(done, judge[wrong], album)
+    neighbors = _neighbors(outcome, judge[wrong], album)
     return [
         {
-            "name": str(done.collection.names[judge[at]]),
+            "name": str(outcome.collection.names[judge[at]]),
             "true": int(labels[judge[at]]),
             "predicted": int(predicted[at]),
             "confidence": float(confidence[at]),
@@ -237,17 +214,17 @@ def _mistakes(done: Finished, album: _Album) -> list[dict[str, Any]]:
     ]
 
 
-def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, Any]]]:
+def _neighbors(outcome: Outcome, ids: Ids, album: _Album) -> list[list[dict[str, Any]]]:
     """For each row the labeled training rows whose features point most nearly the same way."""
-    known = done.splits.labeled
+    known = outcome.splits.labeled
     if not len(ids) or not len(known):
         return [[] for _ in ids]
     if len(known) > MOST_COMPARED:
-        known = np.sort(generator("neighbors", done.seed).choice(known, MOST_COMPARED, replace=False))
-    model, device = done.runs[done.delivered].model, pick_device(done.device)
+        known = np.sort(generator("neighbors", outcome.job.seed).choice(known, MOST_COMPARED, replace=False))
+    model, device = outcome.runs[outcome.delivered].model, pick_device(outcome.job.device)
 
     def directions(rows: Ids) -> NDArray[np.float32]:
-        found = features(model, done.data, rows, device=device)
+        found = features(model, outcome.data, rows, device=device)
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
 
     try:
@@ -259,8 +236,8 @@ def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, A
     return [
         [
             {
-                "name": str(done.collection.names[known[at]]),
-                "label": int(done.collection.labels[known[at]]),
+                "name": str(outcome.collection.names[known[at]]),
+                "label": int(outcome.collection.labels[known[at]]),
                 "similarity": float(alike[row, at]),
                 "picture": album.picture(known[at]),
             }
@@ -271,24 +248,24 @@ def _neighbors(done: Finished, ids: Ids, album: _Album) -> list[list[dict[str, A
     ]
 
 
-def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
+def _label_errors(outcome: Outcome, album: _Album) -> list[dict[str, Any]]:
     """Images whose given label is doubted by a model that had not seen it: held out, or of the fold left out."""
-    splits, found = done.splits, done.held[done.delivered]
+    splits, found = outcome.splits, outcome.held[outcome.delivered]
     ids, where = np.concatenate([splits.test, splits.validation]), "held out"
     probabilities = np.concatenate([found["test"], found["validation"]])
-    if done.out_of_fold is not None:
-        ids, where = done.out_of_fold.ids, "out of fold"
-        probabilities = done.out_of_fold.probabilities[done.delivered]
+    if outcome.out_of_fold is not None:
+        ids, where = outcome.out_of_fold.ids, "out of fold"
+        probabilities = outcome.out_of_fold.probabilities[outcome.delivered]
     if not len(ids):
         return []
-    labels = done.collection.labels[ids]
+    labels = outcome.collection.labels[ids]
     is_right = probabilities.argmax(-1) == labels
     if is_right.mean() <= chance_accuracy(labels, probabilities.shape[1]):
         return []  # the doubts of a model that learned nothing are its own mistakes
     doubted = suspects(labels, probabilities)[:_MOST_SUSPECTS]
     return [
         {
-            "name": str(done.collection.names[ids[one.row]]),
+            "name": str(outcome.collection.names[ids[one.row]]),
             "given": one.given,
             "suggested": one.suggested,
             "confidence": one.confidence,
@@ -300,38 +277,38 @@ def _label_errors(done: Finished, album: _Album) -> list[dict[str, Any]]:
     ]
 
 
-def _pool_sample(done: Finished) -> Ids:
-    pool = done.splits.unlabeled
+def _pool_sample(outcome: Outcome) -> Ids:
+    pool = outcome.splits.unlabeled
     if len(pool) <= POOL_SAMPLE:
         return pool
-    return np.sort(generator("pool sample", done.seed).choice(pool, POOL_SAMPLE, replace=False))
+    return np.sort(generator("pool sample", outcome.job.seed).choice(pool, POOL_SAMPLE, replace=False))
 
 
-def _pool(done: Finished, sample: Ids, probabilities: Probabilities) -> dict[str, Any]:
+def _pool(outcome: Outcome, sample: Ids, probabilities: Probabilities) -> dict[str, Any]:
     """How a model's predictions of unlabeled images are spread over classes and confidences."""
     predicted = probabilities.argmax(-1)
     counts = np.histogram(probabilities.max(-1), _CONFIDENCE_BINS, (0.0, 1.0))[0]
-    accuracy = float("nan") if done.hidden is None else done.hidden.accuracy(sample, predicted)
+    accuracy = float("nan") if outcome.hidden is None else outcome.hidden.accuracy(sample, predicted)
     return {
         "n": len(sample),
-        "per_class": np.bincount(predicted, minlength=len(done.data.classes)).tolist(),
+        "per_class": np.bincount(predicted, minlength=len(outcome.data.classes)).tolist(),
         "confidence": counts.tolist(),
         "accuracy": None if np.isnan(accuracy) else accuracy,
     }
 
 
-def _samples(done: Finished, sample: Ids, probabilities: Probabilities, album: _Album) -> dict[str, Any]:
+def _samples(outcome: Outcome, sample: Ids, probabilities: Probabilities, album: _Album) -> dict[str, Any]:
     """A few labeled images of each class, and a few unlabeled ones with what the delivered model takes them for."""
-    labels, names, random = done.collection.labels, done.collection.names, generator("samples", done.seed)
+    labels, names, random = outcome.collection.labels, outcome.collection.names, generator("samples", outcome.job.seed)
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
 
     def drawn(of_class: Callable[[int], Ids]) -> list[int]:
         some = (random.permutation(of_class(number))[:_SAMPLES_PER_CLASS] for number in range(_MOST_SAMPLED_CLASSES))
         return [int(at) for part in some for at in part]
 
-    labeled = done.splits.labeled
+    labeled = outcome.splits.labeled
     shown = drawn(lambda number: labeled[labels[labeled] == number])
-    true = np.full(len(sample), -1) if done.hidden is None else done.hidden.of(sample)
+    true = np.full(len(sample), -1) if outcome.hidden is None else outcome.hidden.of(sample)
     from_pool = drawn(lambda number: np.flatnonzero(predicted == number))
     return {
         "labeled": [
@@ -350,8 +327,10 @@ def _samples(done: Finished, sample: Ids, probabilities: Probabilities, album: _
     }
 
 
-def _predict(done: Finished, trained: Trained, ids: Ids) -> Probabilities:
-    return predict(trained.model, done.data, ids, device=pick_device(done.device), execution=trained.execution)
+def _predict(outcome: Outcome, trained: Trained, ids: Ids) -> Probabilities:
+    return predict(
+        trained.model, outcome.data, ids, device=pick_device(outcome.job.device), execution=trained.execution
+    )
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from understudy.core.arguments import shown
+from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, DataError
 from understudy.data.folds import cross_validation
 from understudy.data.split import Splits, split
@@ -17,14 +18,13 @@ from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.repeats import Repeats, over_folds, over_seeds
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict
-from understudy.experiment.experiment import (
-    BASELINE,
-    Command,
-    Judged,
-    OutOfFold,
-)
+from understudy.experiment.budget_split import BASELINE
+from understudy.experiment.experiment import Experiment
+from understudy.experiment.outcome import Outcome, OutOfFold
+from understudy.experiment.prepare import hide_labels
+from understudy.experiment.run import run_experiment
 
-Keep = Callable[[Judged], None]
+Keep = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class Repetition:
             )
         return cls(repeats, folds)
 
+    @property
+    def num_parts(self) -> int:
+        """Among how many runs the budget is divided; folds are followed by a final model."""
+        return self.repeats or (self.folds + 1 if self.folds else 1)
+
     def options(self) -> dict[str, int]:
         """The options that ask for it."""
         return {name: number for name, number in dataclasses.asdict(self).items() if number}
@@ -70,7 +75,7 @@ class Repetition:
         return ", ".join(f"{name} {number}" for name, number in self.options().items())
 
 
-def train_seeds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repeats]:
+def train_seeds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome, Repeats]:
     """The first seed's run, with the kind of model that all seeds together speak for, and what they say.
 
     Args:
@@ -79,17 +84,17 @@ def train_seeds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repea
     Raises:
         UserError: No image would judge some seed's models.
     """
-    seeds = range(command.job.seed, command.job.seed + count)
+    seeds = range(experiment.job.seed, experiment.job.seed + count)
     for seed in seeds:
-        _check_judged(dataclasses.replace(command, job=dataclasses.replace(command.job, seed=seed)), count)
-    share = command.share(count)
+        _check_tested(dataclasses.replace(experiment, job=dataclasses.replace(experiment.job, seed=seed)), count)
+    share = _share(experiment, count)
     if share.is_timed:
-        command.say(f"{_count(count, 'seed')} of {share} each.")
-    found: list[Judged] = []
+        experiment.log.say(f"{_count(count, 'seed')} of {share} each.")
+    found: list[Outcome] = []
     for number, seed in enumerate(seeds, 1):
-        part = command.part(f"repeat-{seed}", share, seed=seed)
-        part.say(f"Seed {seed}, {number} of {count}:")
-        found.append(part.run())
+        part = experiment.part(f"repeat-{seed}", share, seed=seed)
+        part.log.say(f"Seed {seed}, {number} of {count}:")
+        found.append(run_experiment(part))
         keep(found[-1])
     names = list(found[0].runs)
     method = found[0].method
@@ -107,11 +112,11 @@ def train_seeds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repea
     if verdict is not None and count > 1:
         reason = f"Delivered: what all {count} seeds speak for, which is the model of {delivered}."
         verdict = dataclasses.replace(verdict, delivered=repeats.delivered, reason=reason)
-    whole = dataclasses.replace(command, log=first.command.log)
-    return dataclasses.replace(first, command=whole, verdict=verdict, delivered=delivered), repeats
+    whole = dataclasses.replace(experiment, log=first.experiment.log)
+    return dataclasses.replace(first, experiment=whole, verdict=verdict, delivered=delivered), repeats
 
 
-def train_folds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repeats]:
+def train_folds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome, Repeats]:
     """The final run, trained on every label with the kind of model that the folds prove, and what they say.
 
     Args:
@@ -120,34 +125,39 @@ def train_folds(command: Command, count: int, keep: Keep) -> tuple[Judged, Repea
     Raises:
         UserError: A class has too few labels for so many folds.
     """
-    collection, hidden = command.simulated()
+    collection, hidden = hide_labels(experiment.collection, experiment.job)
     if hidden is not None:
-        command.say(collection.notes[-1])
-    final, folds = cross_validation(collection, count, command.job.seed)
-    share = command.share(count + 1)
+        experiment.log.say(collection.notes[-1])
+    final, folds = cross_validation(collection, count, experiment.job.seed)
+    share = _share(experiment, count + 1)
     if share.is_timed:
-        command.say(f"{count} folds and the final model, {share} each.")
-    found: list[Judged] = []
+        experiment.log.say(f"{count} folds and the final model, {share} each.")
+    found: list[Outcome] = []
     for number, splits in enumerate(folds, 1):
-        found.append(command.part(f"fold-{number}", share).run(splits))
+        found.append(run_experiment(experiment.part(f"fold-{number}", share), splits))
         keep(found[-1])
     out_of_fold = _pooled(found)
-    verdict = _verdict(command, found, out_of_fold)
+    verdict = _verdict(experiment, found, out_of_fold)
     repeats = over_folds({name: [one.right(name) for one in found] for name in found[0].runs}, verdict)
     kind = found[0].method if repeats.delivered == "method" else BASELINE
-    command.say("Final model, of the kind that the folds speak for:")
-    last = command.within(share).run(_final_roles(final), only=kind)
+    experiment.log.say("Final model, of the kind that the folds speak for:")
+    last = run_experiment(experiment.within(share), _final_roles(final), only=kind)
     remark = _about_final(last)
     repeats = dataclasses.replace(repeats, sentences=(*repeats.sentences, remark))
     judged = dataclasses.replace(
-        last, command=command, verdict=verdict, method=found[0].method, delivered=kind, out_of_fold=out_of_fold
+        last, experiment=experiment, verdict=verdict, method=found[0].method, delivered=kind, out_of_fold=out_of_fold
     )
     return judged, repeats
 
 
-def _check_judged(command: Command, count: int) -> None:
-    """Nothing, when some images will judge."""
-    splits = split(command.simulated()[0], command.job.seed)
+def _share(experiment: Experiment, num_parts: int) -> Budget:
+    """The budget of each of so many parts, each with its own evaluation, before one report of two models."""
+    return experiment.budget_split.grant_part(num_parts, experiment.report_reserve_s(2))
+
+
+def _check_tested(experiment: Experiment, count: int) -> None:
+    """Make sure that some images will test the models."""
+    splits = split(hide_labels(experiment.collection, experiment.job)[0], experiment.job.seed)
     if not len(splits.test):
         raise DataError(
             f"{_count(count, 'repeat')} with {len(splits.labeled)} labels would be judged by no image, and nothing "
@@ -155,7 +165,7 @@ def _check_judged(command: Command, count: int) -> None:
         )
 
 
-def _about_seeds(found: Sequence[Judged]) -> list[str]:
+def _about_seeds(found: Sequence[Outcome]) -> list[str]:
     """What differs between seeds, what judged them, and whether they were trained at equal cost."""
     first = found[0]
     what = ["labels kept"] if first.hidden is not None else []
@@ -163,7 +173,9 @@ def _about_seeds(found: Sequence[Judged]) -> list[str]:
         not np.array_equal(one.splits.test, first.splits.test) for one in found[1:]
     ):
         what.append("images held out")
-    what += ["the order of images"] if first.command.module is not None else ["initial weights", "the order of images"]
+    what += (
+        ["the order of images"] if first.experiment.module is not None else ["initial weights", "the order of images"]
+    )
     differ = " and ".join(filter(None, [", ".join(what[:-1]), what[-1]]))
     n = len(first.splits.test)
     judged = f"each was tested on {n:,} images held out"
@@ -184,7 +196,7 @@ def _about_seeds(found: Sequence[Judged]) -> list[str]:
     return told
 
 
-def _pooled(found: Sequence[Judged]) -> OutOfFold:
+def _pooled(found: Sequence[Outcome]) -> OutOfFold:
     """What the models of each fold say of its images, in the order of the images."""
     ids = np.concatenate([one.splits.test for one in found])
     order = np.argsort(ids)
@@ -192,13 +204,13 @@ def _pooled(found: Sequence[Judged]) -> OutOfFold:
     return OutOfFold(ids[order], probabilities)
 
 
-def _verdict(command: Command, found: Sequence[Judged], pooled: OutOfFold) -> Verdict | None:
+def _verdict(experiment: Experiment, found: Sequence[Outcome], pooled: OutOfFold) -> Verdict | None:
     """The paired comparison over the images of all folds, at the cost of all folds together."""
     verdicts = [one.verdict for one in found if one.verdict is not None]
     if not verdicts:
         return None
     method = found[0].method
-    labels = command.collection.labels[pooled.ids]
+    labels = experiment.collection.labels[pooled.ids]
     predicted = {name: probabilities.argmax(-1) for name, probabilities in pooled.probabilities.items()}
     return compute_verdict(
         HeldOut(labels, predicted[BASELINE], predicted[method]),
@@ -211,7 +223,7 @@ def _verdict(command: Command, found: Sequence[Judged], pooled: OutOfFold) -> Ve
     )
 
 
-def _facts_of_all(found: Sequence[Judged]) -> Facts | None:
+def _facts_of_all(found: Sequence[Outcome]) -> Facts | None:
     """What the trainings of all seeds or folds tell together."""
     verdicts = [one.verdict for one in found if one.verdict is not None]
     if not verdicts:
@@ -233,7 +245,7 @@ def _facts_of_all(found: Sequence[Judged]) -> Facts | None:
     )
 
 
-def _together(name: str, found: Sequence[Judged]) -> Candidate:
+def _together(name: str, found: Sequence[Outcome]) -> Candidate:
     runs = [one.runs[name] for one in found]
     cost = runs[0].cost
     for one in runs[1:]:
@@ -248,7 +260,7 @@ def _final_roles(final: Splits) -> Splits:
     return dataclasses.replace(final, note=f"All {len(final.labeled):,} labels train; the folds have judged already.")
 
 
-def _about_final(final: Judged) -> str:
+def _about_final(final: Outcome) -> str:
     """How the final model came to be, and what is known of it."""
     kind = "without" if final.method == BASELINE else "with"
     made = f"The final model was trained on all {len(final.splits.labeled):,} labels, {kind} the unlabeled images"
@@ -261,19 +273,3 @@ def _about_final(final: Judged) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def held_out_of(judged: Judged) -> tuple[Splits, Mapping[str, Mapping[str, Any]]]:
-    """The images that the figures of a run are of, and what the models say of them.
-
-    They are those of the folds where no others judge the final model.
-    """
-    found = judged.out_of_fold
-    if found is None or len(judged.splits.test):
-        return judged.splits, judged.held
-    splits = dataclasses.replace(judged.splits, test=found.ids, test_source="out of fold")
-    nothing = {name: probabilities[:0] for name, probabilities in found.probabilities.items()}
-    return splits, {
-        name: {"test": probabilities, "validation": nothing[name]}
-        for name, probabilities in found.probabilities.items()
-    }

@@ -11,7 +11,7 @@ import csv
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,38 +102,41 @@ def unlike(known: NDArray[np.float32], pool: NDArray[np.float32], *, seed: int =
     return Unrelated(np.arange(len(pool)), of_pool, float(np.sort(of_known)[rank - 1]), share)
 
 
-@dataclass(frozen=True)
-class PoolFilter:
-    """What a training command calls to leave unrelated images out of its pool.
+@dataclass(frozen=True, eq=False)
+class FilteredPool:
+    """Roles of images with a smaller pool.
 
     Args:
-        observe: Called with (rows looked at, rows in all).
+        note: A sentence on what was left out.
+        unrelated: What the filter found; None where it was read from the record of an earlier process.
     """
 
-    observe: Observe | None = None
-    _found: dict[tuple[Any, ...], Unrelated] = field(default_factory=dict, repr=False, compare=False)
+    splits: Splits
+    note: str
+    unrelated: Unrelated | None
 
-    def __call__(self, collection: Collection, splits: Splits, seed: int, folder: Path | None) -> tuple[Splits, str]:
-        """The splits with a smaller pool, and a sentence about it.
+    def save(self, folder: Path, collection: Collection) -> None:
+        """Record what was left out, unless an earlier process did, so that a resumed run leaves out the same."""
+        if self.unrelated is not None and not (folder / RECORD).exists():
+            _save(folder, collection, self.unrelated, self.note)
 
-        What was removed is recorded in the folder before training, and taken from there when the run is resumed.
 
-        Raises:
-            UserError: Too few images are labeled, or the record is damaged.
-        """
-        record = None if folder is None else folder / RECORD
-        if record is not None and record.exists():
-            removed, note = _recorded(record, splits)
-            return _without(splits, removed), note
-        key = (seed, collection.content, splits.labeled.tobytes(), splits.unlabeled.tobytes())
-        found = self._found.get(key)  # planning asks first, and training then asks for the same
-        if found is None:
-            found = self._found[key] = find_unrelated(collection, splits, seed=seed, observe=self.observe)
-        removed = found.removed
-        note = _note(found, shown=folder is not None and collection.is_images)
-        if folder is not None:
-            _save(folder, collection, found, note)
-        return _without(splits, removed), note
+def filter_pool(collection: Collection, splits: Splits, seed: int, folder: Path | None) -> FilteredPool:
+    """Leave unrelated images out of the pool, those of the record where the folder has one.
+
+    Args:
+        folder: The run's, into which `FilteredPool.save` writes before training; None where nothing is saved.
+
+    Raises:
+        UserError: Too few images are labeled, or the record is damaged.
+    """
+    record = None if folder is None else folder / RECORD
+    if record is not None and record.exists():
+        removed, note = _recorded(record, splits)
+        return FilteredPool(_without(splits, removed), note, None)
+    unrelated = find_unrelated(collection, splits, seed=seed)
+    note = _note(unrelated, shown=folder is not None and collection.is_images)
+    return FilteredPool(_without(splits, unrelated.removed), note, unrelated)
 
 
 def _scores(known: NDArray[np.float32], pool: NDArray[np.float32], wanted: float, seed: int) -> tuple[Scores, Scores]:

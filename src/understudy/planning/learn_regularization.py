@@ -251,7 +251,7 @@ def _strength(
 
 def _distances(trial: Trial, trials: Trials, seed: int) -> dict[str, float]:
     """How far each operation of the strong view moves the mean loss of the images that judge trials."""
-    chosen = trials.judges[:_MOST_SCREENED]
+    chosen = trials.held_out[:_MOST_SCREENED]
     labels = trials.labels[: len(chosen)]
     device = next(trial.trained.model.parameters()).device
     random = generator("distances", seed)

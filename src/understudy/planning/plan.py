@@ -53,7 +53,9 @@ class Plan(Brief):
 
     def _repr_html_(self) -> str:
         rows = [(choice.key, shown(choice.value), choice.reason) for choice in self.choices]
-        return as_html(self, (f"for a budget of {self.budget}", self.summary), [("setting", "value", "reason"), *rows])
+        return as_html(
+            self, (f"for a budget of {self.budget.text}", self.summary), [("setting", "value", "reason"), *rows]
+        )
 
     @property
     def parts(self) -> dict[str, Learned]:

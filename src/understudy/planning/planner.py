@@ -1,4 +1,4 @@
-"""From what the user asked to a planned command: learn everything that was left open, within a fifth of the budget."""
+"""Plan an experiment: learn everything that the user left open, within a fifth of the budget."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.config import Config, to_plain
 from understudy.core.files import explained, read_json, write_json
 from understudy.core.spending import PLANNING, READING, START, Spending
-from understudy.data.collection import Collection
 from understudy.data.sizing import Form
-from understudy.data.split import Splits, split
-from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.rundir import read_decisions
-from understudy.experiment.experiment import Command
-from understudy.experiment.job import Job, as_training_data, initial_network, make_job, spelled
+from understudy.experiment.experiment import Experiment
+from understudy.experiment.job import Job, make_job, spelled
+from understudy.experiment.prepare import Prepared
 from understudy.methods.base import METHODS, Method
 from understudy.planning.choice import SHARE, Allowance, Choice, nested
 from understudy.planning.learn_architecture import learn_architecture, learn_size
@@ -31,17 +29,17 @@ from understudy.planning.learn_regularization import SYMMETRIES_SHARE, learn_reg
 from understudy.planning.learn_ssl import DEFAULT, learn_ssl
 from understudy.planning.plan import Plan, shown
 from understudy.planning.speeds import training_speed
-from understudy.planning.trials import LEAST_STEPS, Trials, judges_of
+from understudy.planning.trials import MIN_STEPS, Trials, held_out_of
 
 FILE = "plan.toml"
 _OF_EVERY_METHOD = {"criterion", "ema_decay"}
 _SPARE, _FIRST_TRAINING_S = 0.85, 3.0  # what setting trials up, and the first of a process, takes beside them
-_MOST_TRIALS = 5  # supervised, with fewer and with gentler operations, and two methods
+MAX_TRIALS = 5  # supervised, with fewer and with gentler operations, and two methods
 _UNKNOWN_CLASSES = 10  # before the images are read; it changes no speed that counts
 
 
 class Planner:
-    """The planning of one command; its first choice, the size, is made before any image is decoded."""
+    """The planning of one experiment; its first choice, the size, is made before any image is decoded."""
 
     def __init__(
         self,
@@ -59,7 +57,7 @@ class Planner:
             module: The user's own network.
             folder: The run's folder, where the plan is kept; one found there is used again.
             given: A plan to use as it is, unless the folder holds one.
-            spending: Of the command that is planned.
+            spending: Of the experiment that is planned.
         """
         self.spending = Spending() if spending is None else spending
         options = spelled(options)
@@ -75,14 +73,14 @@ class Planner:
         self.allowance = Allowance(self.budget)
         self.size: Choice[int] | None = None
         self.spent = self.filtering = Cost()
-        self.found, self.is_given = given, given is not None
+        self.plan_to_use, self.is_given = given, given is not None
         if folder is not None and (folder / FILE).exists():
-            self.found = Plan.load(folder / FILE, unchanged=True)  # a run keeps the plan it began with
+            self.plan_to_use = Plan.load(folder / FILE, unchanged=True)  # a run keeps the plan it began with
 
     def choose_size(self, form: Form) -> int:
         """The side in px at which the images of a source are to be trained, given the form they suggest."""
-        if self.found is not None:
-            chosen = self.found.architecture.size
+        if self.plan_to_use is not None:
+            chosen = self.plan_to_use.architecture.size
             return form.size if chosen is None else int(chosen.value)
         begun = Cost.now()
         with self.spending.part(PLANNING):
@@ -99,54 +97,61 @@ class Planner:
         return form.size if self.size is None else self.size.value
 
     def planned(
-        self, command: Command, *, trials: bool = True, parts: int = 1, verbose: bool = False
-    ) -> tuple[Command, Plan]:
-        """The command with everything chosen, and the plan, which is saved in the run folder.
+        self, experiment: Experiment, *, trials: bool = True, parts: int = 1, verbose: bool = False
+    ) -> tuple[Experiment, Plan]:
+        """The experiment with everything chosen and prepared, and the plan, which is saved in the run folder.
 
         What will be trained is said first, and why; every other choice is only logged.
 
         Args:
-            trials: Whether training labels may judge short trainings; where each of them judges a fold, none may.
+            trials: Whether training labels may test short trainings; where each of them tests a fold, none may.
             parts: Among how many seeds or folds the budget is divided.
             verbose: Whether every choice is also said, with its reason.
 
         Raises:
             UserError: What was asked for does not suit the images.
         """
-        if self.found is None:
-            command.refuse_lost(FILE)
-        plan = self.found or self.plan(command, trials=trials, parts=parts)
+        log, prepared = experiment.log, None
+        if self.plan_to_use is None:
+            experiment.budget_split.refuse_lost(FILE)
+            plan, prepared = self.plan(experiment, trials=trials, parts=parts)
+        else:
+            plan = self.plan_to_use
         if self.folder is not None and not (self.folder / FILE).exists():
             plan.save(self.folder / FILE)
-        job = make_job(self._with(plan.options()), command.collection, self.module)
-        say = command.say if verbose else command.log.append
+        job = make_job(self._with(plan.options()), experiment.collection, self.module)
+        planning = Cost() if self.is_given else plan.cost + self.filtering
+        experiment = dataclasses.replace(experiment, job=job, planning=planning, prepared=prepared)
         if self.is_given:
-            command.say(f"A plan that was made before, for a budget of {plan.budget.text}, is used as it is.")
-        images = _images_in_words(command, parts)
-        command.say(plan.decision(images, method=job.method.name, recipe=job.recipe.name, is_given=self.is_given))
+            log.say(f"A plan that was made before, for a budget of {plan.budget.text}, is used as it is.")
+        if parts == 1 and prepared is None:
+            with self.spending.part(READING):
+                experiment = dataclasses.replace(experiment, prepared=experiment.prepare())
+        images = _images_in_words(experiment, parts)
+        log.say(plan.decision(images, method=job.method.name, recipe=job.recipe.name, is_given=self.is_given))
         *reasons, summary = plan.sentences()
+        tell = log.say if verbose else log.record
         if self.is_given:
-            chosen = ", ".join(f"{choice.key} {shown(choice.value)}" for choice in plan.choices)
-            say(f"The plan chooses: {chosen}.")
+            choices = ", ".join(f"{choice.key} {shown(choice.value)}" for choice in plan.choices)
+            tell(f"The plan chooses: {choices}.")
         else:
             for sentence in reasons:
-                say(sentence)
-            command.say(summary)
-        planning = Cost() if self.is_given else plan.cost + self.filtering
-        return dataclasses.replace(command, job=job, planning=planning), plan
+                tell(sentence)
+            log.say(summary)
+        return experiment, plan
 
-    def plan(self, command: Command, *, trials: bool = True, parts: int = 1) -> Plan:
-        """Every choice that was left open; see `planned`.
+    def plan(self, experiment: Experiment, *, trials: bool = True, parts: int = 1) -> tuple[Plan, Prepared]:
+        """Every choice that was left open, and what was prepared to make them; see `planned`.
 
         Raises:
             UserError: What was asked for does not suit the images.
         """
         begun = Cost.now()
         self.spending.enter(READING)
-        collection, splits = self._images(command)
+        prepared = experiment.prepare()
         self.filtering = Cost.now() - begun
         if not self.budget.is_timed:
-            self.budget = command.job.budget  # where epochs have become steps
+            self.budget = experiment.job.budget  # where epochs have become steps
         # Imported before the clock of planning starts: scikit-learn and what torch's optimizers need take about two
         # seconds each, once, and are the program's start-up.
         self.spending.enter(START)
@@ -156,18 +161,11 @@ class Planner:
         self.allowance.pay(self.spent)
         begun = Cost.now()
         self.spending.enter(PLANNING)
-        found = self._plan(command, collection, splits, trials, parts)
-        return dataclasses.replace(found, cost=self.spent + (Cost.now() - begun))
+        plan, prepared = self._plan(experiment, prepared, trials, parts)
+        return dataclasses.replace(plan, cost=self.spent + (Cost.now() - begun)), prepared
 
-    def _images(self, command: Command) -> tuple[Collection, Splits]:
-        """The images and their roles; the pool's filter keeps what it finds, so that training does not pay for it."""
-        collection, _ = command.simulated()
-        splits = split(collection, command.job.seed)
-        if command.job.filter_pool and command.pool_filter is not None:
-            splits, _ = command.pool_filter(collection, splits, command.job.seed, None)
-        return collection, splits
-
-    def _plan(self, command: Command, collection: Collection, splits: Splits, use_trials: bool, parts: int) -> Plan:
+    def _plan(self, experiment: Experiment, prepared: Prepared, use_trials: bool, parts: int) -> tuple[Plan, Prepared]:
+        collection, splits = prepared.roles.collection, prepared.splits
         run = self._one_run((2 if len(splits.unlabeled) else 1) * parts)
         data_part = learn_data(collection, splits, self.options)
         learned = nested(data_part.choices)
@@ -183,8 +181,8 @@ class Planner:
         )
         if self.module is None:
             learned = merged(learned, nested(architecture.choices))
-        job, data, network = self._set_up(collection, splits, learned)
-        name = f"module:{type(network).__qualname__}" if self.module is not None else job.network
+        prepared = prepared.with_job(make_job(self._with(learned), collection, self.module))
+        job, data, network, name = prepared.job, prepared.data, prepared.network, prepared.network_name
         optimization = learn_optimization(
             data,
             network,
@@ -197,9 +195,10 @@ class Planner:
             options=self.options,
         )
         learned = merged(learned, nested(optimization.choices))
-        job, data, network = self._set_up(collection, splits, learned)
-        rows_per_s = self._speed(data, network, name, architecture.figures)
-        tried, why_not = self._trials(command, collection, job, data, network, name, rows_per_s, use_trials)
+        prepared = prepared.with_job(make_job(self._with(learned), collection, self.module))
+        job, data = prepared.job, prepared.data
+        rows_per_s = self._speed(prepared, architecture.figures)
+        tried, why_not = self._trials(experiment, prepared, rows_per_s, use_trials)
         regularization = learn_regularization(
             data, trials=tried, no_trials=why_not, allowance=self.allowance, seed=job.seed, options=self.options
         )
@@ -219,7 +218,7 @@ class Planner:
         )
         if tried is not None:
             ssl = dataclasses.replace(ssl, figures={**ssl.figures, "trials": tried.to_json()})
-        return Plan(
+        plan = Plan(
             data=data_part,
             architecture=architecture,
             optimization=optimization,
@@ -228,6 +227,7 @@ class Planner:
             budget=self.asked_budget,
             note=self.allowance.refusal,
         )
+        return plan, prepared
 
     def _one_run(self, num_runs: int) -> Budget:
         """What each of so many trainings may spend once the plan is paid for."""
@@ -245,22 +245,16 @@ class Planner:
         table = merged(learned, self.options)
         return {key: value for key, value in table.items() if not (self.module and key == "network")} | self.objects
 
-    def _set_up(
-        self, collection: Collection, splits: Splits, learned: Mapping[str, Any]
-    ) -> tuple[Job, TrainingData, nn.Module]:
-        job = make_job(self._with(learned), collection, self.module)
-        data = as_training_data(collection, splits, job.domain, job.augmentation)
-        return job, data, self.module if self.module is not None else initial_network(job, data)
-
-    def _speed(self, data: TrainingData, network: nn.Module, name: str, figures: Mapping[str, Any]) -> float | None:
+    def _speed(self, prepared: Prepared, figures: Mapping[str, Any]) -> float | None:
         """Rows a second of the chosen network: as measured when it was chosen, or now."""
         if self.allowance.refusal:
             return None
+        data, name = prepared.data, prepared.network_name
         for speed in figures.get("speeds", ()):
             if speed["network"] == name:
                 return float(speed["rows_per_s"])
-        found = training_speed(
-            copy.deepcopy(network),
+        measured = training_speed(
+            copy.deepcopy(prepared.network),
             name,
             data.row_shape,
             data.domain,
@@ -270,43 +264,36 @@ class Planner:
             clock=self.allowance.read,
             limit_s=0.02 * self.allowance.whole_s,
         )
-        return found.rows_per_s
+        return measured.rows_per_s
 
     def _trials(
-        self,
-        command: Command,
-        collection: Collection,
-        job: Job,
-        data: TrainingData,
-        network: nn.Module,
-        name: str,
-        rows_per_s: float | None,
-        allowed: bool,
+        self, experiment: Experiment, prepared: Prepared, rows_per_s: float | None, allowed: bool
     ) -> tuple[Trials | None, str]:
         """Trials on what is left of the allowance, or why there are none."""
         if self.allowance.refusal or rows_per_s is None:
             return None, f"nothing was tried, since {self.allowance.refusal}"
         if not allowed:
-            return None, "nothing was tried, since every label judges in some fold or seed"
-        found = judges_of(data, collection.labels, job.seed)
-        if found is None:
-            return None, f"nothing was tried, since {len(data.labeled):,} labels leave too few images to judge trials"
+            return None, "nothing was tried, since every label tests a model in some fold or seed"
+        job, labels = prepared.job, prepared.roles.collection.labels
+        held_out = held_out_of(prepared.data, labels, job.seed)
+        if held_out is None:
+            count = len(prepared.data.labeled)
+            return None, f"nothing was tried, since {count:,} labels leave too few images to test trials"
         seconds = self._seconds_of_trial()
         steps = seconds * rows_per_s / job.batch_size
-        if steps < LEAST_STEPS:
+        if steps < MIN_STEPS:
             return None, f"nothing was tried, since a trial would be of {steps:.0f} steps and say nothing"
-        rest, judges = found
-        settings = dataclasses.replace(job.settings(), method=_configured(job))
+        rest, rows = held_out
         trials = Trials(
             data=rest,
-            judges=judges,
-            labels=collection.labels[judges],
-            network=network,
-            network_name=name,
-            settings=settings,
+            held_out=rows,
+            labels=labels[rows],
+            network=prepared.network,
+            network_name=prepared.network_name,
+            settings=dataclasses.replace(job.settings(), method=_configured(job)),
             budget=self.allowance.part(seconds),
             folder=None if self.folder is None else self.folder / "plan",
-            observe=(command.watch.step,),
+            observe=(experiment.log.watch.step,),
         )
         return trials, ""
 
@@ -318,7 +305,7 @@ class Planner:
         if path is not None:
             read_decisions(path)  # refuses when trials were begun and it is lost
         others = _FIRST_TRAINING_S + SYMMETRIES_SHARE * self.allowance.whole_s
-        seconds = _SPARE * max(0.0, self.allowance.left_s - others) / _MOST_TRIALS
+        seconds = _SPARE * max(0.0, self.allowance.left_s - others) / MAX_TRIALS
         if path is not None:
             with explained(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -326,12 +313,12 @@ class Planner:
         return seconds
 
 
-def _images_in_words(command: Command, parts: int) -> str:
+def _images_in_words(experiment: Experiment, parts: int) -> str:
     """What a run is trained on; with several seeds or folds the numbers differ."""
-    if parts > 1:
+    if parts > 1 or experiment.prepared is None:
         return "labeled and unlabeled images"
-    splits = split(command.simulated()[0], command.job.seed)
-    what = "images" if command.collection.is_images else "rows"
+    splits = experiment.prepared.splits
+    what = "images" if experiment.collection.is_images else "rows"
     return f"{len(splits.labeled):,} labeled and {len(splits.unlabeled):,} unlabeled {what}"
 
 

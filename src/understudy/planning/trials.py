@@ -1,4 +1,4 @@
-"""Short trainings, annealed to a few seconds each and judged by labeled images that none of them trains on."""
+"""Short trainings, annealed to a few seconds each and tested on labeled images that none of them trains on."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from understudy.evaluation.paired import compare_paired
 
 # With 200 images two trials must differ by about 7 points before that shows; fewer show next to nothing.
 MIN_HELD_OUT = 200
-LEAST_STEPS = 100
-_HELD_OUT, _MOST_JUDGES = 0.2, 2000
+MIN_STEPS = 100  # shorter trainings rank settings by how fast they start
+_HELD_OUT = 0.2
+MAX_HELD_OUT = 2000  # on more, differences that would decide show as well and predicting costs trials their time
 _LEVEL = 0.9
 
 
@@ -67,13 +68,13 @@ class Trials:
 
     Args:
         data: Without the test images the trials.
-        judges: Training images that were held out of the trials alone, or the validation images.
+        held_out: Training images that were held out of the trials alone, or the validation images.
         budget: Of each trial.
         folder: Where finished trials are kept, so that an interrupted plan goes on.
     """
 
     data: TrainingData
-    judges: NDArray[np.int64]
+    held_out: NDArray[np.int64]
     labels: NDArray[np.int64]
     network: nn.Module
     network_name: str
@@ -97,7 +98,7 @@ class Trials:
         if key not in self.done:
             trained = fit(stage, None if self.folder is None else self.folder / key, observe=self.observe)
             device = next(trained.model.parameters()).device
-            found = predict(trained.model, stage.data, self.judges, device=device)
+            found = predict(trained.model, stage.data, self.held_out, device=device)
             self.done[key] = Trial(name, trained, found.argmax(-1) == self.labels)
         return self.done[key]
 
@@ -112,21 +113,21 @@ def _digest(stage: Stage) -> str:
     return hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
 
 
-def judges_of(
+def held_out_of(
     data: TrainingData, labels: NDArray[np.int64], seed: int
 ) -> tuple[TrainingData, NDArray[np.int64]] | None:
-    """The images without those that judge trials, and these; None where too few labels could.
+    """The training images without those that test trials, and these rows; None where there are too few labels.
 
-    Images that may choose judge them where there are enough, else a fifth of the training labels.
+    Validation images test trials where there are enough, else a fifth of the training labels.
 
     Args:
-        labels: Of all rows; only those of training and choosing rows are read.
+        labels: Of all rows; only those of training and validation rows are read.
     """
     if len(data.validation) >= MIN_HELD_OUT:
         return dataclasses.replace(
             data, validation=data.validation[:0], validation_targets=data.validation_targets[:0]
         ), data.validation
-    count = min(_MOST_JUDGES, round(_HELD_OUT * len(data.labeled)))
+    count = min(MAX_HELD_OUT, round(_HELD_OUT * len(data.labeled)))
     if count < MIN_HELD_OUT:
         return None
     order = generator("trials", seed).permutation(len(data.labeled))
