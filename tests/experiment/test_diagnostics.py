@@ -126,7 +126,7 @@ def test_diagnose__corruptions_are_asked_of_all_models_on_request() -> None:
     assert all(len(shares) == 5 for shares in asked["fixmatch"]["accuracy"].values())
 
 
-def test_diagnose__judges_are_told_apart_by_their_labels() -> None:
+def test_diagnose__test_images_are_distinguished_by_their_labels() -> None:
     diagnostics, outcome = diagnosed()
     labels = outcome.collection.labels.copy()
     labels[outcome.splits.test[0]] = 1 - labels[outcome.splits.test[0]]

@@ -36,7 +36,7 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory: pytest.TempPathFactory) -> tuple[us.Result, Path]:
-    """Three folds of 24 labels, with no other image to judge."""
+    """Three folds of 24 labels, with no other test image."""
     folder = tmp_path_factory.mktemp("runs") / "folded"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*FIXED_LAYOUT)
@@ -49,7 +49,7 @@ def test_folds__out_of_fold_probabilities_are_of_models_that_had_not_seen_the_im
     _, folder = folded
     pooled = np.load(folder / "held_out.npz")
     place = {name: at for at, name in enumerate(pooled["names"])}
-    judged: set[str] = set()
+    tested: set[str] = set()
     for number in (1, 2, 3):
         part = folder / f"fold-{number}"
         held = np.load(part / "held_out.npz")
@@ -57,8 +57,8 @@ def test_folds__out_of_fold_probabilities_are_of_models_that_had_not_seen_the_im
         assert set(held["names"]) == names_of(part, "test")
         rows = [place[name] for name in held["names"]]
         assert all(np.array_equal(pooled[run][rows], held[run]) for run in RUNS)
-        judged |= set(held["names"])
-    assert judged == set(place) == names_of(folder, "labeled")
+        tested |= set(held["names"])
+    assert tested == set(place) == names_of(folder, "labeled")
 
 
 def test_folds__the_final_model_is_trained_on_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_folds__the_result_speaks_of_all_labels(folded: tuple[us.Result, Path]) 
     assert {line["where"] for line in found["label_errors"]} <= {"out of fold"}
     assert all(near["name"] != line["name"] for line in found["mistakes"] for near in line["neighbors"])
     assert "folds = 3" in (folder / "config.toml").read_text(encoding="utf-8")
-    assert "no image is left to judge it" in found["repeats"]["sentences"][-1]
+    assert "no image is left to test it" in found["repeats"]["sentences"][-1]
 
 
 def test_folds__label_errors_are_looked_for_in_all_labels() -> None:
@@ -107,7 +107,7 @@ def test_folds__label_errors_are_looked_for_in_all_labels() -> None:
     assert doubted[0]["where"] == "out of fold"
 
 
-def test_folds__a_test_set_judges_the_final_model_alone() -> None:
+def test_folds__a_test_set_tests_the_final_model_alone() -> None:
     result = us.train(few_labels(known=12), test=images(40, 1), folds=2, **FAST)
     assert result.verdict is not None
     assert result.verdict.n == 12
@@ -214,7 +214,7 @@ def test_train__without_repeats() -> None:
         (2, {"folds": 2}, "class '0' has 1 label, and each of 2 folds needs one of every class: a model could not"),
         (3, {"folds": 5}, "3 labels cannot be divided into 5 folds; label more images"),
         (0, {"folds": 3}, "no training image has a label"),
-        (4, {"repeats": 3}, "3 repeats with 4 labels would be judged by no image, and nothing could be said of them; "),
+        (4, {"repeats": 3}, "3 repeats with 4 labels would leave no test image, and nothing could be said of them; "),
     ],
 )
 def test_train__refuses(known: int, options: dict[str, Any], sentence: str) -> None:

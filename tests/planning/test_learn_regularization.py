@@ -139,7 +139,7 @@ class Played(Trials):
 
     def run(self, name: str, data: Any = None, **changes: Any) -> Trial:
         self.asked[name] = data
-        count = len(self.judges)
+        count = len(self.held_out)
         right = np.arange(count) < round(self.outcomes[name] * count)
         return Trial(name, None, right)  # type: ignore[arg-type]
 

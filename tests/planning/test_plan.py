@@ -127,12 +127,12 @@ def test_plan__options_are_those_of_a_job(planned: Plan) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.pop("ssl"), "is no plan; name a plan.toml"),
+        (lambda table: table.pop("ssl"), "is not a plan; name a plan.toml"),
         (lambda table: table.update(format=99), "written by a newer version"),
-        (lambda table: table.update(format="x"), "is no plan"),
+        (lambda table: table.update(format="x"), "is not a plan"),
         (lambda table: table["ssl"].update(metod={"key": "a", "value": 1}), "has no choice 'metod'; did you mean"),
         (lambda table: table["ssl"].pop("method"), "lacks method"),
-        (lambda table: table["ssl"]["method"].pop("value"), "ssl.method is no choice; it needs a key and a value"),
+        (lambda table: table["ssl"]["method"].pop("value"), "ssl.method is not a choice; it needs a key and a value"),
         (lambda table: table["ssl"]["method"].update(how="guess"), "ssl.method.how is 'guess'"),
         (lambda table: table.update(cost={"hours": 1}), "is damaged"),
         (lambda table: table.update(data=3), "data is no table"),
@@ -217,10 +217,10 @@ def test_planner__knobs_without_a_name_are_those_of_the_default_method() -> None
 def test_planner__budgets_of_steps_follow_rules_alone() -> None:
     one, two = (us.plan(IMAGES, test=TEST, budget="30steps") for _ in range(2))
     assert one.choices == two.choices
-    assert one.note == "a budget of steps promises equal runs, so no clock may choose"
+    assert one.note == "a budget of steps promises equal runs, so no clock may decide"
     assert (
         one.summary
-        == "Nothing was timed or tried, since a budget of steps promises equal runs, so no clock may choose."
+        == "Nothing was timed or tried, since a budget of steps promises equal runs, so no clock may decide."
     )
 
 
@@ -230,15 +230,15 @@ def test_planner__a_budget_too_short_to_plan_in_says_so() -> None:
     assert plan.ssl.method.value == "softmatch"
 
 
-def test_planner__no_trial_where_every_label_judges_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planner__no_trial_where_every_label_tests_a_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("understudy.planning.trials.MIN_HELD_OUT", 2)
     result = us.train(with_known(sided(120), 60), folds=2, quiet=True, **TIMED)
     assert result.plan is not None
-    assert any("every label judges in some fold or seed" in sentence for sentence in result.plan.sentences())
+    assert any("every label tests a model in some fold or seed" in sentence for sentence in result.plan.sentences())
 
 
 def trials_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a handful of images judge trials of a few steps."""
+    """Let a handful of images test trials of a few steps."""
     monkeypatch.setattr("understudy.planning.trials.MIN_HELD_OUT", 5)
     monkeypatch.setattr("understudy.planning.planner.MIN_STEPS", 1)
     monkeypatch.setattr("understudy.planning.planner._FIRST_TRAINING_S", 0.0)
@@ -246,7 +246,7 @@ def trials_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Planner, "_speed", lambda *_: 2500.0)
 
 
-def test_planner__trials_are_judged_by_training_images_they_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planner__trials_are_tested_on_training_images_they_do_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
     from understudy.planning import planner as module
 
     trials_soon(monkeypatch)
@@ -265,14 +265,14 @@ def test_planner__trials_are_judged_by_training_images_they_do_not_see(monkeypat
     from understudy.data.split import split
 
     splits = split(asked.collection, 0)
-    judges, data = set(given["held_out"].tolist()), given["data"]
-    assert judges <= set(splits.labeled.tolist())
-    assert not judges & set(data.labeled.tolist())
-    assert not judges & set(data.unlabeled.tolist())
+    held_out, data = set(given["held_out"].tolist()), given["data"]
+    assert held_out <= set(splits.labeled.tolist())
+    assert not held_out & set(data.labeled.tolist())
+    assert not held_out & set(data.unlabeled.tolist())
     assert not len(data.validation)
-    assert len(judges) + len(data.labeled) == len(splits.labeled)
-    assert given["labels"].tolist() == command.collection.labels[given["held_out"]].tolist()
-    assert data.targets.tolist() == command.collection.labels[data.labeled].tolist()
+    assert len(held_out) + len(data.labeled) == len(splits.labeled)
+    assert given["labels"].tolist() == asked.collection.labels[given["held_out"]].tolist()
+    assert data.targets.tolist() == asked.collection.labels[data.labeled].tolist()
 
 
 def test_train__with_trials_stays_within_the_budget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_train__a_plan_changed_by_hand_is_used(planned: Plan, tmp_path: Path) ->
     first, chosen = (note for note in result.notes if "plan" in note)
     assert first == "A plan that was made before, for a budget of 25cpu-s, is used as it is."
     assert "fixmatch will be trained on 40 labeled and 260 unlabeled images, as you asked." in result.notes
-    assert chosen.startswith("The plan chooses: ")
+    assert chosen.startswith("The plan sets: ")
     assert "method.name fixmatch" in chosen
     overruled = us.train(IMAGES, test=TEST, budget="12steps", plan=tmp_path / "plan.toml", method="pseudo_label")
     assert set(overruled.runs) == {"supervised", "pseudo_label"}
@@ -409,7 +409,7 @@ def test_trials__the_same_settings_on_other_views_are_another_trial() -> None:
 
 
 def test_train__random_labels_prove_nothing() -> None:
-    """The plan may choose what it likes; nobody is told of a gain."""
+    """Whatever the plan sets, no gain is claimed."""
     pixels, _ = sided(400)
     labels = np.random.default_rng(5).integers(0, 2, 400)
     known = np.where(np.arange(400) < 60, labels, -1)

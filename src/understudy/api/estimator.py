@@ -51,7 +51,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         method: Name of a method, or a method object.
         num_steps: Optimizer steps.
         batch_size: Labeled rows per step.
-        network: Name of a network; "auto" chooses by the rows. Or your own module, which is copied, or a class or
+        network: Name of a network; "auto" selects by the rows. Or your own module, which is copied, or a class or
             function that builds one.
         random_state: Seed, as in scikit-learn; equal seeds give equal results on the same machine.
         options: Further fields of `Job`, by name, such as {"domain": "digits"}.
@@ -94,7 +94,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         *,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> SemiSupervisedClassifier:
-        """Train on the rows; those with a label -1 lend their looks alone.
+        """Train on the rows; those with a label -1 are used as unlabeled data.
 
         Args:
             validation: Further labeled rows (X, y) that select the weights of the best step and never train, nor do
@@ -103,9 +103,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             UserError: A setting or the arrays cannot be used, or fewer than two classes are labeled.
         """
-        for given in (X, y):
-            if not is_sparse(given):
-                refuse_endless(given)
+        for array in (X, y):
+            if not is_sparse(array):
+                refuse_endless(array)
         check(num_steps=self.num_steps, batch_size=self.batch_size, options=self.options, verbose=self.verbose)
         rows, labels = self._checked(X, _without_gaps(y))
         labeled = _is_labeled(labels)

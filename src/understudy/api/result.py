@@ -1,4 +1,4 @@
-"""What training gives: the verdict, the delivered classifier, and everything that a report tells."""
+"""What training gives: the verdict, the delivered classifier, and everything that a report shows."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Result(Brief):
         run_metrics: Their metrics, by the same names.
         predictions: The delivered model's predictions of the test images.
         pseudo_labels: Accuracy and coverage of the pseudo-labels over training, when labels were hidden.
-        diagnostics: What a report tells beyond that: calibration, mistakes, suspected label errors, the pool, pictures.
+        diagnostics: What a report shows beyond that: calibration, mistakes, suspected label errors, the pool, pictures.
         training: What was trained and how, in a few words each.
         spent: Seconds on both clocks by part, up to the evaluation: start, reading, planning, training, evaluation.
         folder: Where everything was saved, if anywhere.
-        plan: What was chosen and why; None where fixed defaults were asked for.
+        plan: The settings that were planned, and why; None where fixed defaults were asked for.
         repeats: What all seeds or folds say together, where several were asked for. The rest is then of the first seed,
             or of the final model; without other images to test that one, its metrics and predictions are those of the
             folds' models on images they had not seen, and the verdict is that of the folds in any case.

@@ -68,7 +68,7 @@ class Figures:
     """What one run cost and how it did.
 
     Args:
-        num_test: Images that judged and decided nothing.
+        num_test: Test images, which selected nothing.
         validation_accuracy: On the `num_validation` validation images; None when there are none.
         mask_ratio: Share of the unlabeled images shown that counted, over all steps that showed any; 0 when none were
             shown, None when the method does not say. Of a recipe of rounds, the share of the pool that was labeled.

@@ -1,4 +1,4 @@
-"""What a report tells beyond the verdict: where the models fail, what they say of the pool, and pictures of both."""
+"""Diagnostics of an experiment: where the models fail, what they predict for the pool, and pictures of both."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from understudy.evaluation.calibration import calibrate
 from understudy.evaluation.chance import chance_accuracy
 from understudy.evaluation.label_errors import suspects
 from understudy.experiment.outcome import Outcome
-from understudy.experiment.reserve import MOST_COMPARED, POOL_SAMPLE
+from understudy.experiment.reserve import MAX_COMPARED, POOL_SAMPLE
 
 PICTURES, HELD_OUT = "pictures.npz", "held_out.npz"
-_LARGEST_PICTURE_PX = 96
-_MOST_MISTAKES = 24
-_MOST_SUSPECTS = 200
-_MOST_SHOWN = 24
-_NUM_NEIGHBORS = 3
-_CONFIDENCE_BINS = 20
-_SAMPLES_PER_CLASS, _MOST_SAMPLED_CLASSES = 4, 10
+MAX_PICTURE_PX = 96  # twice as large as a report shows them, for displays of twice the resolution
+MAX_MISTAKES = 24  # a page of the report; more are not looked at one by one
+MAX_SUSPECTS = 200  # as many as a person checks in half an hour
+MAX_SHOWN = 24  # of the suspects, as pictures in the report; all are in the list
+_NUM_NEIGHBORS = 3  # enough to see a pattern, few enough for one line of pictures
+_CONFIDENCE_BINS = 20  # of 5 points each
+_SAMPLES_PER_CLASS, MAX_SAMPLED_CLASSES = 4, 10  # pictures in the report; of more classes the first ten
 _NO_PICTURES: NDArray[np.uint8] = np.zeros((0, 1, 1, 3), np.uint8)
 
 Ids = NDArray[np.int64]
@@ -79,22 +79,24 @@ def diagnose(outcome: Outcome) -> Diagnostics:
     figures: dict[str, Any] = {
         "data": _data(outcome),
         "delivered": outcome.delivered,
-        "calibration": {name: _calibration(outcome, found) for name, found in outcome.held.items()}
-        if len(test)
-        else {},
+        "calibration": {name: _calibration(outcome, held) for name, held in outcome.held.items()} if len(test) else {},
         "robustness": _robustness(outcome),
         "mistakes": _mistakes(outcome, album),
         "label_errors": _label_errors(outcome, album),
     }
     sample = _pool_sample(outcome)
-    said = {name: _predict(outcome, trained, sample) for name, trained in outcome.runs.items()}
-    figures["pool"] = {name: _pool(outcome, sample, found) for name, found in said.items()} if len(sample) else {}
-    figures["samples"] = _samples(outcome, sample, said[outcome.delivered], album)
+    predictions = {name: _predict(outcome, trained, sample) for name, trained in outcome.runs.items()}
+    figures["pool"] = (
+        {name: _pool(outcome, sample, probabilities) for name, probabilities in predictions.items()}
+        if len(sample)
+        else {}
+    )
+    figures["samples"] = _samples(outcome, sample, predictions[outcome.delivered], album)
     held_out: dict[str, NDArray[Any]] = {
         "names": np.array([str(name) for name in outcome.collection.names[test]], dtype=np.str_),
         "labels": outcome.collection.labels[test],
     }
-    held_out |= {name: found["test"].astype(np.float16) for name, found in outcome.held.items()}
+    held_out |= {name: held["test"].astype(np.float16) for name, held in outcome.held.items()}
     return Diagnostics(figures, album.pictures(), held_out)
 
 
@@ -119,11 +121,14 @@ class _Album:
         pixels = (views.clamp(0, 1) * 255).round().byte().numpy().transpose(0, 2, 3, 1)
         pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
         side = max(pixels.shape[1:3])
-        if side <= _LARGEST_PICTURE_PX:
+        if side <= MAX_PICTURE_PX:
             return np.ascontiguousarray(pixels)
-        size = [max(1, round(length * _LARGEST_PICTURE_PX / side)) for length in (pixels.shape[2], pixels.shape[1])]
+        size = [max(1, round(length * MAX_PICTURE_PX / side)) for length in (pixels.shape[2], pixels.shape[1])]
         return np.stack(
-            [np.asarray(Image.fromarray(one).resize((size[0], size[1]), Image.Resampling.BOX)) for one in pixels]
+            [
+                np.asarray(Image.fromarray(picture).resize((size[0], size[1]), Image.Resampling.BOX))
+                for picture in pixels
+            ]
         )
 
 
@@ -134,9 +139,9 @@ def _data(outcome: Outcome) -> dict[str, Any]:
     def per_class(labels: Ids) -> list[int]:
         return np.bincount(labels[labels >= 0], minlength=num_classes).tolist()  # type: ignore[no-any-return]
 
-    judges = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for name, label in zip(collection.names[splits.test], collection.labels[splits.test], strict=True):
-        judges.update(f"{name}\n{label}\n".encode())
+        digest.update(f"{name}\n{label}\n".encode())
     return {
         "name": outcome.experiment.name,
         "classes": list(outcome.data.classes),
@@ -145,22 +150,22 @@ def _data(outcome: Outcome) -> dict[str, Any]:
         **{f"num_{role}": len(getattr(splits, role)) for role in ("labeled", "unlabeled", "validation", "test")},
         "test_source": splits.test_source,
         "content": collection.content,
-        "test_content": judges.hexdigest(),
+        "test_content": digest.hexdigest(),
         "labeled_per_class": per_class(collection.labels[splits.labeled]),
         "test_per_class": per_class(collection.labels[splits.test]),
         "pool_per_class": None if outcome.hidden is None else per_class(outcome.hidden.of(splits.unlabeled)),
     }
 
 
-def _calibration(outcome: Outcome, found: Mapping[str, Probabilities]) -> dict[str, Any]:
+def _calibration(outcome: Outcome, held: Mapping[str, Probabilities]) -> dict[str, Any]:
     """How far the confidence on test images can be trusted; a temperature is fitted on the others."""
     labels, splits = outcome.collection.labels, outcome.splits
-    choosing = len(splits.validation) > 0
+    has_validation = len(splits.validation) > 0
     return calibrate(
         labels[splits.test],
-        found["test"],
-        fit_labels=labels[splits.validation] if choosing else None,
-        fit_probabilities=found["validation"] if choosing else None,
+        held["test"],
+        fit_labels=labels[splits.validation] if has_validation else None,
+        fit_probabilities=held["validation"] if has_validation else None,
     ).to_json()
 
 
@@ -174,7 +179,7 @@ def _robustness(outcome: Outcome) -> dict[str, Any]:
         ids = np.sort(generator("corrupted", outcome.job.seed).choice(ids, outcome.job.corrupted, replace=False))
     result = {}
     for name, trained in outcome.runs.items():
-        found = robustness(
+        shown = robustness(
             trained.model,
             outcome.data,
             ids,
@@ -183,31 +188,31 @@ def _robustness(outcome: Outcome) -> dict[str, Any]:
             seed=outcome.job.seed,
         )
         result[name] = {
-            "n": found.n,
-            "clean": found.clean,
-            "mean": found.mean,
-            "accuracy": {kind: list(shares) for kind, shares in found.accuracy.items()},
+            "n": shown.n,
+            "clean": shown.clean,
+            "mean": shown.mean,
+            "accuracy": {corruption: list(shares) for corruption, shares in shown.accuracy.items()},
         }
     return result
 
 
 def _mistakes(outcome: Outcome, album: _Album) -> list[dict[str, Any]]:
     """The delivered model's most confident errors, each with the labeled training images that look most like it."""
-    judge, labels = outcome.splits.test, outcome.collection.labels
-    if not len(judge):
+    test, labels = outcome.splits.test, outcome.collection.labels
+    if not len(test):
         return []
     probabilities = outcome.held[outcome.delivered]["test"]
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
-    wrong = np.flatnonzero(predicted != labels[judge])
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MOST_MISTAKES]
-    neighbors = _neighbors(outcome, judge[wrong], album)
+    wrong = np.flatnonzero(predicted != labels[test])
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
+    neighbors = _neighbors(outcome, test[wrong], album)
     return [
         {
-            "name": str(outcome.collection.names[judge[at]]),
-            "true": int(labels[judge[at]]),
+            "name": str(outcome.collection.names[test[at]]),
+            "true": int(labels[test[at]]),
             "predicted": int(predicted[at]),
             "confidence": float(confidence[at]),
-            "picture": album.picture(judge[at]),
+            "picture": album.picture(test[at]),
             "neighbors": near,
         }
         for at, near in zip(wrong, neighbors, strict=True)
@@ -219,19 +224,19 @@ def _neighbors(outcome: Outcome, ids: Ids, album: _Album) -> list[list[dict[str,
     known = outcome.splits.labeled
     if not len(ids) or not len(known):
         return [[] for _ in ids]
-    if len(known) > MOST_COMPARED:
-        known = np.sort(generator("neighbors", outcome.job.seed).choice(known, MOST_COMPARED, replace=False))
+    if len(known) > MAX_COMPARED:
+        known = np.sort(generator("neighbors", outcome.job.seed).choice(known, MAX_COMPARED, replace=False))
     model, device = outcome.runs[outcome.delivered].model, pick_device(outcome.job.device)
 
     def directions(rows: Ids) -> NDArray[np.float32]:
-        found = features(model, outcome.data, rows, device=device)
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
+        vectors = features(model, outcome.data, rows, device=device)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)  # type: ignore[no-any-return]
 
     try:
         alike = directions(ids) @ directions(known).T
     except UserError:  # a user's network need not have a layer whose input could be features
         return [[] for _ in ids]
-    alike[ids[:, None] == known] = -np.inf  # an image that judged a fold was trained on in the end
+    alike[ids[:, None] == known] = -np.inf  # held-out images of a fold are in the final training set
     nearest = np.argsort(-alike, axis=1, kind="stable")[:, :_NUM_NEIGHBORS]
     return [
         [
@@ -250,9 +255,9 @@ def _neighbors(outcome: Outcome, ids: Ids, album: _Album) -> list[list[dict[str,
 
 def _label_errors(outcome: Outcome, album: _Album) -> list[dict[str, Any]]:
     """Images whose given label is doubted by a model that had not seen it: held out, or of the fold left out."""
-    splits, found = outcome.splits, outcome.held[outcome.delivered]
+    splits, held = outcome.splits, outcome.held[outcome.delivered]
     ids, where = np.concatenate([splits.test, splits.validation]), "held out"
-    probabilities = np.concatenate([found["test"], found["validation"]])
+    probabilities = np.concatenate([held["test"], held["validation"]])
     if outcome.out_of_fold is not None:
         ids, where = outcome.out_of_fold.ids, "out of fold"
         probabilities = outcome.out_of_fold.probabilities[outcome.delivered]
@@ -262,18 +267,18 @@ def _label_errors(outcome: Outcome, album: _Album) -> list[dict[str, Any]]:
     is_right = probabilities.argmax(-1) == labels
     if is_right.mean() <= chance_accuracy(labels, probabilities.shape[1]):
         return []  # the doubts of a model that learned nothing are its own mistakes
-    doubted = suspects(labels, probabilities)[:_MOST_SUSPECTS]
+    suspected = suspects(labels, probabilities)[:MAX_SUSPECTS]
     return [
         {
-            "name": str(outcome.collection.names[ids[one.row]]),
-            "given": one.given,
-            "suggested": one.suggested,
-            "confidence": one.confidence,
-            "given_confidence": one.given_confidence,
+            "name": str(outcome.collection.names[ids[suspect.row]]),
+            "given": suspect.given,
+            "suggested": suspect.suggested,
+            "confidence": suspect.confidence,
+            "given_confidence": suspect.given_confidence,
             "where": where,
-            "picture": album.picture(ids[one.row]) if number < _MOST_SHOWN else None,
+            "picture": album.picture(ids[suspect.row]) if number < MAX_SHOWN else None,
         }
-        for number, one in enumerate(doubted)
+        for number, suspect in enumerate(suspected)
     ]
 
 
@@ -303,7 +308,7 @@ def _samples(outcome: Outcome, sample: Ids, probabilities: Probabilities, album:
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
 
     def drawn(of_class: Callable[[int], Ids]) -> list[int]:
-        some = (random.permutation(of_class(number))[:_SAMPLES_PER_CLASS] for number in range(_MOST_SAMPLED_CLASSES))
+        some = (random.permutation(of_class(number))[:_SAMPLES_PER_CLASS] for number in range(MAX_SAMPLED_CLASSES))
         return [int(at) for part in some for at in part]
 
     labeled = outcome.splits.labeled

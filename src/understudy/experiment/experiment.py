@@ -64,7 +64,7 @@ class Experiment:
         """Make the folder this experiment's, or make sure that it is.
 
         Args:
-            more: What else tells this experiment from others.
+            more: What else distinguishes this experiment from others.
 
         Raises:
             RunFolderError: It is another's.

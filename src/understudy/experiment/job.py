@@ -1,4 +1,4 @@
-"""A training job: all that a command can be told, what is chosen where it says nothing, and what a run may then see."""
+"""A training job: every setting, the defaults that depend on the images, and what a run may then see."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SIMULATION = ("imbalance", "num_unlabeled", "unlabeled_imbalance", "unlabeled_o
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Settings):
-    """All that a training command can be told, beside its images; one TOML file."""
+    """All settings of a training command, beside its images; one TOML file."""
 
     budget: Annotated[
         Budget,
@@ -52,13 +52,15 @@ class Job(Settings):
         ),
     ] = DEFAULT_BUDGET
     recipe: Recipe = field(default_factory=Plain)
-    network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto chooses")] = "auto"
+    network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto selects by the images")] = (
+        "auto"
+    )
     pretrained: Annotated[bool, Knob("start from the library's pretrained weights")] = False
     weights_file: Annotated[str, Knob("file of weights to start from")] = ""
     domain: Annotated[str, Knob("what the images show", choices=("auto", *DOMAINS))] = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
-    size: Annotated[int, Knob("side in px at which images are trained; 0 chooses", 0)] = 0
-    channels: Annotated[int, Knob("1 or 3; 0 chooses", 0, 3)] = 0
+    size: Annotated[int, Knob("side in px at which images are trained; 0 selects by the images", 0)] = 0
+    channels: Annotated[int, Knob("1 or 3; 0 is as in the images", 0, 3)] = 0
     num_labels: Annotated[
         int, Knob("labels to keep, the others hidden, to see what a label budget buys; 0 keeps all", 0)
     ] = 0
@@ -166,7 +168,7 @@ def _normalized(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module | None, named: str = "") -> Job:
-    """The job a table of options asks for, with everything left to choose chosen for these images.
+    """The job that a table of options asks for; what is left open is set for these images.
 
     Raises:
         ConfigError: An option is unknown, has the wrong type, or is outside its range.
@@ -191,9 +193,9 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     if table.get("domain", "auto") == "auto":
         table["domain"] = _domain_of(collection, named)
     if (table["domain"] == "vector") == collection.is_images:
-        kind = "images" if collection.is_images else "vectors"
-        fitting = [name for name, one in DOMAINS.items() if one.vector != collection.is_images]
-        raise ConfigError(f"domain {table['domain']!r} does not go with {kind}; allowed: {', '.join(fitting)}")
+        rows = "images" if collection.is_images else "vectors"
+        fitting = [name for name, domain in DOMAINS.items() if domain.vector != collection.is_images]
+        raise ConfigError(f"domain {table['domain']!r} does not go with {rows}; allowed: {', '.join(fitting)}")
     if not isinstance(table.get("optimizer"), Optimizer):
         network = "module" if module is not None else str(table["network"])
         table["optimizer"] = {"name": _optimizer_of(network)} | dict(table.get("optimizer", {}))
@@ -232,7 +234,7 @@ def as_training_data(
 
 
 def _sized_for(method: Any, on_processor: bool, default: str = "") -> Any:
-    """The method with fewer unlabeled rows a step than its paper's, on a processor and unless told otherwise.
+    """The method with fewer unlabeled rows a step than its paper's, on a processor and unless `mu` is given.
 
     Args:
         default: Name of the method that settings without a name are of; that of a job if not given.
@@ -240,10 +242,10 @@ def _sized_for(method: Any, on_processor: bool, default: str = "") -> Any:
     if not isinstance(method, Mapping):
         return method
     method = {"name": default or Job().method.name} | dict(method)
-    kind = METHODS.get(str(method["name"]))
-    if on_processor and "mu" in knobs(kind):
-        return {"mu": min(_MU_ON_PROCESSOR, kind().mu)} | method
-    for part in dataclasses.fields(kind):  # a method around another takes as many rows as that one
+    cls = METHODS.get(str(method["name"]))
+    if on_processor and "mu" in knobs(cls):
+        return {"mu": min(_MU_ON_PROCESSOR, cls().mu)} | method
+    for part in dataclasses.fields(cls):  # a method around another takes as many rows as that one
         if part.default_factory is not dataclasses.MISSING and isinstance(inner := part.default_factory(), Method):
             method[part.name] = _sized_for(method.get(part.name, {}), on_processor, inner.name)
     return method

@@ -137,7 +137,7 @@ def evaluate_runs(
 
 
 def facts_of(method: str, runs: Mapping[str, Trained], budget: Budget) -> Facts:
-    """What the two trainings tell of the comparison, before any image was predicted."""
+    """The facts that the two trainings add to the comparison, before any image is predicted."""
     trained = runs[method]
     used, _ = mask_ratio(trained.history)
     steps = [run.steps for run in runs.values() if run.steps]  # a head that is fit in one go has none

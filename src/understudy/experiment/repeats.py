@@ -1,4 +1,4 @@
-"""A command many times: over seeds, or over folds in which every labeled image judges once; one model is delivered."""
+"""An experiment many times: over seeds, or over folds that test on every labeled image once; one model is delivered."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Keep = Callable[[Outcome], None]
 
 @dataclass(frozen=True)
 class Repetition:
-    """How often a command is run; 0 is once, with nothing to sum up.
+    """How often an experiment is run; 0 is once, with nothing to sum up.
 
     Args:
         repeats: Whole runs, each with a seed of its own.
-        folds: Parts of the labeled images, each of which judges models that were trained on the others.
+        folds: Parts of the labeled images, each of which tests models that were trained on the others.
     """
 
     repeats: int = 0
@@ -47,9 +47,9 @@ class Repetition:
             ConfigError: A number is none or too small, or both are asked for.
         """
         repeats, folds = table.pop("repeats", 0), table.pop("folds", 0)
-        for name, given in (("repeats", repeats), ("folds", folds)):
-            if not isinstance(given, int) or isinstance(given, bool):
-                raise ConfigError(f"{name} is {shown(given)}; give a whole number")
+        for name, value in (("repeats", repeats), ("folds", folds)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigError(f"{name} is {shown(value)}; give a whole number")
         if repeats < 0:
             raise ConfigError(f"repeats is {repeats}; give the number of seeds to train with, such as 3")
         if folds < 0 or folds == 1:
@@ -57,7 +57,7 @@ class Repetition:
         if repeats and folds:
             raise ConfigError(
                 f"repeats is {repeats} and folds is {folds}; give one of them: repeats for the spread over seeds, "
-                "folds to let every label judge once"
+                "folds to test on every label once"
             )
         return cls(repeats, folds)
 
@@ -76,13 +76,13 @@ class Repetition:
 
 
 def train_seeds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome, Repeats]:
-    """The first seed's run, with the kind of model that all seeds together speak for, and what they say.
+    """The first seed's run, with the kind of model that all seeds together speak for, and the statistics of all.
 
     Args:
         keep: Called with the run of each seed, to save it.
 
     Raises:
-        UserError: No image would judge some seed's models.
+        UserError: No image would test some seed's models.
     """
     seeds = range(experiment.job.seed, experiment.job.seed + count)
     for seed in seeds:
@@ -90,23 +90,23 @@ def train_seeds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome
     share = _share(experiment, count)
     if share.is_timed:
         experiment.log.say(f"{_count(count, 'seed')} of {share} each.")
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     for number, seed in enumerate(seeds, 1):
         part = experiment.part(f"repeat-{seed}", share, seed=seed)
         part.log.say(f"Seed {seed}, {number} of {count}:")
-        found.append(run_experiment(part))
-        keep(found[-1])
-    names = list(found[0].runs)
-    method = found[0].method
+        outcomes.append(run_experiment(part))
+        keep(outcomes[-1])
+    names = list(outcomes[0].runs)
+    method = outcomes[0].method
     repeats = over_seeds(
         seeds,
-        [len(one.splits.test) for one in found],
-        {name: [float(one.right(name).mean()) for one in found] for name in names},
-        only=found[0].verdict if count == 1 else None,
-        facts=_facts_of_all(found),
-        remarks=_about_seeds(found) if count > 1 else (),
+        [len(outcome.splits.test) for outcome in outcomes],
+        {name: [float(outcome.right(name).mean()) for outcome in outcomes] for name in names},
+        only=outcomes[0].verdict if count == 1 else None,
+        facts=_facts_of_all(outcomes),
+        remarks=_about_seeds(outcomes) if count > 1 else (),
     )
-    first = found[0]
+    first = outcomes[0]
     delivered = method if repeats.delivered == "method" else BASELINE
     verdict = first.verdict
     if verdict is not None and count > 1:
@@ -117,7 +117,7 @@ def train_seeds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome
 
 
 def train_folds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome, Repeats]:
-    """The final run, trained on every label with the kind of model that the folds prove, and what they say.
+    """The final run, trained on every label with the kind of model that the folds prove, and the statistics of all.
 
     Args:
         keep: Called with the run of each fold, to save it.
@@ -132,22 +132,22 @@ def train_folds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome
     share = _share(experiment, count + 1)
     if share.is_timed:
         experiment.log.say(f"{count} folds and the final model, {share} each.")
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     for number, splits in enumerate(folds, 1):
-        found.append(run_experiment(experiment.part(f"fold-{number}", share), splits))
-        keep(found[-1])
-    out_of_fold = _pooled(found)
-    verdict = _verdict(experiment, found, out_of_fold)
-    repeats = over_folds({name: [one.right(name) for one in found] for name in found[0].runs}, verdict)
-    kind = found[0].method if repeats.delivered == "method" else BASELINE
+        outcomes.append(run_experiment(experiment.part(f"fold-{number}", share), splits))
+        keep(outcomes[-1])
+    out_of_fold = _pooled(outcomes)
+    verdict = _verdict(experiment, outcomes, out_of_fold)
+    repeats = over_folds({name: [outcome.right(name) for outcome in outcomes] for name in outcomes[0].runs}, verdict)
+    name = outcomes[0].method if repeats.delivered == "method" else BASELINE
     experiment.log.say("Final model, of the kind that the folds speak for:")
-    last = run_experiment(experiment.within(share), _final_roles(final), only=kind)
+    last = run_experiment(experiment.within(share), _final_roles(final), only=name)
     remark = _about_final(last)
     repeats = dataclasses.replace(repeats, sentences=(*repeats.sentences, remark))
-    judged = dataclasses.replace(
-        last, experiment=experiment, verdict=verdict, method=found[0].method, delivered=kind, out_of_fold=out_of_fold
+    outcome = dataclasses.replace(
+        last, experiment=experiment, verdict=verdict, method=outcomes[0].method, delivered=name, out_of_fold=out_of_fold
     )
-    return judged, repeats
+    return outcome, repeats
 
 
 def _share(experiment: Experiment, num_parts: int) -> Budget:
@@ -160,17 +160,17 @@ def _check_tested(experiment: Experiment, count: int) -> None:
     splits = split(hide_labels(experiment.collection, experiment.job)[0], experiment.job.seed)
     if not len(splits.test):
         raise DataError(
-            f"{_count(count, 'repeat')} with {len(splits.labeled)} labels would be judged by no image, and nothing "
+            f"{_count(count, 'repeat')} with {len(splits.labeled)} labels would leave no test image, and nothing "
             "could be said of them; label at least 5 images per class, or give labeled images with test"
         )
 
 
-def _about_seeds(found: Sequence[Outcome]) -> list[str]:
-    """What differs between seeds, what judged them, and whether they were trained at equal cost."""
-    first = found[0]
+def _about_seeds(outcomes: Sequence[Outcome]) -> list[str]:
+    """What differs between seeds, what tested them, and whether they were trained at equal cost."""
+    first = outcomes[0]
     what = ["labels kept"] if first.hidden is not None else []
     if first.splits.test_source != "test" and any(
-        not np.array_equal(one.splits.test, first.splits.test) for one in found[1:]
+        not np.array_equal(outcome.splits.test, first.splits.test) for outcome in outcomes[1:]
     ):
         what.append("images held out")
     what += (
@@ -178,94 +178,96 @@ def _about_seeds(found: Sequence[Outcome]) -> list[str]:
     )
     differ = " and ".join(filter(None, [", ".join(what[:-1]), what[-1]]))
     n = len(first.splits.test)
-    judged = f"each was tested on {n:,} images held out"
+    tested = f"each was tested on {n:,} images held out"
     if first.splits.test_source == "test":
-        judged = (
+        tested = (
             f"all were tested on the same {n:,} test images, and how much other images would differ is in no interval"
         )
-    told = [f"Seeds differ in {differ}; {judged}."]
-    verdicts = [one.verdict for one in found if one.verdict is not None]
+    remarks = [f"Seeds differ in {differ}; {tested}."]
+    verdicts = [outcome.verdict for outcome in outcomes if outcome.verdict is not None]
     unequal = sum(not verdict.is_cost_matched for verdict in verdicts)
     if verdicts and not unequal:
-        told.append("For every seed both trainings cost the same within 5 %.")
+        remarks.append("For every seed both trainings cost the same within 5 %.")
     elif unequal:
-        told.append(
-            f"For {unequal} of {len(found)} seeds the two trainings did not cost the same, so part of any difference "
-            "may be due to that."
+        remarks.append(
+            f"For {unequal} of {len(outcomes)} seeds the two trainings did not cost the same, so part of any "
+            "difference may be due to that."
         )
-    return told
+    return remarks
 
 
-def _pooled(found: Sequence[Outcome]) -> OutOfFold:
+def _pooled(outcomes: Sequence[Outcome]) -> OutOfFold:
     """What the models of each fold say of its images, in the order of the images."""
-    ids = np.concatenate([one.splits.test for one in found])
+    ids = np.concatenate([outcome.splits.test for outcome in outcomes])
     order = np.argsort(ids)
-    probabilities = {name: np.concatenate([one.held[name]["test"] for one in found])[order] for name in found[0].runs}
+    probabilities = {
+        name: np.concatenate([outcome.held[name]["test"] for outcome in outcomes])[order] for name in outcomes[0].runs
+    }
     return OutOfFold(ids[order], probabilities)
 
 
-def _verdict(experiment: Experiment, found: Sequence[Outcome], pooled: OutOfFold) -> Verdict | None:
+def _verdict(experiment: Experiment, outcomes: Sequence[Outcome], pooled: OutOfFold) -> Verdict | None:
     """The paired comparison over the images of all folds, at the cost of all folds together."""
-    verdicts = [one.verdict for one in found if one.verdict is not None]
+    verdicts = [outcome.verdict for outcome in outcomes if outcome.verdict is not None]
     if not verdicts:
         return None
-    method = found[0].method
+    method = outcomes[0].method
     labels = experiment.collection.labels[pooled.ids]
     predicted = {name: probabilities.argmax(-1) for name, probabilities in pooled.probabilities.items()}
     return compute_verdict(
         HeldOut(labels, predicted[BASELINE], predicted[method]),
-        baseline=_together(BASELINE, found),
-        method=_together(method, found),
+        baseline=_together(BASELINE, outcomes),
+        method=_together(method, outcomes),
         cost_clock=verdicts[0].cost_clock,
         imbalanced=are_imbalanced(labels),
-        folds=len(found),
-        facts=_facts_of_all(found),
+        folds=len(outcomes),
+        facts=_facts_of_all(outcomes),
     )
 
 
-def _facts_of_all(found: Sequence[Outcome]) -> Facts | None:
-    """What the trainings of all seeds or folds tell together."""
-    verdicts = [one.verdict for one in found if one.verdict is not None]
+def _facts_of_all(outcomes: Sequence[Outcome]) -> Facts | None:
+    """The facts of the trainings of all seeds or folds together."""
+    verdicts = [outcome.verdict for outcome in outcomes if outcome.verdict is not None]
     if not verdicts:
         return None
-    facts, clock = [one.facts for one in verdicts], verdicts[0].cost_clock
-    used = [one.share_used for one in facts if one.share_used is not None]
-    steps = [one.fewest_steps for one in facts if one.fewest_steps is not None]
-    baseline, method = (sum(getattr(one.cost, clock) for one in side) for side in (
-        [one.baseline for one in verdicts], [one.method for one in verdicts]))  # fmt: skip
+    facts, clock = [verdict.facts for verdict in verdicts], verdicts[0].cost_clock
+    used = [fact.share_used for fact in facts if fact.share_used is not None]
+    steps = [fact.fewest_steps for fact in facts if fact.fewest_steps is not None]
+    baseline = sum(getattr(verdict.baseline.cost, clock) for verdict in verdicts)
+    method = sum(getattr(verdict.method.cost, clock) for verdict in verdicts)
     return dataclasses.replace(
         facts[0],
         chosen=None,
         num_chosen=0,
         cost_ratio=method / baseline if baseline > 0 else float("inf"),
-        learned_from_pool=any(one.learned_from_pool for one in facts),
+        learned_from_pool=any(fact.learned_from_pool for fact in facts),
         share_used=sum(used) / len(used) if used else None,
-        is_divided=any(one.is_divided for one in facts),
+        is_divided=any(fact.is_divided for fact in facts),
         fewest_steps=min(steps, default=None),
     )
 
 
-def _together(name: str, found: Sequence[Outcome]) -> Candidate:
-    runs = [one.runs[name] for one in found]
+def _together(name: str, outcomes: Sequence[Outcome]) -> Candidate:
+    runs = [outcome.runs[name] for outcome in outcomes]
     cost = runs[0].cost
-    for one in runs[1:]:
-        cost += one.cost
-    return Candidate(name, cost, sum(one.steps for one in runs))
+    for run in runs[1:]:
+        cost += run.cost
+    return Candidate(name, cost, sum(run.steps for run in runs))
 
 
 def _final_roles(final: Splits) -> Splits:
-    """The roles for the final model, with a sentence of its own where no image is left to judge it."""
+    """The roles for the final model, with a sentence of its own where no image is left to test it."""
     if len(final.test):
         return final
-    return dataclasses.replace(final, note=f"All {len(final.labeled):,} labels train; the folds have judged already.")
+    return dataclasses.replace(final, note=f"All {len(final.labeled):,} labels train; the folds were the test.")
 
 
 def _about_final(final: Outcome) -> str:
     """How the final model came to be, and what is known of it."""
-    kind = "without" if final.method == BASELINE else "with"
-    made = f"The final model was trained on all {len(final.splits.labeled):,} labels, {kind} the unlabeled images"
+    how = "without" if final.method == BASELINE else "with"
+    made = f"The final model was trained on all {len(final.splits.labeled):,} labels, {how} the unlabeled images"
     if not len(final.splits.test):
-        return f"{made}, and no image is left to judge it: the figures are those of the folds' models."
+        return f"{made}, and no image is left to test it: the figures are those of the folds' models."
     share = 100 * float(final.right(final.method).mean())
     images = "test images" if final.splits.test_source == "test" else "validation images"
     return f"{made}; it gets {share:.1f} % of {len(final.splits.test):,} {images} right, which decided nothing."

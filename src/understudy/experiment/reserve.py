@@ -13,10 +13,10 @@ from understudy.data.split import Splits
 from understudy.data.training import TrainingData
 from understudy.engine.predict import predict
 
-MOST_COMPARED = 5_000
+MAX_COMPARED = 5_000
 """The most labeled images that a mistake is compared with."""
 POOL_SAMPLE = 1_000
-"""The most images of the pool that each model predicts; they tell the share of a class within 3 points."""
+"""The most images of the pool that each model predicts; the share of a class is known within 3 points from so many."""
 # The first four rows warm up, the next say how slow the network is; a slow one is not timed on more rows, whose time
 # would be missing from training.
 _FEW_ROWS, _MORE_ROWS, _SLOW_S = 4, 64, 0.5
@@ -45,7 +45,7 @@ def evaluation_seconds(
     """
     held_out = len(splits.test) + len(splits.validation)
     by_each = held_out * (_VIEWS if averaging else 1) + min(len(splits.unlabeled), POOL_SAMPLE) + num_corrupted
-    rows = num_models * by_each + (min(len(splits.labeled), MOST_COMPARED) if len(splits.test) else 0)
+    rows = num_models * by_each + (min(len(splits.labeled), MAX_COMPARED) if len(splits.test) else 0)
     network = copy.deepcopy(network).to(device)
 
     def seconds(count: int) -> tuple[float, int]:

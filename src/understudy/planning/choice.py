@@ -14,7 +14,7 @@ How = Literal["asked", "measured", "tried", "rule"]
 """Asked for by the user; decided by a measurement of data or machine; by short trainings; by a rule alone."""
 
 SHARE = 0.2
-LEAST_S = 4.0
+MIN_S = 4.0  # within less, the first step of a process alone takes most of the time
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Learned:
     @property
     def choices(self) -> tuple[Choice[Any], ...]:
         """All choices made, in the order of the fields; a field that is None was left alone."""
-        values = [getattr(self, one.name) for one in dataclasses.fields(self)]
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
         return tuple(value for value in values if isinstance(value, Choice))
 
 
@@ -68,8 +68,8 @@ class Allowance:
     def refusal(self) -> str:
         """Why nothing can be measured or tried, or an empty text."""
         if not self.budget.is_timed:
-            return "a budget of steps promises equal runs, so no clock may choose"
-        if self.whole_s < LEAST_S:
+            return "a budget of steps promises equal runs, so no clock may decide"
+        if self.whole_s < MIN_S:
             return f"a budget of {self.budget} is too short to plan in"
         return ""
 

@@ -238,7 +238,7 @@ def _strength(
     best = max(shown, key=lambda name: shown[name].accuracy)
     beats = best != "all" and is_better(shown[best], full)
     n = len(full.right)
-    tried = f"trials of supervised training, judged by {n:,} images: {described(shown)}"
+    tried = f"trials of supervised training, tested on {n:,} images: {described(shown)}"
     rounded = {name: round(distance, 3) for name, distance in distances.items()}
     if beats and best == "fewer":
         dropped = ", ".join(name for name in distances if name not in near)
@@ -250,7 +250,7 @@ def _strength(
 
 
 def _distances(trial: Trial, trials: Trials, seed: int) -> dict[str, float]:
-    """How far each operation of the strong view moves the mean loss of the images that judge trials."""
+    """How far each operation of the strong view moves the mean loss of the images that test trials."""
     chosen = trials.held_out[:_MOST_SCREENED]
     labels = trials.labels[: len(chosen)]
     device = next(trial.trained.model.parameters()).device

@@ -56,7 +56,7 @@ def learn_ssl(
         mu: Unlabeled rows per labeled one that a step would take here.
         rows_per_s: What the machine trains, on the clock of the budget; None where it was not measured.
         run: What one training run may spend.
-        trials: For methods that trials can tell apart; None where too few labels could judge them.
+        trials: For methods that trials can tell apart; None where too few labels are left to test them.
         no_trials: Why there are none.
         method: The default method as configured here, with its sizes.
     """
@@ -106,7 +106,7 @@ def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials:
     if share < _LEAST_POOL:
         reason = (
             f"there are only {share:.1f} unlabeled images per labeled one, which can add little; name a method to have "
-            "it tried and judged all the same"
+            "it tried and tested all the same"
         )
         return Choice(key, "supervised", "rule", reason)
     if passes is not None and passes < needed:

@@ -29,7 +29,7 @@ _HOW = ("asked", "measured", "tried", "rule")
 
 @dataclass(frozen=True, repr=False)
 class Plan(Brief):
-    """What was chosen for one set of images, one budget and one machine.
+    """The settings chosen for one set of images, one budget and one machine.
 
     Args:
         budget: Of the whole command.
@@ -112,14 +112,14 @@ class Plan(Brief):
         return f"Planned in {spent}, {100 * self.share:.0f} % of the budget of {self.budget.text}."
 
     def diff(self, other: Plan) -> tuple[str, ...]:
-        """A line for each setting that the two plans choose otherwise, this one's value first."""
+        """A line for each setting in which the two plans differ, this one's value first."""
         mine, theirs = ({choice.key: choice for choice in plan.choices} for plan in (self, other))
         lines = []
         for key in dict.fromkeys((*mine, *theirs)):
-            one, two = mine.get(key), theirs.get(key)
-            first, second = ("not chosen" if choice is None else shown(choice.value) for choice in (one, two))
+            here, there = mine.get(key), theirs.get(key)
+            first, second = ("not chosen" if choice is None else shown(choice.value) for choice in (here, there))
             if first != second:
-                lines.append(f"{key}: {first} -> {second}" + (f" ({two.reason})" if two is not None else ""))
+                lines.append(f"{key}: {first} -> {second}" + (f" ({there.reason})" if there is not None else ""))
         return tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class Plan(Brief):
             unchanged: Whether to refuse a file that was changed, as that of an interrupted run must not be.
 
         Raises:
-            ConfigError: The file is not there, is no plan, or was written by a newer version.
+            ConfigError: The file does not exist, is not a plan, or was written by a newer version.
         """
         check(path=path)
         path = Path(path)
@@ -166,12 +166,12 @@ class Plan(Brief):
             )
         table = read_toml(path)
         if not isinstance(table.get("format"), int) or not set(_PARTS) <= set(table):
-            raise ConfigError(f"{path} is no plan; name a plan.toml that `understudy plan` or a training run wrote")
+            raise ConfigError(f"{path} is not a plan; name a plan.toml that `understudy plan` or a training run wrote")
         if table["format"] > FORMAT:
             raise ConfigError(f"{path} was written by a newer version of understudy; upgrade to read it")
         try:
             parts: dict[str, Any] = {
-                name: _part_from_table(kind, table[name], f"{path}: {name}") for name, kind in _PARTS.items()
+                name: _part_from_table(part, table[name], f"{path}: {name}") for name, part in _PARTS.items()
             }
             cost = Cost(**table["cost"])
             return cls(**parts, budget=Budget.parse(table["budget"]), note=str(table["note"]), cost=cost)
@@ -206,24 +206,24 @@ def _is_unchanged(path: Path) -> bool:
 
 
 def _part_to_json(part: Learned) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for one in dataclasses.fields(part):
-        value = getattr(part, one.name)
+    table: dict[str, Any] = {}
+    for name in (declared.name for declared in dataclasses.fields(part)):
+        value = getattr(part, name)
         if isinstance(value, Choice):
-            found[one.name] = {
+            table[name] = {
                 "key": value.key,
                 "value": list(value.value) if isinstance(value.value, tuple) else value.value,
                 "how": value.how,
                 "reason": value.reason,
                 "check": _check(value.value),
             }
-    return found | {"cost": asdict(part.cost), "figures": json.loads(json.dumps(part.figures))}
+    return table | {"cost": asdict(part.cost), "figures": json.loads(json.dumps(part.figures))}
 
 
-def _part_from_table(kind: type[Learned], table: Any, where: str) -> Learned:
-    names = {one.name for one in dataclasses.fields(kind)}
+def _part_from_table(cls: type[Learned], table: Any, where: str) -> Learned:
+    names = {field.name for field in dataclasses.fields(cls)}
     if not isinstance(table, Mapping):
-        raise ConfigError(f"{where} is no table; plan anew")
+        raise ConfigError(f"{where} is not a table; plan anew")
     values: dict[str, Any] = {}
     for name, value in table.items():
         if name not in names:
@@ -235,7 +235,7 @@ def _part_from_table(kind: type[Learned], table: Any, where: str) -> Learned:
         else:
             values[name] = _choice(value, f"{where}.{name}")
     try:
-        return kind(**values)
+        return cls(**values)
     except TypeError:
         missing = sorted(names - set(values))
         raise ConfigError(f"{where} lacks {', '.join(missing)}; plan anew") from None
@@ -243,7 +243,7 @@ def _part_from_table(kind: type[Learned], table: Any, where: str) -> Learned:
 
 def _choice(table: Any, where: str) -> Choice[Any]:
     if not isinstance(table, Mapping) or not {"key", "value"} <= set(table):
-        raise ConfigError(f"{where} is no choice; it needs a key and a value")
+        raise ConfigError(f"{where} is not a choice; it needs a key and a value")
     how = table.get("how", "asked")
     if how not in _HOW:
         raise ConfigError(f"{where}.how is {how!r}; {nearest(str(how), _HOW)}")
@@ -254,7 +254,7 @@ def _choice(table: Any, where: str) -> Choice[Any]:
 
 
 def _check(value: Any) -> str:
-    """By which a value that was changed by hand is known, so that its old reason is not told."""
+    """A checksum by which a value that was changed by hand is known, so that its old reason is not shown."""
     plain = list(value) if isinstance(value, tuple) else value
     return hashlib.blake2b(repr(plain).encode(), digest_size=4).hexdigest()
 

@@ -33,7 +33,8 @@ from understudy.planning.trials import MIN_STEPS, Trials, held_out_of
 
 FILE = "plan.toml"
 _OF_EVERY_METHOD = {"criterion", "ema_decay"}
-_SPARE, _FIRST_TRAINING_S = 0.85, 3.0  # what setting trials up, and the first of a process, takes beside them
+_SPARE = 0.85  # the rest of what trials get: setting each up and predicting its held-out images
+_FIRST_TRAINING_S = 3.0  # what the first training of a process takes beside its steps, as measured on two cores
 MAX_TRIALS = 5  # supervised, with fewer and with gentler operations, and two methods
 _UNKNOWN_CLASSES = 10  # before the images are read; it changes no speed that counts
 
@@ -80,8 +81,8 @@ class Planner:
     def choose_size(self, form: Form) -> int:
         """The side in px at which the images of a source are to be trained, given the form they suggest."""
         if self.plan_to_use is not None:
-            chosen = self.plan_to_use.architecture.size
-            return form.size if chosen is None else int(chosen.value)
+            size = self.plan_to_use.architecture.size
+            return form.size if size is None else int(size.value)
         begun = Cost.now()
         with self.spending.part(PLANNING):
             self.size = learn_size(
@@ -130,13 +131,13 @@ class Planner:
         images = _images_in_words(experiment, parts)
         log.say(plan.decision(images, method=job.method.name, recipe=job.recipe.name, is_given=self.is_given))
         *reasons, summary = plan.sentences()
-        tell = log.say if verbose else log.record
+        explain = log.say if verbose else log.record
         if self.is_given:
             choices = ", ".join(f"{choice.key} {shown(choice.value)}" for choice in plan.choices)
-            tell(f"The plan chooses: {choices}.")
+            explain(f"The plan sets: {choices}.")
         else:
             for sentence in reasons:
-                tell(sentence)
+                explain(sentence)
             log.say(summary)
         return experiment, plan
 
@@ -324,10 +325,10 @@ def _images_in_words(experiment: Experiment, parts: int) -> str:
 
 def _configured(job: Job) -> Method[Any]:
     """The default method with the sizes and the loss of the job's own."""
-    kind = METHODS.get(DEFAULT)
+    cls = METHODS.get(DEFAULT)
     shared = {name: getattr(job.method, name) for name in ("mu", "criterion", "ema_decay") if hasattr(job.method, name)}
-    found: Method[Any] = kind(**shared)
-    return found
+    method: Method[Any] = cls(**shared)
+    return method
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,9 +27,9 @@ from understudy.evaluation.paired import compare_paired
 # With 200 images two trials must differ by about 7 points before that shows; fewer show next to nothing.
 MIN_HELD_OUT = 200
 MIN_STEPS = 100  # shorter trainings rank settings by how fast they start
-_HELD_OUT = 0.2
+_HELD_OUT = 0.2  # of the training labels: more would leave trials too unlike the run that they stand for
 MAX_HELD_OUT = 2000  # on more, differences that would decide show as well and predicting costs trials their time
-_LEVEL = 0.9
+_LEVEL = 0.9  # a wrong winner costs little, so that one chance in ten is enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +98,8 @@ class Trials:
         if key not in self.done:
             trained = fit(stage, None if self.folder is None else self.folder / key, observe=self.observe)
             device = next(trained.model.parameters()).device
-            found = predict(trained.model, stage.data, self.held_out, device=device)
-            self.done[key] = Trial(name, trained, found.argmax(-1) == self.labels)
+            probabilities = predict(trained.model, stage.data, self.held_out, device=device)
+            self.done[key] = Trial(name, trained, probabilities.argmax(-1) == self.labels)
         return self.done[key]
 
     def to_json(self) -> list[dict[str, Any]]:
