@@ -29,7 +29,7 @@ TIMED: dict[str, Any] = {"budget": "8cpu-s", "network": "cnn", "batch_size": 8, 
 @pytest.fixture(autouse=True)
 def short_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second be enough to plan in, for the sake of quick tests."""
-    monkeypatch.setattr("understudy.planning.choice.LEAST_S", 1.0)
+    monkeypatch.setattr("understudy.planning.choice.MIN_S", 1.0)
 
 
 @pytest.fixture(scope="module")
