@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import understudy as us
+from understudy.core.budget import Budget
 from understudy.core.files import write_json
 from understudy.data.load import load
 from understudy.engine import decisions
@@ -220,6 +221,20 @@ def test_train__finished_folder_is_loaded_and_another_job_refused(tmp_path: Path
         us.train(few_labels(), test=images(40, 1), folder=tmp_path / "run", seed=1, **QUICK)
     with pytest.raises(us.UserError, match="holds a run that differs in data"):
         us.train(few_labels(known=14), test=images(40, 1), folder=tmp_path / "run", **QUICK)
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_train__parses_the_budget_once(plan: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    parse = Budget.parse.__func__  # type: ignore[attr-defined]
+
+    def counted(cls: type[Budget], text: Any) -> Budget:
+        parsed.extend([text] if isinstance(text, str) else [])
+        return parse(cls, text)
+
+    monkeypatch.setattr(Budget, "parse", classmethod(counted))
+    us.train(few_labels(), test=images(40, 1), plan=plan, **QUICK)
+    assert parsed == [QUICK["budget"]]
 
 
 @pytest.mark.parametrize("phase", ["load", "fit", "page_of"])

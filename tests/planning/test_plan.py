@@ -135,7 +135,7 @@ def test_plan__options_are_those_of_a_job(planned: Plan) -> None:
         (lambda table: table["ssl"]["method"].pop("value"), "ssl.method is not a choice; it needs a key and a value"),
         (lambda table: table["ssl"]["method"].update(how="guess"), "ssl.method.how is 'guess'"),
         (lambda table: table.update(cost={"hours": 1}), "is damaged"),
-        (lambda table: table.update(data=3), "data is no table"),
+        (lambda table: table.update(data=3), "data is not a table"),
     ],
 )
 def test_load__a_file_that_is_no_plan(planned: Plan, tmp_path: Path, change: Any, message: str) -> None:
@@ -354,7 +354,7 @@ def test_train__a_plan_changed_by_hand_is_used(planned: Plan, tmp_path: Path) ->
 def test_planner__a_run_keeps_the_plan_it_began_with_whatever_its_file_says_now(planned: Plan, tmp_path: Path) -> None:
     ssl = dataclasses.replace(planned.ssl, method=Choice("method.name", "vat", "asked", "you asked for it"))
     planned.save(tmp_path / "plan.toml")
-    found = Planner({}, folder=tmp_path, given=dataclasses.replace(planned, ssl=ssl)).found
+    found = Planner({}, folder=tmp_path, given=dataclasses.replace(planned, ssl=ssl)).plan_to_use
     assert found is not None
     assert found.ssl.method == planned.ssl.method
 
