@@ -104,13 +104,15 @@ def split(
         decoding: Called with (images decoded, images in all).
         quiet: Show nothing.
 
+    Examples:
+        >>> import understudy
+        >>> from sklearn.datasets import load_digits
+        >>> digits = load_digits()
+        >>> understudy.split((digits.images, digits.target), test=0.25, quiet=True).summary()
+        '1,797 images: 1,168 train, 179 validation, 450 test'
+
     Raises:
         UserError: The shares leave no images to train on, or the images cannot be used or divided.
-
-    Example:
-        >>> import understudy as us
-        >>> us.split("digits", test=0.25, quiet=True).summary()
-        '1,797 images: 1,297 train, 500 test'
     """
     check_shares(validation, test)
     check(seed=seed, cache=cache, decoding=decoding)

@@ -120,7 +120,7 @@ class Predictor(Brief):
         >>> from sklearn.datasets import load_digits
         >>> options = {"num_labels": 40, "method": "supervised", "budget": "10steps", "plan": False, "quiet": True}
         >>> predictor = understudy.train("digits", **options).predictor
-        >>> predictor.predict(load_digits().images[:3]).probabilities.shape
+        >>> predictor.predict(load_digits().images[:3] / 16).probabilities.shape
         (3, 10)
     """
 
