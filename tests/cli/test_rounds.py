@@ -90,7 +90,7 @@ def test_train__a_teacher_that_may_not_teach(understudy: Run) -> None:
     )  # fmt: skip
     assert output.code == 0, output.err
     words = " ".join(output.out.split())
-    why = "which is not surely better (p = "
+    why = "which is not significant (p = "
     assert f"TEACHER done: {(told := _between(words, 'TEACHER done: ', why))}{why}" in words
     assert f"teacher (returned) 2 Teacher: {told}{why}" in words
     assert words.count(why) == 2

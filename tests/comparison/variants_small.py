@@ -13,7 +13,7 @@ from understudy.comparison.result import Comparison
 RECIPES: dict[str, dict[str, Any]] = {
     "in rounds": {
         "method": "supervised",
-        "recipe": {"name": "self_training", "num_rounds": 2, "threshold": 0.1, "gate": 1.0, "least_changed": 0.0},
+        "recipe": {"name": "self_training", "num_rounds": 2, "threshold": 0.1, "gate": 1.0, "min_changed": 0.0},
     },
     "features first": {"method": {"name": "fixmatch", "mu": 2, "threshold": 0.35}, "recipe": "pretrain"},
 }

@@ -66,7 +66,7 @@ def _planned(folder: Path) -> None:
 
 
 def _rounds(folder: Path) -> None:
-    recipe = {"name": "self_training", "num_rounds": 3, "threshold": 0.4, "least_changed": 0.0, "gate": 1.0}
+    recipe = {"name": "self_training", "num_rounds": 3, "threshold": 0.4, "min_changed": 0.0, "gate": 1.0}
     train(
         images(), test=images(30, 1000), folder=folder, plan=False, budget="45steps", recipe=recipe,
         method="supervised", **_OPTIONS,

@@ -21,7 +21,7 @@ from understudy.recipes.parts import pool_labels
 from understudy.recipes.rounds import Rounds
 from understudy.recipes.self_training import SelfTraining
 
-FIVE = SelfTraining(num_rounds=5, threshold=0.4, least_changed=0.0, gate=1.0)
+FIVE = SelfTraining(num_rounds=5, threshold=0.4, min_changed=0.0, gate=1.0)
 
 
 def small_stage(*, labeled: int = 12, validation: int = 0, steps: int = 60, **settings: Any) -> Stage:

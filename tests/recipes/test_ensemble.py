@@ -23,7 +23,7 @@ from understudy.engine.stage import Stage
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.supervised import Supervised
 from understudy.models import build
-from understudy.recipes import ensemble as module
+from understudy.recipes import base
 from understudy.recipes.ensemble import Ensemble, softened
 from understudy.recipes.parts.initial_weights import is_fresh
 from understudy.recipes.parts.pool_labels import PoolLabels
@@ -52,7 +52,7 @@ def stages_of(recipe: Ensemble, stage: Stage) -> list[Stage]:
         seen.append(part)
         return fit(part, *arguments, **options)
 
-    with mock.patch.object(module, "fit", watched):
+    with mock.patch.object(base, "fit", watched):
         train(recipe, stage)
     return seen
 
@@ -87,14 +87,14 @@ def test_ensemble__given_weights_are_kept_but_for_the_head() -> None:
     assert torch.equal(second.network.features[0].weight, stage.network.features[0].weight)  # type: ignore
     assert not torch.equal(second.network.head.weight, stage.network.head.weight)  # type: ignore
     trained = train(TWO, stage)
-    assert "began at the weights given" in trained.rounds[2]["note"]
+    assert "started from the given weights" in trained.rounds[2]["note"]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_ensemble__student_learns_the_average(tmp_path: Path, temperature: float) -> None:
     stage = small()
     asked: list[np.ndarray] = []
-    real = module.predict
+    real = base.predict
 
     def remembered(network: nn.Module, data: Any, ids: Any, **options: Any) -> Any:
         found = real(network, data, ids, **options)
@@ -102,7 +102,7 @@ def test_ensemble__student_learns_the_average(tmp_path: Path, temperature: float
             asked.append(found)
         return found
 
-    with mock.patch.object(module, "predict", remembered):
+    with mock.patch.object(base, "predict", remembered):
         train(dataclasses.replace(TWO, temperature=temperature), stage, tmp_path)
     labels = PoolLabels.load(tmp_path / "pseudo_labels.npz")
     assert len(asked) == 2
@@ -145,7 +145,7 @@ def test_ensemble__resumes_where_it_died(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         return fit(part, *arguments, **options)
 
-    with mock.patch.object(module, "fit", dying):
+    with mock.patch.object(base, "fit", dying):
         with pytest.raises(KeyboardInterrupt):
             train(TWO, stage, tmp_path / "killed")
         again = train(TWO, stage, tmp_path / "killed")

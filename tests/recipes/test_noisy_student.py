@@ -21,7 +21,7 @@ from understudy.engine.stage import Stage
 from understudy.models import build, logits_and_features
 from understudy.models.noise import SkippedBranch, with_noise
 from understudy.models.residual import SmallBlock
-from understudy.recipes import rounds
+from understudy.recipes import base
 from understudy.recipes.noisy_student import NoisyStudent
 from understudy.recipes.parts.pool_labels import PoolLabels
 
@@ -110,13 +110,13 @@ def test_skipped_branch__keeps_its_mean() -> None:
 def stages_of(recipe: NoisyStudent, training: Stage, folder: Path | None = None) -> tuple[Trained, list[Stage]]:
     """The classifier, and the stages of all runs."""
     seen: list[Stage] = []
-    actual = rounds.fit
+    actual = base.fit
 
     def remembered(stage: Stage, *arguments: Any, **options: Any) -> Trained:
         seen.append(stage)
         return actual(stage, *arguments, **options)
 
-    with mock.patch.object(rounds, "fit", remembered):
+    with mock.patch.object(base, "fit", remembered):
         return train(recipe, training, folder), seen
 
 
@@ -136,9 +136,7 @@ def test_noisy_student__teacher_is_quiet_and_student_noisy() -> None:
             assert torch.equal(mine, first), f"{name} does not start afresh"
     model = trained.model.train()
     assert torch.equal(model(x), model(x)), "noise was left in the network that is returned"
-    assert trained.rounds[1]["note"] == (
-        "stochastic depth is not known for this network, so that dropout alone disturbs it"
-    )
+    assert trained.rounds[1]["note"] == ("stochastic depth is not known for this network, so dropout is its only noise")
 
 
 def test_noisy_student__learns_probabilities_or_classes(tmp_path: Path) -> None:
@@ -195,7 +193,7 @@ def test_noisy_student__of_ones_own_module() -> None:
 
 def test_noisy_student__unknown_network() -> None:
     with (
-        mock.patch.object(rounds, "fit", side_effect=AssertionError("a teacher was trained first")),
+        mock.patch.object(base, "fit", side_effect=AssertionError("a teacher was trained first")),
         pytest.raises(UserError, match="there is no network 'resnet_smal'; did you mean 'resnet_small'"),
     ):
         train(replace(NOISY, student_network="resnet_smal"), small_stage())

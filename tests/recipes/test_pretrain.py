@@ -35,7 +35,7 @@ from understudy.methods.fixmatch import FixMatch
 from understudy.methods.rotation import Rotation
 from understudy.methods.supervised import Supervised
 from understudy.models import build
-from understudy.recipes import plain, pretrain, rounds
+from understudy.recipes import base, plain
 from understudy.recipes.base import Recipe
 from understudy.recipes.pretrain import Pretrain
 
@@ -46,13 +46,13 @@ LAST = len(list(network().children())) - 1
 def parts_of(recipe: Pretrain, training: Stage) -> tuple[Trained, tuple[Stage, Trained], tuple[Stage, Trained]]:
     """What the recipe gives, and the stage and outcome of both parts."""
     seen: list[tuple[Stage, Trained]] = []
-    actual = pretrain.fit  # the same function as plain.fit
+    actual = base.fit  # the same function as plain.fit
 
     def remembered(stage: Stage, *arguments: Any, **options: Any) -> Trained:
         seen.append((stage, actual(stage, *arguments, **options)))
         return seen[-1][1]
 
-    with mock.patch.object(pretrain, "fit", remembered), mock.patch.object(plain, "fit", remembered):
+    with mock.patch.object(base, "fit", remembered), mock.patch.object(plain, "fit", remembered):
         trained = train(recipe, training)
     one, other = seen
     return trained, one, other
@@ -127,12 +127,12 @@ def test_pretrain__curve_of_the_probes(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "probes.json").read_text()) == list(trained.rounds)
     (told,) = [report.round for report in reports if report.round is not None]
     linear = 100 * trained.rounds[1]["linear_accuracy"]
-    assert told.line["note"] == (
+    assert told.record["note"] == (
         f"simclr; the features of step 10 of 20 are kept: kNN 75.0 %, linear {linear:.1f} %; fixmatch starts from them"
     )
 
 
-def test_pretrain__best_probed_weights_are_handed_on() -> None:
+def test_pretrain__best_probed_weights_are_kept() -> None:
     with mock.patch("understudy.engine.monitor.knn_accuracy", mock.Mock(side_effect=[0.9, 0.1, 0.1, 0.1])):
         _, (_, early), (method, _) = parts_of(SMALL, small_stage())
     with mock.patch("understudy.engine.monitor.knn_accuracy", mock.Mock(side_effect=[0.1, 0.1, 0.1, 0.9])):
@@ -147,7 +147,7 @@ def test_pretrain__too_few_labels_to_probe() -> None:
     trained = train(SMALL, small_stage(labeled=3), observe=[reports.append])
     assert trained.rounds == ()
     (told,) = [report.round for report in reports if report.round is not None]
-    assert "too few labels to probe the features, so the last ones are kept" in told.line["note"]
+    assert "too few labels to probe the features, so the last ones are kept" in told.record["note"]
 
 
 def test_pretrain__backbone_serves_as_weights_file(tmp_path: Path) -> None:
@@ -168,14 +168,14 @@ def test_pretrain__backbone_serves_as_weights_file(tmp_path: Path) -> None:
 
 def test_pretrain__noisy_student_downstream_starts_from_the_features() -> None:
     seen: list[tuple[Stage, Trained]] = []
-    actual = rounds.fit
+    actual = base.fit
 
     def remembered(stage: Stage, *arguments: Any, **options: Any) -> Trained:
         seen.append((stage, actual(stage, *arguments, **options)))
         return seen[-1][1]
 
     training = small_stage(steps=60)
-    with mock.patch.object(rounds, "fit", remembered), mock.patch.object(pretrain, "fit", remembered):
+    with mock.patch.object(base, "fit", remembered):
         trained = train(THEN_ROUNDS, training)
     stages = {stage.name: stage for stage, _ in seen}
     assert list(stages) == ["pretext", "teacher", "round 1"]
@@ -321,13 +321,13 @@ def test_pretrain__killed_in_a_part_goes_on_there(tmp_path: Path, part: str) -> 
     process.send_signal(signal.SIGKILL)
     assert process.wait(240) != 0
     assert not (folder / part / "finished.json").exists()
-    granted = (folder / "purse.json").read_text()
+    granted = (folder / "grants.json").read_text()
     trained_again: list[str] = []
     resumed = train(SMALL, small_stage(), folder, [lambda report: trained_again.append(report.run)])
     whole = train(SMALL, small_stage())
     assert not different(dict(resumed.model.state_dict()), dict(whole.model.state_dict()))
     assert resumed.rounds == whole.rounds
-    assert unsealed(granted)[0].items() <= read_json(folder / "purse.json").items()
+    assert unsealed(granted)[0].items() <= read_json(folder / "grants.json").items()
     assert (trained_again.count("pretext") == 1) == (part == "fixmatch")  # the line alone
     again = train(SMALL, small_stage(), folder)
     assert not different(dict(again.model.state_dict()), dict(resumed.model.state_dict()))

@@ -71,7 +71,7 @@ def test_rounds__a_dear_labeling_drops_rounds_and_shrinks_the_pool() -> None:
     """Labeling the pool is said to cost 90 % of the budget."""
     recipe = SelfTraining(num_rounds=4, threshold=0.0, gate=1.0)
     stage = replace(small_stage(), budget=Budget(cpu_s=1.0))
-    with mock.patch.object(rounds._Run, "cost_of_labeling", return_value=Cost(0.9, 0.9)):
+    with mock.patch.object(rounds, "labeling_cost", return_value=Cost(0.9, 0.9)):
         found = train(recipe, stage)
     assert [line["name"] for line in found.rounds] == ["teacher", "round 1"]
     assert "1 of 4 rounds are run and round 1 labels 4" in found.rounds[0]["note"]

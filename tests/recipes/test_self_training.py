@@ -23,8 +23,8 @@ from understudy.data.stream import Stream
 from understudy.engine.finalize import Trained
 from understudy.engine.observers import PseudoLabelQuality, StepReport
 from understudy.engine.stage import Stage
-from understudy.recipes import rounds
-from understudy.recipes.parts import pool_labels, teacher_gate
+from understudy.recipes import base
+from understudy.recipes.parts import pool_labels
 from understudy.recipes.parts.pool_labels import PoolLabels, below_text, predict_pool, times_kept, with_pseudo_labels
 from understudy.recipes.self_training import SelfTraining
 
@@ -194,7 +194,7 @@ def test_self_training__every_round_is_trained_and_told(tmp_path: Path) -> None:
     assert (trained.stopped, trained.steps) == ("", 60)
     assert [line["returned"] for line in trained.rounds] == [False, False, True]
     assert [line["learned_from_pool"] for line in trained.rounds] == [False, True, True]
-    assert trained.rounds[2]["note"] == "returned as the last, since no images may choose"
+    assert trained.rounds[2]["note"] == "returned as the last, since there are no validation images"
     first, second = trained.rounds[1:]
     assert first["labels_changed"] is None
     assert second["labels_changed"] is not None
@@ -214,13 +214,13 @@ def test_self_training__every_round_is_trained_and_told(tmp_path: Path) -> None:
 def test_self_training__students_start_afresh_and_learn_from_the_pool() -> None:
     training = small_stage()
     seen: list[Stage] = []
-    actual = rounds.fit
+    actual = base.fit
 
     def remembered(stage: Stage, *arguments: Any, **options: Any) -> Trained:
         seen.append(stage)
         return actual(stage, *arguments, **options)
 
-    with mock.patch.object(rounds, "fit", remembered):
+    with mock.patch.object(base, "fit", remembered):
         train(replace(EAGER, teacher_share=0.5), training)
     assert [stage.name for stage in seen] == ["teacher", "round 1", "round 2"]
     assert [stage.budget.steps for stage in seen] == [30, 10, 20]
@@ -239,7 +239,7 @@ def with_answers(*shares_right: float, labels: Any = None) -> Any:
         targets[round(share * len(ids)) :] += 1
         return np.eye(3, dtype=np.float32)[targets % 3]
 
-    return mock.patch.object(rounds, "predict", predicted)
+    return mock.patch.object(base, "predict", predicted)
 
 
 def test_self_training__validation_returns_the_best_round() -> None:
@@ -273,7 +273,7 @@ def test_self_training__a_little_loss_does_not_stop_the_first_round() -> None:
 
 
 def test_self_training__convergence() -> None:
-    trained = train(replace(FIVE, least_changed=0.9), small_stage())
+    trained = train(replace(FIVE, min_changed=0.9), small_stage())
     assert len(trained.rounds) == 3
     assert trained.stopped.startswith("converged: ")
     assert trained.stopped.endswith(" % of the pseudo-labels changed after round 2")
@@ -286,7 +286,7 @@ def test_self_training__useless_teacher() -> None:
     with with_answers(0.4):
         trained = train(WARY, small_stage(validation=30))
     assert trained.stopped.startswith(
-        "the teacher is right on 40.0 % of 30 validation images, and chance on 33.3 %, which is not surely better (p = "
+        "the teacher is right on 40.0 % of 30 validation images, and chance on 33.3 %, which is not significant (p = "
     )
     assert trained.stopped.endswith("); no image was labeled, and gate=1 would trust it")
     (line,) = trained.rounds
@@ -305,7 +305,7 @@ def test_self_training__labels_that_teach_nothing_are_found_out_without_validati
     trained = train(WARY, shuffled_labels(small_stage(steps=200)))
     assert trained.stopped.startswith("classifiers like the teacher, each trained on half of the labels, are right on ")
     assert " of the 12 images labeled in the other half, and chance on " in trained.stopped
-    assert "which is not surely better" in trained.stopped
+    assert "which is not significant" in trained.stopped
 
 
 def test_self_training__a_good_teacher_passes_without_validation() -> None:
@@ -314,25 +314,26 @@ def test_self_training__a_good_teacher_passes_without_validation() -> None:
     assert len(trained.rounds) == 2
 
 
-def test_crossfit_opinion__halves_do_not_see_what_they_judge() -> None:
+def test_crossfit_gate__halves_are_tested_on_each_other() -> None:
     training, seen = small_stage(), list[Stage]()
-    judged: list[set[int]] = []
-    actual, asked = rounds.fit, teacher_gate.predict
+    tested: list[set[int]] = []
+    actual, asked = base.fit, base.predict
 
     def remembered(stage: Stage, *arguments: Any, **options: Any) -> Trained:
         seen.append(stage)
         return actual(stage, *arguments, **options)
 
     def predicted(network: Any, data: Any, ids: Any, **options: Any) -> Any:
-        judged.append(set(ids))
+        if len(ids):  # the validation set of each run is empty
+            tested.append(set(ids))
         return asked(network, data, ids, **options)
 
-    with mock.patch.object(rounds, "fit", remembered), mock.patch.object(teacher_gate, "predict", predicted):
+    with mock.patch.object(base, "fit", remembered), mock.patch.object(base, "predict", predicted):
         train(replace(WARY, num_rounds=1), training)
     first, second = (stage.data for stage in seen if stage.name.startswith("gate"))
     assert sorted([*first.labeled, *second.labeled]) == list(range(12))
     assert not set(first.labeled) & set(second.labeled)
-    assert judged == [set(second.labeled), set(first.labeled)]
+    assert tested == [set(second.labeled), set(first.labeled)]
     for half in (first, second):
         assert half.targets.tolist() == training.data.targets[torch.from_numpy(half.labeled)].tolist()
         assert set(half.targets.tolist()) == {0, 1, 2}
@@ -351,7 +352,7 @@ def test_self_training__too_few_labels_to_ask() -> None:
 def test_self_training__teacher_of_one_class() -> None:
     with with_pool_predictions([0.1, 0.9, 0.0]):
         trained = train(EAGER, small_stage())
-    assert trained.stopped == "the first teacher takes all 48 unlabeled images for '1', which teaches nothing"
+    assert trained.stopped == "the first teacher labels all 48 unlabeled images '1', which teaches nothing"
     assert trained.rounds[-1]["returned"]
 
 
@@ -368,10 +369,10 @@ def test_self_training__a_student_that_cannot_teach_is_not_returned() -> None:
     good = np.eye(3, dtype=np.float32)[np.arange(48) % 3]
     flat = np.full((48, 3), 1 / 3, np.float32)
     with mock.patch.object(pool_labels, "predict", mock.Mock(side_effect=[good, good, flat])):
-        trained = train(replace(EAGER, num_rounds=3, least_changed=0.0), small_stage())
-    assert trained.stopped.startswith("the student of round 2 takes all 48 unlabeled images for '0'")
+        trained = train(replace(EAGER, num_rounds=3, min_changed=0.0), small_stage())
+    assert trained.stopped.startswith("the student of round 2 labels all 48 unlabeled images '0'")
     assert [line["returned"] for line in trained.rounds] == [False, True, False]
-    assert trained.rounds[1]["note"] == "returned as the last that can teach, since no images may choose"
+    assert trained.rounds[1]["note"] == "returned as the last that can teach, since there are no validation images"
     assert "note" not in trained.rounds[2]
 
 

@@ -30,7 +30,7 @@ from understudy.methods.fixmatch import FixMatch
 from understudy.methods.supervised import Supervised
 from understudy.models import build, find_head, logits_and_features
 from understudy.models.weights import load_weights
-from understudy.recipes import transfer
+from understudy.recipes import base
 from understudy.recipes.parts import features, propagation
 from understudy.recipes.parts.initial_weights import is_fresh
 from understudy.recipes.parts.linear_heads import STRENGTHS, logistic_head, prototype_head
@@ -226,7 +226,7 @@ def test_transfer__one_network_from_images(head: str, tmp_path: Path) -> None:
     (line,) = trained.rounds
     assert (line["name"], line["returned"]) == (head, True)
     assert line["validation_accuracy"] > 0.6
-    assert any(report.round is not None and report.round.line["name"] == head for report in reports)
+    assert any(report.round is not None and report.round.record["name"] == head for report in reports)
     assert trained.network_name == ("cnn+mlp" if head == "method" else "cnn")
     if head == "label_propagation":
         assert quality.rounds[-1]["pseudo_label_accuracy"] > 0.7
@@ -314,7 +314,7 @@ def test_transfer__what_the_parts_are_told() -> None:
         seen.append(part)
         return fit(part, *arguments, **options)
 
-    with mock.patch.object(transfer, "fit", remembered):
+    with mock.patch.object(base, "fit", remembered):
         train(Transfer(head="method", noise=0.6, finetune=0.5, layer_decay=0.5), stage)
     head, tuned = seen
     assert (head.data.domain.strong_noise, head.data.domain.weak_noise) == (0.6, pytest.approx(0.15))

@@ -255,17 +255,17 @@ def evaluation_line(report: StepReport) -> str:
 
 def round_line(ended: Round) -> str:
     """The line of a round: how many labels the pool was given, how many of them are new, and what came of it."""
-    line, parts = ended.line, list[str]()
-    if line.get("num_pseudo_labels") is not None:
-        count = line["num_pseudo_labels"]
-        parts.append(f"{counted(count, 'image')} labeled ({100 * line['coverage']:.1f} % of the pool)")
-    if line.get("labels_changed") is not None:
-        parts.append(f"{100 * line['labels_changed']:.1f} % of labels changed")
-    if line.get("validation_accuracy") is not None:
-        parts.append(f"validation {100 * line['validation_accuracy']:.1f} %")
-    if line.get("note"):
-        parts.append(line["note"])
-    return f"{line['name'].upper()} done" + (f": {'; '.join(parts)}" if parts else "")
+    record, parts = ended.record, list[str]()
+    if record.get("num_pseudo_labels") is not None:
+        count = record["num_pseudo_labels"]
+        parts.append(f"{counted(count, 'image')} labeled ({100 * record['coverage']:.1f} % of the pool)")
+    if record.get("labels_changed") is not None:
+        parts.append(f"{100 * record['labels_changed']:.1f} % of labels changed")
+    if record.get("validation_accuracy") is not None:
+        parts.append(f"validation {100 * record['validation_accuracy']:.1f} %")
+    if record.get("note"):
+        parts.append(record["note"])
+    return f"{record['name'].upper()} done" + (f": {'; '.join(parts)}" if parts else "")
 
 
 def share_done(report: StepReport) -> float:

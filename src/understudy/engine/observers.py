@@ -24,16 +24,16 @@ _MIN_TILE_PX = 32  # a digit of 8 px is too small to look at
 
 @dataclass(frozen=True)
 class Round:
-    """What a recipe of several runs reports when one of them has ended.
+    """A finished round of a recipe that trains several runs.
 
     Args:
         number: 0 is the first teacher.
-        line: Its figures, as in `Trained.rounds`.
+        record: Its figures, as in `Trained.rounds`.
         pseudo_labels: Those it was trained on, by pool position.
     """
 
     number: int
-    line: Mapping[str, Any]
+    record: Mapping[str, Any]
     pseudo_labels: PseudoLabels | None = None
 
 

@@ -24,7 +24,7 @@ _CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-previous.safetensors")
 _LEDGER = "ledger.jsonl"
 _CHECKSUM = "checksum"
 # Files that are written after the identity, so that without one they show that it was lost.
-_AFTER_IDENTITY = (_LEDGER, *_CHECKPOINTS, "finished.json", "budgets.json", "purse.json", "result.json", "model.json")
+_AFTER_IDENTITY = (_LEDGER, *_CHECKPOINTS, "finished.json", "budgets.json", "grants.json", "result.json", "model.json")
 
 
 class RunFolder:

@@ -1,12 +1,10 @@
-"""Noisy Student: a quiet teacher labels the pool, and a student that is made to work for it learns those labels."""
+"""Noisy Student: a teacher without noise labels the pool, and a student trained with noise learns those labels."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
-
-from torch import nn
 
 from understudy.core.config import Knob
 from understudy.core.errors import ConfigError
@@ -15,6 +13,7 @@ from understudy.engine.stage import Stage
 from understudy.models import build
 from understudy.models.noise import with_noise
 from understudy.recipes.base import RECIPES
+from understudy.recipes.parts.network_size import size_note
 from understudy.recipes.parts.pool_labels import BALANCES
 from understudy.recipes.rounds import Rounds, Student
 
@@ -24,7 +23,7 @@ _OWN_MODULE = "module:"
 @RECIPES.register("noisy_student")
 @dataclass(frozen=True, kw_only=True)
 class NoisyStudent(Rounds):
-    """A teacher's averaged weights label plain images; the student sees them distorted, and itself disturbed.
+    """The teacher labels plain images; the student learns the labels with noise on images and network.
 
     Xie et al., 2020 (https://arxiv.org/abs/1911.04252): strong augmentation of every training image, dropout before the
     head (0.5) and stochastic depth (survival 0.8 in the last block) noise the student, never the teacher; images below
@@ -36,8 +35,10 @@ class NoisyStudent(Rounds):
     14 and more, unless `labeled_share` says otherwise; students do not end on larger images.
     """
 
-    summary: ClassVar[str] = "Rounds in which a disturbed student learns an undisturbed teacher's labels of the pool."
-    use_when: ClassVar[str] = "for robustness, or to bring what a small network knows into a larger one"
+    summary: ClassVar[str] = (
+        "Rounds in which a noisy student learns the labels that a teacher without noise gave the pool."
+    )
+    use_when: ClassVar[str] = "for robustness, or to train a larger network from a small one's labels"
 
     threshold: Annotated[float, Knob("confidence from which on a label is kept", 0, 1)] = 0.3
     balance: Annotated[
@@ -54,11 +55,11 @@ class NoisyStudent(Rounds):
     )
 
     def check(self, stage: Stage) -> None:
-        """Nothing, when there is a pool to label and the student can be delivered.
+        """Validate that there is a pool to label, and that the student can be built.
 
         Raises:
             ConfigError: There is no unlabeled row, or a student is named for a module of the user's own.
-            UserError: The student's name is none.
+            UserError: The student's network is unknown.
         """
         if self.student_network and stage.network_name.startswith(_OWN_MODULE):
             raise ConfigError(
@@ -68,22 +69,16 @@ class NoisyStudent(Rounds):
         super().check(stage)
 
     def student(self, stage: Stage) -> Student:
-        """The network asked for, or the teacher's, with its noise."""
+        """The network asked for, or one like the teacher's, with its noise."""
         network, name, notes = stage.network, stage.network_name, list[str]()
         if self.student_network and self.student_network != name:
             seed_torch("initial weights", stage.settings.seed)
             num_classes = len(stage.data.classes)
             network = build(self.student_network, shape=stage.data.row_shape, num_classes=num_classes)
             name = self.student_network
-            sizes = _num_weights(stage.network), _num_weights(network)
-            than = "smaller than" if sizes[1] < sizes[0] else "larger than" if sizes[1] > sizes[0] else "as large as"
-            notes.append(f"the student has {sizes[1]:,} weights, {than} the teacher's {sizes[0]:,}")
+            notes.append(size_note(network, stage.network, "the teacher's"))
         noisy, skipped = with_noise(network, dropout=self.dropout, stochastic_depth=self.stochastic_depth)
         if self.stochastic_depth and not skipped:
-            notes.append("stochastic depth is not known for this network, so that dropout alone disturbs it")
+            notes.append("stochastic depth is not known for this network, so dropout is its only noise")
         settings = dataclasses.replace(stage.settings, labeled_view=self.student_view)
         return Student(network, noisy, name, settings, "; ".join(notes))
-
-
-def _num_weights(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

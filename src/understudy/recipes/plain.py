@@ -35,5 +35,5 @@ class Plain(Recipe):
         observe: Sequence[Observer] = (),
         execution: Execution | None = None,
     ) -> Trained:
-        """The run itself."""
+        """Train the method, in this very folder: the run is the recipe."""
         return fit(stage, folder, observe=observe, execution=execution)

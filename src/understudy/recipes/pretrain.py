@@ -6,26 +6,20 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
-from understudy.core.config import Knob, to_table
+from understudy.core.config import Knob
 from understudy.core.errors import ConfigError
 from understudy.core.files import write_json
 from understudy.core.seeding import seed_torch
-from understudy.core.types import Step
 from understudy.engine.finalize import Trained
-from understudy.engine.fit import fit
-from understudy.engine.observers import Observer, Round, StepReport
-from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Stage
 from understudy.methods.base import Pretext
 from understudy.methods.simclr import SimCLR
 from understudy.models.heads import find_head, layers_named
-from understudy.models.nets import Execution
-from understudy.recipes.base import RECIPES, Purse, Recipe
+from understudy.recipes.base import RECIPES, Recipe, RecipeRun
 from understudy.recipes.plain import Plain
 
 PROBES = {"knn_accuracy": "kNN", "linear_accuracy": "linear"}
@@ -40,9 +34,9 @@ class Pretrain(Recipe):
     teacher and all students start from the pretrained features.
 
     `pretext_share` of the budget goes into pretraining, all that is left into the downstream part. At every evaluation
-    of pretraining, labeled training images are told apart by the averaged weights' features: each by its nearest others
-    (kNN), and by a cross-validated linear classifier. The weights that kNN finds best are handed on, the last ones if
-    there are too few labels to ask. Their file, `pretext/model.safetensors`, serves as `weights_file` elsewhere.
+    of pretraining, labeled training images are classified by the averaged weights' features: each by its nearest others
+    (kNN), and by a cross-validated linear classifier. The weights with the best kNN accuracy are kept, the last ones if
+    there are too few labels to measure it. Their file, `pretext/model.safetensors`, serves as `weights_file` elsewhere.
 
     Pretraining moves all layers at one rate; `freeze` and `layer_decay` are about the downstream part. The supervised
     baseline has the cost of both parts and is not pretrained, since pretraining uses the unlabeled images.
@@ -71,7 +65,7 @@ class Pretrain(Recipe):
         return f"{self.name} ({share}, the rest {self.downstream.outline(method)} from these features)"
 
     def check(self, stage: Stage) -> None:
-        """Nothing, when there is something to learn features from, and something left to train on them.
+        """Validate that there are images to learn features from, and layers left to train on them.
 
         Raises:
             ConfigError: There is no unlabeled row, the pretext needs images and there are none, or `downstream` is
@@ -86,63 +80,37 @@ class Pretrain(Recipe):
                 "give some, or take the recipe plain"
             )
         dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, method=self.pretext))
-        find_head(stage.network)  # which is drawn anew
-        layers_named(stage.network, self.freeze or stage.settings.freeze)  # before hours went into pretraining
+        find_head(stage.network)  # raises if there is none to draw anew
+        layers_named(stage.network, self.freeze or stage.settings.freeze)  # fail before hours are spent on pretraining
         self.downstream.check(stage)
 
-    def train(
-        self,
-        stage: Stage,
-        folder: Path | None = None,
-        *,
-        observe: Sequence[Observer] = (),
-        execution: Execution | None = None,
-    ) -> Trained:
-        """The classifier that the downstream part makes of pretrained features.
-
-        Raises:
-            UserError: As `check`.
-        """
-        self.check(stage)
-        if folder is None:
-            return self._both(stage, None, observe, execution)
-        run_folder = RunFolder(folder)
-        with run_folder.claim():
-            run_folder.recognize({"recipe": repr(sorted(to_table(self).items())), **stage.identity()})
-            return self._both(stage, folder, observe, execution)
-
-    def _both(
-        self, stage: Stage, folder: Path | None, observe: Sequence[Observer], execution: Execution | None
-    ) -> Trained:
-        purse = Purse(stage.budget, folder)
-
-        def where(part: Stage) -> Path | None:
-            return None if folder is None else folder / part.name
-
-        first = self._pretext_stage(stage, purse)
-        pretext = purse.pay(fit(first, where(first), observe=observe, execution=execution))
-        lines = _probe_lines(pretext)
-        if folder is not None:
-            write_json(folder / "probes.json", lines)
-        self._tell(stage, purse, pretext, lines, observe)
+    def train_stages(self, run: RecipeRun) -> Trained:
+        """Train features without labels, then the downstream part from them."""
+        pretext = run.fit(self.pretext_stage(run), run.execution)
+        curve = _probe_curve(pretext)
+        if run.folder is not None:
+            write_json(run.folder / "probes.json", curve)
+        self.report_pretext(run, pretext, curve)
         execution = dataclasses.replace(pretext.execution, chunks=1)
-        second = self._second_stage(stage, pretext.model, purse)
-        last = purse.pay(self.downstream.train(second, where(second), observe=observe, execution=execution))
+        downstream = self.downstream_stage(run, pretext.model)
+        folder = run.subfolder(downstream.name)
+        trained = self.downstream.train(downstream, folder, observe=run.observers, execution=execution)
+        run.ledger.pay(trained)
         # Whatever the downstream part made of the unlabeled images, the features were learned from all of them.
-        rounds = [line | {"learned_from_pool": True, "pretext": self.pretext.name} for line in last.rounds]
-        return dataclasses.replace(last, steps=purse.spent_steps, cost=purse.cost, rounds=(*lines, *rounds))
+        rounds = [record | {"learned_from_pool": True, "pretext": self.pretext.name} for record in trained.rounds]
+        return run.at_full_cost(trained, rounds=(*curve, *rounds))
 
-    def _pretext_stage(self, stage: Stage, purse: Purse) -> Stage:
+    def pretext_stage(self, run: RecipeRun) -> Stage:
         """The first part: all layers, none of the labels."""
-        settings = stage.settings
+        settings = run.stage.settings
         optimizer = dataclasses.replace(settings.optimizer, layer_decay=1.0)
         settings = dataclasses.replace(settings, method=self.pretext, optimizer=optimizer, freeze="")
-        budget = purse.grant("pretext", self.pretext_share)
-        return dataclasses.replace(stage, settings=settings, budget=budget, name="pretext")
+        budget = run.ledger.grant("pretext", self.pretext_share)
+        return dataclasses.replace(run.stage, settings=settings, budget=budget, name="pretext")
 
-    def _second_stage(self, stage: Stage, features: nn.Module, purse: Purse) -> Stage:
-        """The downstream part: from the pretrained weights and a head that learned nothing yet."""
-        settings = stage.settings
+    def downstream_stage(self, run: RecipeRun, features: nn.Module) -> Stage:
+        """The downstream part: from the pretrained weights and a head that has learned nothing yet."""
+        stage, settings = run.stage, run.stage.settings
         network = copy.deepcopy(features).cpu()
         _, head = find_head(network)
         if self.refresh_head:
@@ -154,34 +122,24 @@ class Pretrain(Recipe):
         if self.layer_decay is not None:
             optimizer = dataclasses.replace(optimizer, layer_decay=self.layer_decay)
         settings = dataclasses.replace(settings, optimizer=optimizer, freeze=self.freeze or settings.freeze)
-        budget = purse.grant("method", 1.0)
+        budget = run.ledger.grant("method", 1.0)
         name = settings.method.name if isinstance(self.downstream, Plain) else self.downstream.name
         return dataclasses.replace(stage, settings=settings, network=network, budget=budget, name=name)
 
-    def _tell(
-        self,
-        stage: Stage,
-        purse: Purse,
-        pretext: Trained,
-        lines: Sequence[dict[str, Any]],
-        observe: Sequence[Observer],
-    ) -> None:
-        """Say to whoever watches what was pretrained, what the probes made of it, and what goes on from there."""
-        found = "too few labels to probe the features, so the last ones are kept"
-        for line in lines:
-            if line["kept"]:
-                figures = [f"{title} {100 * line[name]:.1f} %" for name, title in PROBES.items() if name in line]
-                found = f"the features of step {line['step']:,} of {pretext.steps:,} are kept: {', '.join(figures)}"
-        downstream = self.downstream.outline(stage.settings.method.name)
-        note = f"{self.pretext.name}; {found}; {downstream} starts from them"
-        told = Round(0, {"name": "pretraining", "note": note})
-        step = Step(max(0, pretext.steps - 1), 1.0)
-        for observer in observe:
-            observer(StepReport("pretext", step, (), 1.0, 2, purse.cost, stage.budget, None, round=told))
+    def report_pretext(self, run: RecipeRun, pretext: Trained, curve: Sequence[dict[str, Any]]) -> None:
+        """Report what was pretrained, how good the probes found the features, and what starts from them."""
+        kept = "too few labels to probe the features, so the last ones are kept"
+        for point in curve:
+            if point["kept"]:
+                figures = [f"{title} {100 * point[name]:.1f} %" for name, title in PROBES.items() if name in point]
+                kept = f"the features of step {point['step']:,} of {pretext.steps:,} are kept: {', '.join(figures)}"
+        downstream = self.downstream.outline(run.stage.settings.method.name)
+        note = f"{self.pretext.name}; {kept}; {downstream} starts from them"
+        run.notify("pretext", pretext.steps, {"name": "pretraining", "note": note})
 
 
-def _probe_lines(pretext: Trained) -> list[dict[str, Any]]:
-    """The curve of the probes: a line for every evaluation that took one, of which one is kept."""
+def _probe_curve(pretext: Trained) -> list[dict[str, Any]]:
+    """The accuracy of the probes at every evaluation that had them; the point whose weights are kept is marked."""
     names = ("step", "progress", *PROBES)
     return [
         {name: line[name] for name in names if name in line} | {"kept": line["step"] == pretext.best_step}

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from understudy.core.budget import Budget, Cost
-from understudy.core.config import Knob, to_table
+from understudy.core.config import Knob
 from understudy.core.errors import ConfigError
-from understudy.core.files import write_json
 from understudy.core.seeding import generator
-from understudy.core.types import PseudoLabels, Step
 from understudy.data.training import TrainingData
-from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
-from understudy.engine.fit import fit
-from understudy.engine.observers import Observer, Round, StepReport
-from understudy.engine.predict import predict
 from understudy.engine.robustness import robustness
-from understudy.engine.rundir import RunFolder
 from understudy.engine.stage import Settings, Stage
-from understudy.models.nets import Execution
-from understudy.recipes.base import Purse, Recipe
+from understudy.recipes.base import Recipe, RecipeRun
 from understudy.recipes.parts.pool_labels import BALANCES, PoolLabels, predict_pool, times_kept, with_pseudo_labels
 from understudy.recipes.parts.round_decisions import (
     Classifier,
@@ -42,9 +31,11 @@ from understudy.recipes.parts.round_decisions import (
     why_starved,
     why_unusable,
 )
-from understudy.recipes.parts.teacher_gate import Opinion, crossfit_opinion, validation_opinion
+from understudy.recipes.parts.teacher_gate import GateResult, crossfit_gate, validation_gate
 
-_SAMPLED = 512  # rows of the pool by which labeling is timed: a few batches, below 1 % of a pool where it matters
+TEACHER = "teacher"
+# Labeling is timed on so many rows: a few batches, and below 1 % of a pool that is large enough for its cost to matter.
+_NUM_TIMED_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +44,8 @@ class Student:
 
     Args:
         network: Its initial weights.
-        noisy: The same with whatever disturbs it in training alone.
-        network_name: What it is called.
-        note: A sentence worth saying of it, or an empty text.
+        noisy: The same with the noise of training, such as dropout.
+        note: A sentence for the record of the first round, or an empty text.
     """
 
     network: nn.Module
@@ -67,7 +57,7 @@ class Student:
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds(Recipe):
-    """What self-training and Noisy Student share.
+    """Teacher and students, round after round: what self-training and Noisy Student share.
 
     The teacher gets `teacher_share` of the budget. Labeling the pool is paid from the same budget: its cost is measured
     and reserved before each round, and rounds are dropped until labeling takes at most half of what is left. If one
@@ -78,9 +68,9 @@ class Rounds(Recipe):
 
     All runs are supervised: of the stage's method they take the criterion and the decay of the averaged weights. A
     student starts from initial weights, never from its teacher's, so that it cannot simply keep what the teacher
-    believes. Where images may choose, rounds stop when those images see harm or no gain, and the best round is
-    returned, which may be the first teacher; else rounds stop when labels no longer change, and the last is returned,
-    unless it had fewer than half of the first teacher's steps.
+    believes. With validation images, rounds stop when those show harm or no gain, and the best round is returned, which
+    may be the first teacher; without, rounds stop when labels no longer change, and the last is returned, unless it had
+    fewer than half of the first teacher's steps.
     """
 
     num_rounds: Annotated[int, Knob("students trained, one after another, at most", 1)] = 2
@@ -97,8 +87,8 @@ class Rounds(Recipe):
     lambda_u: Annotated[float, Knob("weight of the pseudo-labels' loss; that of the true labels is 1", 0)] = 1.0
     labeled_share: Annotated[float, Knob("share of truly labeled rows in a batch, which repeats them", 0, 0.99)] = 0.25
     gate: Annotated[float, Knob("largest p-value at which a teacher counts as better than chance", 0, 1)] = 0.05
-    least_changed: Annotated[float, Knob("share of the pool's labels that must change for another round", 0, 1)] = 0.01
-    least_gain: Annotated[float, Knob("gain on validation images that must be passed for another round", 0, 1)] = 0.0
+    min_changed: Annotated[float, Knob("share of the pool's labels that must change for another round", 0, 1)] = 0.01
+    min_gain: Annotated[float, Knob("gain on validation images that must be passed for another round", 0, 1)] = 0.0
     corrupted: Annotated[
         int, Knob("validation images on whose corruptions first teacher and result are compared at the end", 0)
     ] = 0
@@ -113,7 +103,7 @@ class Rounds(Recipe):
         raise NotImplementedError
 
     def check(self, stage: Stage) -> None:
-        """Nothing, when there is a pool to label and a student to teach.
+        """Validate that there is a pool to label, and that the student can be built.
 
         Raises:
             ConfigError: There is no unlabeled row.
@@ -122,283 +112,216 @@ class Rounds(Recipe):
             raise ConfigError(
                 f"recipe {self.name} labels unlabeled images and there are none; give some, or take the recipe plain"
             )
-        self.student(stage)  # a name that is none is found out before hours went into the teacher
+        self.student(stage)  # fail on an unknown network before hours are spent on the teacher
 
-    def train(
-        self,
-        stage: Stage,
-        folder: Path | None = None,
-        *,
-        observe: Sequence[Observer] = (),
-        execution: Execution | None = None,
-    ) -> Trained:
-        """The best round, or the last where no images may choose.
-
-        Raises:
-            ConfigError: There is no unlabeled row.
-        """
-        self.check(stage)
-        if folder is None:
-            return _Run(self, stage, None, observe, execution).train()
-        run_folder = RunFolder(folder)
-        with run_folder.claim():
-            run_folder.recognize({"recipe": repr(sorted(to_table(self).items())), **stage.identity()})
-            return _Run(self, stage, folder, observe, execution).train()
-
-
-class _Run:
-    """One call of the recipe: what is spent, which classifiers there are, and the lines about them."""
-
-    def __init__(
-        self,
-        recipe: Rounds,
-        stage: Stage,
-        folder: Path | None,
-        observe: Sequence[Observer],
-        execution: Execution | None,
-    ) -> None:
-        method = stage.settings.method
-        plain = method.baseline()
-        self.recipe = recipe
-        self.stage = dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, method=plain))
-        self.folder, self.observe, self.execution = folder, observe, execution
-        self.device = pick_device(stage.settings.device)
-        self.purse = Purse(stage.budget, folder)
-        self.lines: list[dict[str, Any]] = []
-
-    def train(self) -> Trained:
-        """Teacher, gate, rounds."""
-        teacher = before = best = last = self.first_teacher()
-        opinion = self.opinion(teacher)
-        if opinion.is_useless(self.recipe.gate):
-            note = f"{opinion.text}; no image was labeled, and gate=1 would trust it"
-            self.tell(teacher, note=note)
-            return self.conclude(teacher, teacher, note)
-        student = self.recipe.student(self.stage)
-        number, rounds, stopped = 1, self.recipe.num_rounds, ""
-        while not stopped and number <= rounds:
-            plan, fewer = self.planned(last, number, rounds)
-            rounds = number + plan.num_rounds - 1
+    def train_stages(self, run: RecipeRun) -> Trained:
+        """Train a teacher, then label the pool and train a student on the labels, who teaches the next round."""
+        run.stage = _supervised(run.stage)
+        first = self.train_teacher(run)
+        gate = self.check_teacher(run, first)
+        if gate.fails(self.gate):
+            note = f"{gate.text}; no image was labeled, and gate=1 would trust it"
+            self.report(run, first, note=note)
+            return self.conclude(run, first, first, note)
+        student = self.student(run.stage)
+        previous = teacher = best = first
+        number, last_number, stopped = 1, self.num_rounds, ""
+        while not stopped and number <= last_number:
+            plan, shortage = self.plan(run, teacher, number, last_number)
+            last_number = number + plan.num_rounds - 1
             if number == 1:
-                self.tell(teacher, note="; ".join(filter(None, [opinion.text, fewer])))
-            labels = self.label(last, number, plan.pool_share)
-            stopped = why_unusable(labels, last, self.stage.data.classes, self.recipe.threshold)
-            if stopped and last.accuracy is None:
-                best = before  # a student that cannot teach is no better than who taught it
-            stopped = stopped or why_converged(labels, last, self.recipe.least_changed)
+                self.report(run, first, note="; ".join(filter(None, [gate.text, shortage])))
+            labels = self.label_pool(run, teacher, number, plan.pool_share)
+            stopped = why_unusable(labels, teacher, run.stage.data.classes, self.threshold)
+            if stopped and teacher.accuracy is None:
+                best = previous  # a student that cannot teach is taken for worse than its teacher, which could
+            stopped = stopped or why_converged(labels, teacher, self.min_changed)
             if stopped:
                 break
-            budget = self.grant(number, rounds, plan)
-            note = student.note if number == 1 else fewer
-            before, last = last, self.round(student, labels, last, number, budget, note)
-            stopped = why_not_go_on(best, last, self.recipe.least_gain) if number < rounds else ""
-            if (
-                (last.accuracy >= (best.accuracy or 0.0))
-                if last.accuracy is not None
-                else not why_starved(last, teacher)
-            ):
-                best = last
+            budget = self.grant(run, number, last_number, plan)
+            trained = self.train_student(run, student, labels, number, budget)
+            self.report(run, trained, teacher=teacher, note=student.note if number == 1 else shortage)
+            stopped = why_not_go_on(best, trained, self.min_gain) if number < last_number else ""
+            if is_better(trained, best, first):
+                best = trained
+            previous, teacher = teacher, trained
             number += 1
-        if not stopped and best is not last and last.accuracy is None:
-            stopped = why_starved(last, teacher)
-        return self.conclude(teacher, best, stopped)
+        if not stopped and best is not teacher and teacher.accuracy is None:
+            stopped = why_starved(teacher, first)
+        return self.conclude(run, first, best, stopped)
 
     # The runs.
 
-    def first_teacher(self) -> Classifier:
-        """The classifier that true labels alone give."""
-        name = "teacher"
-        stage = dataclasses.replace(self.stage, name=name, budget=self.purse.grant(name, self.recipe.teacher_share))
-        trained = self.fit(stage, self.execution)
-        self.execution = dataclasses.replace(trained.execution, chunks=1)
-        return self.classifier(0, trained)
+    def train_teacher(self, run: RecipeRun) -> Classifier:
+        """Train the first teacher on the true labels alone; later runs are executed as it was."""
+        stage = dataclasses.replace(run.stage, name=TEACHER, budget=run.ledger.grant(TEACHER, self.teacher_share))
+        trained = run.fit(stage, run.execution)
+        run.execution = dataclasses.replace(trained.execution, chunks=1)
+        return self.classifier(run, 0, trained)
 
-    def grant(self, number: int, rounds: int, plan: RoundPlan) -> Budget:
-        """What the student of this round may spend; the cost of labeling for the later rounds is reserved."""
-        share = number / sum(range(number, rounds + 1))
-        return self.purse.grant(f"round {number}", share, reserve=(rounds - number) * plan.labeling)
+    def grant(self, run: RecipeRun, number: int, last_number: int, plan: RoundPlan) -> Budget:
+        """Grant this round's student its budget; the cost of labeling for the later rounds is reserved."""
+        share = number / sum(range(number, last_number + 1))
+        return run.ledger.grant(_name(number), share, reserve=(last_number - number) * plan.labeling)
 
-    def round(
-        self, student: Student, labels: PoolLabels, teacher: Classifier, number: int, budget: Budget, note: str
+    def train_student(
+        self, run: RecipeRun, student: Student, labels: PoolLabels, number: int, budget: Budget
     ) -> Classifier:
-        """A student of these labels, and the line about it."""
-        recipe, name = self.recipe, f"round {number}"
-        data = with_pseudo_labels(self.stage.data, labels, lambda_u=recipe.lambda_u, labeled_share=recipe.labeled_share)
+        """Train a student of these labels, from its initial weights and with its noise; return it without the noise."""
+        data = with_pseudo_labels(run.stage.data, labels, lambda_u=self.lambda_u, labeled_share=self.labeled_share)
         stage = Stage(
-            name=name,
+            name=_name(number),
             settings=student.settings,
             data=data,
             network=student.noisy,
             network_name=student.network_name,
             budget=budget,
         )
-        same = type(student.network) is type(self.stage.network)
-        trained = self.fit(stage, self.execution if same else None)
+        is_same_network = type(student.network) is type(run.stage.network)
+        trained = run.fit(stage, run.execution if is_same_network else None)
         quiet = copy.deepcopy(student.network)
         quiet.load_state_dict(trained.model.state_dict())
-        trained = dataclasses.replace(trained, model=quiet.to(self.device).eval(), network_name=student.network_name)
-        found = self.classifier(number, trained, labels)
-        before = teacher.labels
-        changed = None if before is None or len(before.ids) != len(labels.ids) else labels.changed_since(before)
-        self.tell(found, changed=changed, note=note)
-        return found
+        trained = dataclasses.replace(trained, model=quiet.to(run.device).eval(), network_name=student.network_name)
+        return self.classifier(run, number, trained, labels)
 
-    def fit(self, stage: Stage, execution: Execution | None) -> Trained:
-        """A run of the recipe in a folder of its own, paid for."""
-        folder = None if self.folder is None else self.folder / stage.name.replace(" ", "-")
-        return self.purse.pay(fit(stage, folder, observe=self.observe, execution=execution))
+    def classifier(
+        self, run: RecipeRun, number: int, trained: Trained, labels: PoolLabels | None = None
+    ) -> Classifier:  # fmt: skip
+        """The run with its answers on the validation images."""
+        data = run.stage.data
+        probabilities = run.predict(trained, data.validation)
+        return Classifier(number, trained, probabilities.argmax(-1) == data.validation_targets, labels)
 
-    def classifier(self, number: int, trained: Trained, labels: PoolLabels | None = None) -> Classifier:
-        """The run with what validation images say of it."""
-        data = self.stage.data
-        found = predict(trained.model, data, data.validation, device=self.device, execution=trained.execution)
-        return Classifier(number, trained, found.argmax(-1) == data.validation_targets, labels)
+    # The labels of the pool.
 
-    # What the pool is given.
-
-    def planned(self, teacher: Classifier, number: int, rounds: int) -> tuple[RoundPlan, str]:
+    def plan(self, run: RecipeRun, teacher: Classifier, number: int, last_number: int) -> tuple[RoundPlan, str]:
         """How many rounds the budget pays for from this one on, how much of the pool is labeled, and why not all."""
-        wanted = rounds - number + 1
+        wanted = last_number - number + 1
 
         def decide() -> dict[str, Any]:
-            labeling = self.cost_of_labeling(teacher).share_of(self.stage.budget)
-            left = self.purse.left
+            labeling = labeling_cost(run, teacher).share_of(run.stage.budget)
+            left = run.ledger.left
             plan = plan_rounds(wanted, left, labeling)
             return {"plan": dataclasses.asdict(plan), "why": why_fewer(plan, wanted, number, left, labeling)}
 
-        found = self.purse.recorded(f"plan from round {number}", decide)
-        return RoundPlan(**found["plan"]), found["why"]
+        decision = run.ledger.recorded(f"plan from round {number}", decide)
+        return RoundPlan(**decision["plan"]), decision["why"]
 
-    def cost_of_labeling(self, teacher: Classifier) -> Cost:
-        """What it takes this teacher to label the whole pool, by the time it needs for a sample of it."""
-        data = self.stage.data
-        if not self.stage.budget.is_timed:
-            return Cost()
-        sample = data.unlabeled[:_SAMPLED]
-        for _ in range(2):  # the first pass warms up
-            begun = Cost.now()
-            predict(teacher.trained.model, data, sample, device=self.device, execution=teacher.trained.execution)
-        took = Cost.now() - begun
-        times = len(data.unlabeled) / len(sample)
-        return Cost(took.wall_s * times, took.cpu_s * times)
-
-    def label(self, teacher: Classifier, number: int, pool_share: float) -> PoolLabels:
-        """The teacher's labels for this round; once they are on disk, they are what is trained on."""
-        path = None if self.folder is None else self.folder / f"round-{number}" / "pseudo_labels.npz"
+    def label_pool(self, run: RecipeRun, teacher: Classifier, number: int, pool_share: float) -> PoolLabels:
+        """Label the pool for this round; labels that are on disk already are the ones that are trained on."""
+        folder = run.subfolder(_name(number))
+        path = None if folder is None else folder / "pseudo_labels.npz"
         if (saved := PoolLabels.load(path)) is not None:
             return saved
-        recipe, data = self.recipe, self.stage.data
+        data, trained = run.stage.data, teacher.trained
         if pool_share < 1:
             count = max(1, int(pool_share * len(data.unlabeled)))
-            part = generator("part of the pool", self.stage.settings.seed).permutation(len(data.unlabeled))[:count]
+            part = generator("part of the pool", run.stage.settings.seed).permutation(len(data.unlabeled))[:count]
             data = dataclasses.replace(data, unlabeled=data.unlabeled[np.sort(part)])
-        found = predict_pool(
-            teacher.trained.model,
-            data,
-            soft=recipe.labels == "soft",
-            device=self.device,
-            execution=teacher.trained.execution,
-        )
-        kept = times_kept(
-            found.label,
-            found.confidence,
+        labels = predict_pool(
+            trained.model, data, soft=self.labels == "soft", device=run.device, execution=trained.execution
+        )  # fmt: skip
+        weight = times_kept(
+            labels.label,
+            labels.confidence,
             _class_shares(data),
-            threshold=recipe.threshold,
-            top_share=recipe.top_share,
-            balance=recipe.balance,
-            quota=recipe.quota,
+            threshold=self.threshold,
+            top_share=self.top_share,
+            balance=self.balance,
+            quota=self.quota,
         )
-        found = dataclasses.replace(found, weight=kept)
+        labels = dataclasses.replace(labels, weight=weight)
         if path is not None:
-            found.save(path)
-        return found
+            labels.save(path)
+        return labels
 
-    # Decisions.
-
-    def opinion(self, teacher: Classifier) -> Opinion:
-        """Whether the teacher is better than chance."""
-        data, level = self.stage.data, self.recipe.gate
-        if level >= 1:
-            return Opinion(0.0, "")
+    def check_teacher(self, run: RecipeRun, teacher: Classifier) -> GateResult:
+        """Test whether the teacher is better than chance, on validation images if there are enough."""
+        data = run.stage.data
+        if self.gate >= 1:
+            return GateResult(0.0, "")
         if len(data.validation):
-            found = validation_opinion(teacher.right, data.validation_targets, len(data.classes), level)
-            if found is not None:
-                return found
-        return crossfit_opinion(self.stage, self.purse, self.fit_fold, self.device, level)
+            result = validation_gate(teacher.right, data.validation_targets, len(data.classes), self.gate)
+            if result is not None:
+                return result
+        return crossfit_gate(run, self.gate)
 
-    def fit_fold(self, stage: Stage) -> Trained:
-        """A run on half of the labels, which judges and is thrown away."""
-        return self.fit(stage, self.execution)
+    # The records.
 
-    # What is told.
+    def report(
+        self, run: RecipeRun, classifier: Classifier, *, teacher: Classifier | None = None, note: str = ""
+    ) -> None:
+        """Report a finished run.
 
-    def tell(self, one: Classifier, *, changed: float | None = None, note: str = "") -> None:
-        """The line about a finished run, kept and given to whoever watches."""
-        data, labels = self.stage.data, one.labels
-        line: dict[str, Any] = {
-            "round": one.number,
-            "name": f"round {one.number}" if one.number else "teacher",
-            "validation_accuracy": one.accuracy,
+        Args:
+            teacher: Who labeled the pool for it.
+        """
+        labels, trained = classifier.labels, classifier.trained
+        figures: dict[str, Any] = {
+            "validation_accuracy": classifier.accuracy,
             "learned_from_pool": labels is not None,
         }
-        pseudo_labels = None
         if labels is not None:
-            kept = labels.kept
-            line |= {
-                "coverage": float(kept.sum() / len(data.unlabeled)),
-                "labels_changed": changed,
-                "num_pseudo_labels": int(kept.sum()),
-                "pseudo_labels_per_class": labels.counts(len(data.classes)),
-                "mean_confidence": float(labels.confidence[kept].mean()),
+            before = None if teacher is None else teacher.labels
+            is_comparable = before is not None and len(before.ids) == len(labels.ids)
+            figures |= {
+                "coverage": float(labels.kept.sum() / len(run.stage.data.unlabeled)),
+                "labels_changed": labels.changed_since(before) if before is not None and is_comparable else None,
+                "num_pseudo_labels": int(labels.kept.sum()),
+                "pseudo_labels_per_class": labels.counts(len(run.stage.data.classes)),
+                "mean_confidence": float(labels.confidence[labels.kept].mean()),
             }
-            position = len(data.labeled) + torch.arange(len(labels.ids))
-            pseudo_labels = PseudoLabels(position, torch.from_numpy(labels.label), torch.from_numpy(kept).float())
-        line["history"] = list(one.trained.history)
-        line |= {"steps": one.trained.steps, "cpu_s": one.trained.cost.cpu_s, "wall_s": one.trained.cost.wall_s}
+        figures["history"] = list(trained.history)
+        record = run.record(_name(classifier.number), trained.steps, trained.cost, **figures)
         if note:
-            line["note"] = note
-        self.lines.append(line)
-        if self.folder is not None:
-            write_json(self.folder / "rounds.json", self.lines)
-        report = StepReport(
-            line["name"],
-            Step(max(0, one.trained.steps - 1), 1.0),
-            (),
-            1.0,
-            2,
-            self.purse.cost,
-            self.stage.budget,
-            None,
-            round=Round(one.number, line, pseudo_labels),
-        )
-        for observer in self.observe:
-            observer(report)
+            record["note"] = note
+        run.report_round(record, labels)
 
-    def conclude(self, teacher: Classifier, best: Classifier, stopped: str) -> Trained:
-        """The classifier that is returned, with the cost of all."""
-        data, asked = self.stage.data, slice(self.recipe.corrupted)
-        if len(data.validation[asked]):
-            for one in {teacher.number: teacher, best.number: best}.values():
-                found = robustness(
-                    one.trained.model, data, data.validation[asked], data.validation_targets[asked], device=self.device
-                )
-                self.lines[one.number]["corrupted_accuracy"] = found.mean
-        for line in self.lines:
-            line["returned"] = line["round"] == best.number
+    def conclude(self, run: RecipeRun, first: Classifier, best: Classifier, stopped: str) -> Trained:
+        """Return the best classifier with the cost of all, after its comparison with the first on corrupted images."""
+        data, corrupted = run.stage.data, slice(self.corrupted)
+        if len(data.validation[corrupted]):
+            rows, targets = data.validation[corrupted], data.validation_targets[corrupted]
+            for classifier in {first.number: first, best.number: best}.values():
+                figures = robustness(classifier.trained.model, data, rows, targets, device=run.device)
+                run.records[classifier.number]["corrupted_accuracy"] = figures.mean
         if best.accuracy is None and best.number:
-            line = self.lines[best.number]
-            which = "last" if line is self.lines[-1] else "last that can teach"
-            notes = [line.get("note", ""), f"returned as the {which}, since no images may choose"]
-            line["note"] = "; ".join(filter(None, notes))
-        if self.folder is not None:
-            write_json(self.folder / "rounds.json", self.lines)
-        return dataclasses.replace(
-            best.trained,
-            steps=self.purse.spent_steps,
-            cost=self.purse.cost,
-            stopped=stopped,
-            rounds=tuple(self.lines),
-        )
+            record = run.records[best.number]
+            which = "last" if record is run.records[-1] else "last that can teach"
+            notes = [record.get("note", ""), f"returned as the {which}, since there are no validation images"]
+            record["note"] = "; ".join(filter(None, notes))
+        return run.conclude(best.trained, best.number, stopped=stopped)
+
+
+def is_better(student: Classifier, best: Classifier, first: Classifier) -> bool:
+    """Whether a student takes the place of the best: by validation accuracy, else unless its training was cut short."""
+    if student.accuracy is None:
+        return not why_starved(student, first)
+    return student.accuracy >= (best.accuracy or 0.0)
+
+
+def labeling_cost(run: RecipeRun, teacher: Classifier) -> Cost:
+    """What it takes this teacher to label the whole pool, measured on a sample; nothing if the budget is no time."""
+    if not run.stage.budget.is_timed:
+        return Cost()
+    pool = run.stage.data.unlabeled
+    sample = pool[:_NUM_TIMED_ROWS]
+    for _ in range(2):  # the first pass warms up
+        begun = Cost.now()
+        run.predict(teacher.trained, sample)
+    took = Cost.now() - begun
+    times = len(pool) / len(sample)
+    return Cost(took.wall_s * times, took.cpu_s * times)
+
+
+def _supervised(stage: Stage) -> Stage:
+    """The stage with the baseline of its method: labels, true or not, drive every run of the recipe."""
+    settings = dataclasses.replace(stage.settings, method=stage.settings.method.baseline())
+    return dataclasses.replace(stage, settings=settings)
+
+
+def _name(number: int) -> str:
+    return f"round {number}" if number else TEACHER
 
 
 def _class_shares(data: TrainingData) -> NDArray[np.float64]:

@@ -25,17 +25,22 @@ from understudy.engine.predict import features
 from understudy.models.heads import feature_width, find_head
 from understudy.models.nets import Execution
 
+# Part of the key: raise it when the same rows and network give other features.
 VERSION = 1
+# Rows between two looks at the clock.
 _ROWS_AT_ONCE = 1024
+# A killed run loses at most so many seconds of work.
 _SAVE_S = 2.0
-_SURE_S = 0.5
-_DIGESTED_BYTES = 1 << 30
+# The first batches are slow, so a forecast from less than this is not trusted to refuse a budget.
+_MIN_FORECAST_S = 0.5
+# Larger data are not read once more for their digest; the content that identifies them stands for them.
+_MAX_DIGESTED_BYTES = 1 << 30
 
 Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class FrozenFeatures:
     """What a frozen network makes of rows.
 
     Args:
@@ -66,7 +71,7 @@ def frozen_features(
     execution: Execution | None = None,
     budget: Budget | None = None,
     observe: Callable[[int, int], None] | None = None,
-) -> Features:
+) -> FrozenFeatures:
     """The features of the plain views of these rows by the network in evaluation mode, computed or found.
 
     Rows are written a few seconds' work at a time and then marked as done, so that a computation that was killed is
@@ -85,7 +90,7 @@ def frozen_features(
     execution = execution or Execution()
     shape = (len(data.rows), feature_width(network))
     key = _key(network, data, device, execution)
-    kept = _Memory(shape) if folder is None else _File(folder / key, shape)
+    kept = _MemoryRows(shape) if folder is None else _FileRows(folder / key, shape)
     ids = np.unique(ids)
     with kept.claimed():
         missing = ids[~kept.done[ids]]
@@ -101,16 +106,16 @@ def frozen_features(
                 kept.save(np.concatenate(unsaved), spent)
                 unsaved, saved_at = [], spent.wall_s
             if budget is not None:
-                sure = done == len(missing) or spent.wall_s >= _SURE_S
+                sure = done == len(missing) or spent.wall_s >= _MIN_FORECAST_S
                 _check(before + _scaled(spent, len(missing) / done), budget, len(ids), sure=sure)
             if observe is not None:
                 observe(num_found + done, len(ids))
         if budget is not None and not len(missing):
             _check(before, budget, len(ids), sure=True)
-    return Features(kept.tensor(), key, len(missing), before)
+    return FrozenFeatures(kept.tensor(), key, len(missing), before)
 
 
-class _Memory:
+class _MemoryRows:
     """Features that end with the process."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -131,7 +136,7 @@ class _Memory:
         return torch.from_numpy(self.rows)
 
 
-class _File:
+class _FileRows:
     """Features in a folder of their own: the rows, which of them are done, and what they cost."""
 
     def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
@@ -213,7 +218,7 @@ def _key(network: nn.Module, data: TrainingData, device: torch.device, execution
     text = (VERSION, tuple(data.rows.shape), str(data.rows.dtype), data.row_shape, device.type, execution.dtype)
     digest.update(repr(text).encode())
     rows = data.rows
-    if not data.content or rows.numel() * rows.element_size() <= _DIGESTED_BYTES:
+    if not data.content or rows.numel() * rows.element_size() <= _MAX_DIGESTED_BYTES:
         # Of what identifies the data, labels and roles do not matter here, and differ between label budgets.
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             digest.update(rows[start : start + _ROWS_AT_ONCE].contiguous().cpu().numpy().data)

@@ -20,8 +20,13 @@ Weights = NDArray[np.float64]
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Values of C that cross-validation chooses among, for inputs of unit variance."""
 SCALES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-_NO_CHOICE_STRENGTH, _NO_CHOICE_SCALE = 1.0, 10.0
-_MOST_FOLDS, _MOST_SEARCHED = 5, 4000
+# The middle of both grids, for where nothing can be held out: scikit-learn's default C, and a softmax that is sure of a
+# class when its cosine is half above the others'.
+_DEFAULT_STRENGTH, _DEFAULT_SCALE = 1.0, 10.0
+# Five folds leave four fifths to train on. Of more rows than that a random part decides, since every strength is fitted
+# once per fold.
+_MAX_FOLDS, _MAX_SEARCH_ROWS = 5, 4000
+# The logit of a class without labels: far below all others, and finite in half precision.
 _NEVER = -1e3
 
 
@@ -43,7 +48,7 @@ class LinearHead:
         return rows @ self.weight.T + self.bias
 
     def put_into(self, head: nn.Linear) -> None:
-        """Become the weights of a network's last layer; one without a bias needs a head found without."""
+        """Copy the head into a network's last layer; a layer without bias needs a head fitted without."""
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(self.weight))
             if head.bias is not None:
@@ -71,7 +76,7 @@ def logistic_head(
         strength = _best_strength(inputs, labels, weight, seed, has_bias)
         note = f"logistic regression, C {strength:g} by cross-validation"
         if not strength:
-            strength = _NO_CHOICE_STRENGTH
+            strength = _DEFAULT_STRENGTH
             note = f"logistic regression, C {strength:g}, since a class has a single label"
     found = _fitted(LogisticRegression(C=strength, max_iter=500, fit_intercept=has_bias), inputs, labels, weight)
     coefficients, intercepts = found.coef_, found.intercept_
@@ -137,12 +142,12 @@ def _best_strength(inputs: Rows, labels: Ids, weight: Weights, seed: int, has_bi
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
-    chosen = np.sort(generator("strength", seed).permutation(len(inputs))[:_MOST_SEARCHED])
+    chosen = np.sort(generator("strength", seed).permutation(len(inputs))[:_MAX_SEARCH_ROWS])
     kinds, codes, counts = np.unique(labels[chosen], return_inverse=True, return_counts=True)
     if counts.min() < 2 or len(kinds) < 2:
         return 0.0
     x, w = inputs[chosen], weight[chosen]
-    folds = StratifiedKFold(min(_MOST_FOLDS, int(counts.min())), shuffle=True, random_state=seed % 2**32)
+    folds = StratifiedKFold(min(_MAX_FOLDS, int(counts.min())), shuffle=True, random_state=seed % 2**32)
     losses = np.zeros(len(STRENGTHS))
     for train, test in folds.split(x, codes):
         for at, strength in enumerate(STRENGTHS):
@@ -156,7 +161,7 @@ def _best_strength(inputs: Rows, labels: Ids, weight: Weights, seed: int, has_bi
 
 
 def _fitted(model: Any, x: Rows, y: Ids, weight: Weights) -> Any:
-    """The fitted model; that it was not fitted to the last digit is nobody's concern."""
+    """Fit the model, without a warning when it stops before the last digit."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -167,11 +172,11 @@ def _fitted(model: Any, x: Rows, y: Ids, weight: Weights) -> Any:
 def _best_scale(
     unit: Rows, inputs: Rows, labels: Ids, weight: Weights, sums: Weights, known: NDArray[np.bool_]
 ) -> float:
-    """What to multiply cosines by, judged by rows that are not part of their own class's mean."""
+    """The factor of the cosines with the best likelihood of rows that are left out of their own class's mean."""
     counts = np.bincount(labels, minlength=len(sums))
     asked = np.flatnonzero(counts[labels] > 1)
     if not len(asked) or known.sum() < 2:
-        return _NO_CHOICE_SCALE
+        return _DEFAULT_SCALE
     cosines = inputs @ _unit(sums).T
     without = _unit(sums[labels] - weight[:, None] * unit)
     cosines[np.arange(len(labels)), labels] = (inputs * without).sum(1)

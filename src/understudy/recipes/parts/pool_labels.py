@@ -1,4 +1,4 @@
-"""Labels that a teacher gives to the pool: which are kept, and the training data they make with the true ones."""
+"""Pseudo-labels of the pool: which are kept, and the training data they make together with the true labels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ Ids = NDArray[np.int64]
 Shares = NDArray[np.float64]
 
 BALANCES = ("none", "cap", "duplicate")
+# Predictions of so many rows are held in float32 at a time: 33 MB for 1,000 classes.
 _ROWS_AT_ONCE = 8192
-_MOST_COPIES = 10
+# Bounds how often a single image, whose label may be wrong, is seen in one pass.
+MAX_COPIES = 10
 
 
 @dataclass(frozen=True, eq=False)
 class PoolLabels:
-    """What a teacher says of every row of the pool.
+    """A teacher's pseudo-labels of the pool.
 
     Args:
         ids: Row numbers.
@@ -147,7 +149,7 @@ def times_kept(
     times = kept.astype(np.int64)
     if balance == "duplicate":
         found = np.maximum(1, np.bincount(label[kept], minlength=len(class_shares)))
-        wanted = np.minimum(room, _MOST_COPIES * found)
+        wanted = np.minimum(room, MAX_COPIES * found)
         times *= (wanted // found)[label] + (place < (wanted % found)[label])
     return times
 

@@ -12,20 +12,23 @@ from understudy.engine.finalize import Trained
 from understudy.evaluation.paired import mcnemar
 from understudy.recipes.parts.pool_labels import PoolLabels, below_text
 
-_LEAST_ROUNDS = 2
-_SURE_OF_HARM = 0.05
-LABELING_SHARE = 0.5
-"""Most of what is left that labeling the pool may take; then every student gets at least half of its full share."""
-_STARVED = 0.5  # a student gets more time than the first teacher, so half of the teacher's steps is a cut training
+# The first student learns from the weakest teacher; what the second gains tells whether more rounds pay.
+_MIN_ROUNDS = 2
+# The usual level of a test; with it, one in twenty harmless rounds ends the recipe.
+_HARM_LEVEL = 0.05
+# Of what is left, so that every student gets at least half of the training that it would get without labeling.
+MAX_LABELING_SHARE = 0.5
+# A student gets more time than the first teacher, so with half of the teacher's steps its training was cut short.
+_MIN_STEPS_OF_TEACHER = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """The run of a round.
+    """The classifier of a round.
 
     Args:
         number: Of the round; 0 is the first teacher.
-        right: Which of the validation images it gets right.
+        right: Which validation images it classifies correctly.
         labels: The pseudo-labels it was trained on.
     """
 
@@ -46,7 +49,7 @@ class RoundPlan:
 
     Args:
         num_rounds: Rounds that are still to be run, at least one.
-        pool_share: Share of the pool that the next round labels; below 1 only where labeling all of it is too dear.
+        pool_share: Share of the pool that the next round labels; below 1 only where labeling all of it costs too much.
         labeling: Share of the whole budget that labeling costs in each of these rounds.
     """
 
@@ -63,7 +66,7 @@ def plan_rounds(wanted: int, left: float, labeling: float) -> RoundPlan:
         left: Share of the budget that is left.
         labeling: Share of the budget that labeling the whole pool costs.
     """
-    room = LABELING_SHARE * left
+    room = MAX_LABELING_SHARE * left
     if labeling <= 0 or wanted * labeling <= room:
         return RoundPlan(wanted, 1.0, max(0.0, labeling))
     if labeling <= room:
@@ -92,17 +95,17 @@ def why_fewer(plan: RoundPlan, wanted: int, first: int, left: float, labeling: f
 def why_starved(student: Classifier, teacher: Classifier) -> str:
     """Why a student's training was too short for the student to be returned."""
     steps, of_teacher = student.trained.steps, teacher.trained.steps
-    if steps >= _STARVED * of_teacher:
+    if steps >= _MIN_STEPS_OF_TEACHER * of_teacher:
         return ""
     return f"the training of round {student.number} was cut to {steps:,} steps, the first teacher's had {of_teacher:,}"
 
 
 def why_unusable(labels: PoolLabels, teacher: Classifier, classes: Sequence[str], threshold: float) -> str:
-    """Why nobody can learn from the labels that this teacher gave."""
+    """Why no student can learn from this teacher's labels."""
     count = len(labels.ids)
     who = "the first teacher" if teacher.number == 0 else f"the student of round {teacher.number}"
-    if len(named := np.unique(labels.label)) == 1:
-        return f"{who} takes all {count:,} unlabeled images for {classes[named[0]]!r}, which teaches nothing"
+    if len(predicted := np.unique(labels.label)) == 1:
+        return f"{who} labels all {count:,} unlabeled images {classes[predicted[0]]!r}, which teaches nothing"
     if not labels.kept.any():
         most = below_text(float(labels.confidence.max()), threshold)
         return (
@@ -112,24 +115,24 @@ def why_unusable(labels: PoolLabels, teacher: Classifier, classes: Sequence[str]
     return ""
 
 
-def why_converged(labels: PoolLabels, teacher: Classifier, least_changed: float) -> str:
+def why_converged(labels: PoolLabels, teacher: Classifier, min_changed: float) -> str:
     """Why a student of the labels that this teacher gave would learn what the teacher did."""
-    if teacher.labels is None or teacher.number < _LEAST_ROUNDS or len(teacher.labels.ids) != len(labels.ids):
+    if teacher.labels is None or teacher.number < _MIN_ROUNDS or len(teacher.labels.ids) != len(labels.ids):
         return ""  # too early, or labels of another part of the pool
     changed = labels.changed_since(teacher.labels)
-    if changed >= least_changed:
+    if changed >= min_changed:
         return ""
     return f"converged: {100 * changed:.2f} % of the pseudo-labels changed after round {teacher.number}"
 
 
-def why_not_go_on(best: Classifier, last: Classifier, least_gain: float) -> str:
-    """What validation images say against another round after the last, `best` being the best before it."""
+def why_not_go_on(best: Classifier, last: Classifier, min_gain: float) -> str:
+    """Why the validation images speak against another round after `last`; `best` is the best round before it."""
     if best.accuracy is None or last.accuracy is None:
         return ""
     figures = f"{100 * best.accuracy:.1f} to {100 * last.accuracy:.1f} % of {len(last.right):,} validation images"
     worse, better = int((best.right & ~last.right).sum()), int((last.right & ~best.right).sum())
-    if worse > better and mcnemar(better, worse) < _SURE_OF_HARM:
+    if worse > better and mcnemar(better, worse) < _HARM_LEVEL:
         return f"round {last.number} did harm: accuracy fell from {figures}"
-    if last.number >= _LEAST_ROUNDS and last.accuracy - best.accuracy <= least_gain:
+    if last.number >= _MIN_ROUNDS and last.accuracy - best.accuracy <= min_gain:
         return f"diminishing returns: round {last.number} took accuracy from {figures}"
     return ""
