@@ -90,7 +90,7 @@ def test_resume__refuses_every_other_option(understudy: Run, command: str, allow
         else:
             assert f"--resume takes everything from x; leave out {name}, or " in error
     error = understudy(command, "photos", "--resume", "x", "--cache", "c").error()
-    assert "leave out PHOTOS, --cache, or " in error
+    assert "leave out PHOTOS and --cache, or " in error
 
 
 @pytest.mark.parametrize("command", ["train", "compare", "ablate"])

@@ -361,7 +361,5 @@ def refuse_beside_resume(ctx: typer.Context, *allowed: str, otherwise: str) -> N
         and source.name == "COMMANDLINE"
     ]
     if given:
-        raise UserError(
-            f"--resume takes everything from {ctx.params['resume']}; leave out {', '.join(map(str, given))}, or "
-            f"{otherwise}"
-        )
+        listed = " and ".join(filter(None, (", ".join(map(str, given[:-1])), str(given[-1]))))
+        raise UserError(f"--resume takes everything from {ctx.params['resume']}; leave out {listed}, or {otherwise}")
