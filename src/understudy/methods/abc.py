@@ -115,8 +115,8 @@ class ABC(Method[BaseMemory]):
     """
 
     paper: ClassVar[str] = "Lee et al., 2021, https://arxiv.org/abs/2110.10368"
-    summary: ClassVar[str] = "Beside any method, a head that learns from rows drawn alike from all classes."
-    use_when: ClassVar[str] = "when some classes have many times the labels of others"
+    summary: ClassVar[str] = "An auxiliary head, beside any method, trained on class-balanced samples."
+    use_when: ClassVar[str] = "for imbalanced classes"
     needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 7.2
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")

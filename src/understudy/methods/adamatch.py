@@ -41,8 +41,8 @@ class AdaMatch(WeakToStrong[AlignedMemory]):
     """
 
     paper: ClassVar[str] = "Berthelot et al., 2022, https://arxiv.org/abs/2106.04732"
-    summary: ClassVar[str] = "FixMatch aligned to predictions on labeled rows, with a threshold relative to their own."
-    use_when: ClassVar[str] = "where the pool looks different from the labeled images, or classes are unequally common"
+    summary: ClassVar[str] = "FixMatch with distribution alignment to the labeled images and a relative threshold."
+    use_when: ClassVar[str] = "if the pool differs from the labeled images, or classes are imbalanced"
     cost: ClassVar[float | None] = 10.3
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 3

@@ -31,7 +31,7 @@ class BarlowTwins(Pretext[nn.Module]):
     """
 
     paper: ClassVar[str] = "Zbontar et al., 2021, https://arxiv.org/abs/2103.03230"
-    summary: ClassVar[str] = "Pretext: features that agree between views of an image and are independent of each other."
+    summary: ClassVar[str] = "Pretext: features that agree between two views and are decorrelated from each other."
     use_when: ClassVar[str] = "before another method, with batches too small for simclr"
     views: ClassVar[tuple[str, ...]] = ("strong",)
 

@@ -52,8 +52,10 @@ class CoMatch(OnFeatures[RecentEmbeddings]):
     """
 
     paper: ClassVar[str] = "Li et al., 2021, https://arxiv.org/abs/2011.11183"
-    summary: ClassVar[str] = "Smooth pseudo-labels over near embeddings, and draw embeddings of like labels together."
-    use_when: ClassVar[str] = "with a handful of labels per class, where a step may cost twice FixMatch's"
+    summary: ClassVar[str] = (
+        "Pseudo-labels smoothed over similar embeddings, and a contrastive loss on the pseudo-label graph."
+    )
+    use_when: ClassVar[str] = "with a few labels per class; a step may cost twice as much as FixMatch's"
     cost: ClassVar[float | None] = 14.0
 
     threshold: Annotated[float, Knob("confidence below which an image teaches no class", 0, 1, probe=0.0)] = 0.95

@@ -43,8 +43,8 @@ class CRMatch(OnFeatures[AlignedMemory]):
     """
 
     paper: ClassVar[str] = "Fan et al., 2021, https://arxiv.org/abs/2112.05825"
-    summary: ClassVar[str] = "FixMatch whose features still tell views apart, with a task of rotation."
-    use_when: ClassVar[str] = "with few labels, for images that have a natural upright"
+    summary: ClassVar[str] = "FixMatch with features that still distinguish views, and rotation prediction."
+    use_when: ClassVar[str] = "with few labels, for images with a natural upright position"
     cost: ClassVar[float | None] = 10.4
     needs_images: ClassVar[bool] = True
 

@@ -54,8 +54,8 @@ class Dash(WeakToStrong[LabeledLoss]):
     """
 
     paper: ClassVar[str] = "Xu et al., 2021, https://arxiv.org/abs/2109.00650"
-    summary: ClassVar[str] = "Train on images whose loss is below a threshold that starts from the labels' and falls."
-    use_when: ClassVar[str] = "where few predictions are confident early, and a fixed threshold would idle"
+    summary: ClassVar[str] = "Train on images whose loss is below a threshold that decreases during training."
+    use_when: ClassVar[str] = "if few predictions are confident early, so that a fixed threshold selects nothing"
     cost: ClassVar[float | None] = 8.0
 
     rho_min: Annotated[float, Knob("loss that the threshold never falls below", 0, probe=1.0)] = 0.05

@@ -56,8 +56,8 @@ class DebiasedPseudoLabel(WeakToStrong[MeanPrediction]):
     """
 
     paper: ClassVar[str] = "Wang et al., 2022, https://arxiv.org/abs/2201.01490"
-    summary: ClassVar[str] = "FixMatch, less the network's running preference for some classes."
-    use_when: ClassVar[str] = "with few labels or many classes, when some classes draw most pseudo-labels"
+    summary: ClassVar[str] = "FixMatch with logits corrected for the network's running bias towards some classes."
+    use_when: ClassVar[str] = "with few labels or many classes, if a few classes attract most pseudo-labels"
     cost: ClassVar[float | None] = 7.6
 
     threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95

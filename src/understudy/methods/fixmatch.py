@@ -21,8 +21,8 @@ class FixMatch(WeakToStrong[AlignedMemory]):
     """
 
     paper: ClassVar[str] = "Sohn et al., 2020, https://arxiv.org/abs/2001.07685"
-    summary: ClassVar[str] = "A confident class on the weak view is the target of the strong view."
-    use_when: ClassVar[str] = "from about 25 labels per class on, and as the reference of the family"
+    summary: ClassVar[str] = "The confident pseudo-label of the weak view is the target of the strong view."
+    use_when: ClassVar[str] = "from about 25 labels per class on, and as the reference of its family"
     cost: ClassVar[float | None] = 7.3
 
     threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95

@@ -48,8 +48,8 @@ class FlexMatch(WeakToStrong[Flags]):
     """
 
     paper: ClassVar[str] = "Zhang et al., 2021, https://arxiv.org/abs/2110.08263"
-    summary: ClassVar[str] = "FixMatch with lower thresholds for the classes that are learned more slowly."
-    use_when: ClassVar[str] = "with few labels and classes of unequal difficulty, and a balanced pool"
+    summary: ClassVar[str] = "FixMatch with lower thresholds for classes that are learned more slowly."
+    use_when: ClassVar[str] = "with few labels, classes of unequal difficulty, and a balanced pool"
     cost: ClassVar[float | None] = 8.4
 
     threshold: Annotated[float, Knob("tau, the threshold of the best learned class", 0, 1, probe=0.5)] = 0.95

@@ -64,8 +64,8 @@ class FreeMatch(WeakToStrong[LearningStatus]):
     """
 
     paper: ClassVar[str] = "Wang et al., 2023, https://arxiv.org/abs/2205.07246"
-    summary: ClassVar[str] = "FixMatch with thresholds that follow running confidence, and a term for class fairness."
-    use_when: ClassVar[str] = "with very few labels, and where no threshold is known to be right"
+    summary: ClassVar[str] = "FixMatch with self-adaptive thresholds and a class fairness term."
+    use_when: ClassVar[str] = "with very few labels, or if no threshold is known to work"
     cost: ClassVar[float | None] = 8.0
 
     momentum: Annotated[float, Knob("lambda, the decay of the running means", 0, 1, probe=0.2)] = 0.999

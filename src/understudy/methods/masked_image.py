@@ -35,8 +35,8 @@ class MaskedImage(Pretext[nn.Module]):
     """
 
     paper: ClassVar[str] = "Xie et al., 2022, https://arxiv.org/abs/2111.09886"
-    summary: ClassVar[str] = "Pretext: guess the hidden patches of a picture from the visible ones."
-    use_when: ClassVar[str] = "before another method, where views of an image must not differ in color or be turned"
+    summary: ClassVar[str] = "Pretext: reconstruct masked patches of an image from the visible ones."
+    use_when: ClassVar[str] = "before another method, if views must not differ in color or orientation"
     views: ClassVar[tuple[str, ...]] = ("weak",)
     needs_images: ClassVar[bool] = True
 

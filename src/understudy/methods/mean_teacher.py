@@ -37,8 +37,8 @@ class MeanTeacher(Method[nn.Module]):
     """
 
     paper: ClassVar[str] = "Tarvainen and Valpola, 2017, https://arxiv.org/abs/1703.01780"
-    summary: ClassVar[str] = "Predict what the average of the past weights predicts on another view."
-    use_when: ClassVar[str] = "where no strong augmentation makes sense, feature vectors too"
+    summary: ClassVar[str] = "Match the prediction of the averaged weights on another view."
+    use_when: ClassVar[str] = "without a meaningful strong augmentation; also for feature vectors"
     cost: ClassVar[float | None] = 8.4
     views: ClassVar[tuple[str, ...]] = ("weak",)
 

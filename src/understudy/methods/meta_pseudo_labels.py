@@ -58,8 +58,10 @@ class MetaPseudoLabels(Method[Feedback]):
     """
 
     paper: ClassVar[str] = "Pham et al., 2021, https://arxiv.org/abs/2003.10580"
-    summary: ClassVar[str] = "A teacher labels for a student and is rewarded when the student's labeled loss falls."
-    use_when: ClassVar[str] = "with hundreds of labels or more and a long budget; it pays for two networks"
+    summary: ClassVar[str] = (
+        "A teacher labels images for a student and is rewarded when the student's labeled loss falls."
+    )
+    use_when: ClassVar[str] = "with hundreds of labels or more and a long budget, because it trains two networks"
     cost: ClassVar[float | None] = 15.9
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
 

@@ -47,8 +47,8 @@ class MixMatch(Method[nn.Module]):
     """
 
     paper: ClassVar[str] = "Berthelot et al., 2019, https://arxiv.org/abs/1905.02249"
-    summary: ClassVar[str] = "Sharpened guesses over several weak views, mixed up with the labeled rows."
-    use_when: ClassVar[str] = "without strong augmentation, for feature vectors too, from 25 labels per class on"
+    summary: ClassVar[str] = "Sharpened average predictions of several weak views, mixed up with the labeled rows."
+    use_when: ClassVar[str] = "without strong augmentation, also for feature vectors, from 25 labels per class on"
     cost: ClassVar[float | None] = 14.9
     views: ClassVar[tuple[str, ...]] = ("weak",)
 

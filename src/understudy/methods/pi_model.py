@@ -34,8 +34,8 @@ class PiModel(Method[nn.Module]):
     """
 
     paper: ClassVar[str] = "Laine and Aila, 2017, https://arxiv.org/abs/1610.02242"
-    summary: ClassVar[str] = "Two passes over an image, each with its own noise, must predict the same."
-    use_when: ClassVar[str] = "as the simplest consistency loss, and where no strong augmentation makes sense"
+    summary: ClassVar[str] = "Two passes over an image with different noise must give the same prediction."
+    use_when: ClassVar[str] = "as the simplest consistency loss, or without a meaningful strong augmentation"
     cost: ClassVar[float | None] = 11.8
     views: ClassVar[tuple[str, ...]] = ("weak",)
 

@@ -30,8 +30,8 @@ class PseudoLabel(Method[nn.Module]):
     """
 
     paper: ClassVar[str] = "Lee, 2013, ICML workshop on challenges in representation learning"
-    summary: ClassVar[str] = "Train on the network's own confident classes, with a weight that ramps up."
-    use_when: ClassVar[str] = "as the simplest reference, and where no strong augmentation makes sense"
+    summary: ClassVar[str] = "Train on the network's own confident predictions, with a weight that ramps up."
+    use_when: ClassVar[str] = "as the simplest reference, or without a meaningful strong augmentation"
     cost: ClassVar[float | None] = 7.2
     views: ClassVar[tuple[str, ...]] = ("weak",)
 

@@ -49,8 +49,10 @@ class ReMixMatch(Method[AlignedMemory]):
     """
 
     paper: ClassVar[str] = "Berthelot et al., 2020, https://arxiv.org/abs/1911.09785"
-    summary: ClassVar[str] = "Aligned, sharpened guesses for several strong views, mixed up, and a task of rotation."
-    use_when: ClassVar[str] = "with few labels, where the pool's class balance is that of the labels"
+    summary: ClassVar[str] = (
+        "Aligned and sharpened predictions as targets of several strong views, MixUp, and rotation prediction."
+    )
+    use_when: ClassVar[str] = "with few labels, if the pool has the class balance of the labels"
     needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 28.6
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")

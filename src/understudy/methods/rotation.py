@@ -28,8 +28,8 @@ class Rotation(Pretext[nn.Module]):
     """
 
     paper: ClassVar[str] = "Gidaris et al., 2018, https://arxiv.org/abs/1803.07728"
-    summary: ClassVar[str] = "Pretext: tell by how many quarter turns an image was turned."
-    use_when: ClassVar[str] = "before another method, where images have an upright position"
+    summary: ClassVar[str] = "Pretext: predict by which multiple of 90° an image was rotated."
+    use_when: ClassVar[str] = "before another method, for images with a natural upright position"
     views: ClassVar[tuple[str, ...]] = ("weak",)
     needs_images: ClassVar[bool] = True
 

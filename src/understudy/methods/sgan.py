@@ -124,8 +124,12 @@ class SGAN(Method[Made]):
     """
 
     paper: ClassVar[str] = "Salimans et al., 2016, https://arxiv.org/abs/1606.03498"
-    summary: ClassVar[str] = "A generator makes images up, and the classifier learns to tell them from real ones."
-    use_when: ClassVar[str] = "to see what the network takes for a real image; others classify better at equal cost"
+    summary: ClassVar[str] = (
+        "A generator produces images, and the classifier learns to distinguish them from real ones."
+    )
+    use_when: ClassVar[str] = (
+        "to study what the network takes for a real image; other methods classify better at equal cost"
+    )
     needs_features: ClassVar[bool] = True
     cost: ClassVar[float | None] = 25.4
     kept_networks: ClassVar[tuple[str, ...]] = ("generator",)

@@ -65,8 +65,10 @@ class ShrinkMatch(OnFeatures[CertainShare]):
     """
 
     paper: ClassVar[str] = "Yang et al., 2023, https://arxiv.org/abs/2308.06777"
-    summary: ClassVar[str] = "FixMatch in which unsure images are learned among the classes they are not confused with."
-    use_when: ClassVar[str] = "with few labels and many classes that resemble each other"
+    summary: ClassVar[str] = (
+        "FixMatch that trains uncertain images on the classes left after the confused ones are removed."
+    )
+    use_when: ClassVar[str] = "with few labels and many similar classes"
     cost: ClassVar[float | None] = 7.9
 
     threshold: Annotated[float, Knob("tau: confidence that makes an image certain", 0, 1, probe=0.7)] = 0.95

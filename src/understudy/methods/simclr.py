@@ -30,8 +30,8 @@ class SimCLR(Pretext[nn.Module]):
     """
 
     paper: ClassVar[str] = "Chen et al., 2020, https://arxiv.org/abs/2002.05709"
-    summary: ClassVar[str] = "Pretext: recognize another view of the same image among all images of the batch."
-    use_when: ClassVar[str] = "before another method, with a pool large enough that batches hold different images"
+    summary: ClassVar[str] = "Pretext: identify another view of the same image among all images of the batch."
+    use_when: ClassVar[str] = "before another method, with a pool large enough for batches of different images"
     views: ClassVar[tuple[str, ...]] = ("strong",)
 
     temperature: Annotated[float, Knob("tau, under which near images count most", 0.01, probe=0.1)] = 0.5

@@ -51,8 +51,10 @@ class SimMatch(OnFeatures[LabeledEmbeddings]):
     """
 
     paper: ClassVar[str] = "Zheng et al., 2022, https://arxiv.org/abs/2203.06915"
-    summary: ClassVar[str] = "Match classes and nearness to labeled images across views, each correcting the other."
-    use_when: ClassVar[str] = "with a handful of labels per class and time to train on every strong view"
+    summary: ClassVar[str] = (
+        "Match class predictions and similarities to labeled images across views, each correcting the other."
+    )
+    use_when: ClassVar[str] = "with a few labels per class, and time to train on every strong view"
     remembers_labeled: ClassVar[bool] = True
     cost: ClassVar[float | None] = 8.4
 

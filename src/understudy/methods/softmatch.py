@@ -59,9 +59,9 @@ class SoftMatch(WeakToStrong[ConfidenceStatistics]):
 
     paper: ClassVar[str] = "Chen et al., 2023, https://arxiv.org/abs/2301.10921"
     summary: ClassVar[str] = (
-        "Weigh the strong view by how near the confidence is to its running mean, class balance aligned."
+        "Weight the strong view by how close the confidence is to its running mean, with distribution alignment."
     )
-    use_when: ClassVar[str] = "by default: good from few labels to many, with no threshold to tune"
+    use_when: ClassVar[str] = "by default: good with few and many labels, without a threshold to tune"
     cost: ClassVar[float | None] = 7.9
 
     momentum: Annotated[float, Knob("decay of the running statistics", 0, 1, probe=0.5)] = 0.999

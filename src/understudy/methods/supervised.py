@@ -18,8 +18,8 @@ class Supervised(Method[nn.Module]):
     """Cross-entropy on the labeled images: L = mean_b w_b H(y_b, p(x_b))."""
 
     paper: ClassVar[str] = "none: the textbook baseline"
-    summary: ClassVar[str] = "Learn from the labeled images alone."
-    use_when: ClassVar[str] = "as the baseline, and when every image is labeled"
+    summary: ClassVar[str] = "Train on the labeled images only."
+    use_when: ClassVar[str] = "as the baseline, and if every image is labeled"
     cost: ClassVar[float | None] = 1.0
 
     def loss(self, nets: Networks, batch: Batch, memory: nn.Module, step: Step) -> Loss:

@@ -34,8 +34,10 @@ class UDA(WeakToStrong[AlignedMemory]):
     """
 
     paper: ClassVar[str] = "Xie et al., 2020, https://arxiv.org/abs/1904.12848"
-    summary: ClassVar[str] = "A sharpened, confident prediction on the weak view is the soft target of the strong view."
-    use_when: ClassVar[str] = "where classes overlap, so that soft targets say more than classes"
+    summary: ClassVar[str] = (
+        "The sharpened, confident prediction of the weak view is the soft target of the strong view."
+    )
+    use_when: ClassVar[str] = "if classes overlap, so that soft targets contain more information than classes"
     cost: ClassVar[float | None] = 8.0
 
     threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.8

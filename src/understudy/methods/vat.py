@@ -40,8 +40,8 @@ class VAT(Method[nn.Module]):
     """
 
     paper: ClassVar[str] = "Miyato et al., 2018, https://arxiv.org/abs/1704.03976"
-    summary: ClassVar[str] = "Keep the prediction under the worst small perturbation, and make it sure."
-    use_when: ClassVar[str] = "where augmentations are unknown: it makes its own, for feature vectors too"
+    summary: ClassVar[str] = "Keep the prediction under the worst small perturbation, and minimize its entropy."
+    use_when: ClassVar[str] = "if suitable augmentations are unknown; also for feature vectors"
     cost: ClassVar[float | None] = 16.1
     views: ClassVar[tuple[str, ...]] = ("weak",)
 

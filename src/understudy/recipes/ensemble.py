@@ -42,8 +42,8 @@ class Ensemble(Recipe):
     Differs from the paper: the targets are averaged probabilities, not logits, softened by `temperature` alone.
     """
 
-    summary: ClassVar[str] = "Several seeds of a method, and one network that learns their averaged probabilities."
-    use_when: ClassVar[str] = "to bring several networks' accuracy into one, which may be smaller"
+    summary: ClassVar[str] = "Several seeds of a method, distilled into one network."
+    use_when: ClassVar[str] = "to get the accuracy of several networks from one, which may be smaller"
 
     num_members: Annotated[int, Knob("classifiers whose probabilities are averaged", 1)] = 3
     student: Annotated[str, Knob("name of the student's network; as the members' without one")] = ""

@@ -35,10 +35,8 @@ class NoisyStudent(Rounds):
     14 and more, unless `labeled_share` says otherwise; students do not end on larger images.
     """
 
-    summary: ClassVar[str] = (
-        "Rounds in which a noisy student learns the labels that a teacher without noise gave the pool."
-    )
-    use_when: ClassVar[str] = "for robustness, or to train a larger network from a small one's labels"
+    summary: ClassVar[str] = "Rounds in which a student with noise learns a teacher's labels of the pool."
+    use_when: ClassVar[str] = "for robustness, or to transfer from a small network to a larger one"
 
     threshold: Annotated[float, Knob("confidence from which on a label is kept", 0, 1)] = 0.3
     balance: Annotated[

@@ -15,8 +15,10 @@ from understudy.recipes.rounds import Rounds, Student
 class SelfTraining(Rounds):
     """Train on the labels, label what is confident, train a fresh network of the same kind on both, and repeat."""
 
-    summary: ClassVar[str] = "Rounds of training, labeling the confident part of the pool, and training afresh on both."
-    use_when: ClassVar[str] = "to look at and correct the pseudo-labels of every round, or for data of any kind"
+    summary: ClassVar[str] = (
+        "Rounds of training, pseudo-labeling the confident part of the pool, and training from scratch on both."
+    )
+    use_when: ClassVar[str] = "to inspect and correct the pseudo-labels of every round, or for any kind of data"
 
     def student(self, stage: Stage) -> Student:
         """A network like the teacher, with the teacher's initial weights."""

@@ -66,7 +66,7 @@ class Transfer(Recipe):
     Differs from the paper: the graph is built once, on features that no training moves.
     """
 
-    summary: ClassVar[str] = "A head on a frozen backbone's features, which are computed once."
+    summary: ClassVar[str] = "A head on the features of a frozen backbone, which are computed once."
     use_when: ClassVar[str] = "with a pretrained backbone, few labels, or little time"
 
     head: Annotated[str, Knob("what is put on the features", choices=HEADS)] = "linear"
