@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import common
 from understudy import Budget, Stage, load
+from understudy.core.types import Ids
 from understudy.data.collection import Collection, Part
 from understudy.data.split import Splits
 from understudy.engine.fit import fit
@@ -32,7 +33,6 @@ FIRST = ("random", "suggested", "k_means_centers", "k_center")
 NEXT = ("random", "suggested", "margin", "first_again")
 
 Features = NDArray[np.float32]
-Ids = NDArray[np.int64]
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import common
 from understudy import Budget, Stage, load
+from understudy.core.types import Ids
 from understudy.data.split import Splits
 from understudy.engine.fit import fit
 from understudy.engine.predict import predict
@@ -31,7 +32,6 @@ POOL = 10_000
 _KEPT = 0.95
 
 Features = NDArray[np.float32]
-Ids = NDArray[np.int64]
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from understudy.core.arguments import check
 from understudy.core.brief import Brief, as_html
 from understudy.core.errors import UserError
 from understudy.core.files import atomic
+from understudy.core.types import Observe
 from understudy.data.load import load
 from understudy.data.roles import sources_of
 from understudy.display.shown import CALLBACKS, shown
@@ -124,7 +125,7 @@ def audit(
     size: int | None = None,
     channels: int | None = None,
     cache: str | Path | None = None,
-    decoding: Callable[[int, int], None] | None = None,
+    decoding: Observe | None = None,
     observe: Watch | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Audited:

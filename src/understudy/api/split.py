@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from understudy.core.brief import Brief
 from understudy.core.errors import UserError
 from understudy.core.outputs import check_output
 from understudy.core.text import agree, counted
+from understudy.core.types import Observe
 from understudy.data.collection import Collection, Part
 from understudy.data.dividing import divide
 from understudy.data.load import load
@@ -89,7 +89,7 @@ def split(
     test: float | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
-    decoding: Callable[[int, int], None] | None = None,
+    decoding: Observe | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Division:
     """A division of labeled images into training, validation and test images.

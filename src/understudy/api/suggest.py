@@ -19,6 +19,7 @@ from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, UserError
 from understudy.core.files import atomic
 from understudy.core.outputs import check_output
+from understudy.core.types import Observe
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.sources.columns import read_columns
@@ -33,7 +34,6 @@ from understudy.reports.write import check_page_name, write_page
 from understudy.serving.labels import files_of
 from understudy.serving.predictor import Predictor
 
-Observe = Callable[[int, int], None]
 Watch = Callable[[str, int, int], None]
 
 COLUMNS = ("path", "label", "order", "reason", "cluster")

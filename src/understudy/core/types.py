@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
+
+Ids = NDArray[np.int64]  # `rows` of a collection, or positions: `labeled_ids`, `pool_ids`
+Observe = Callable[[int, int], None]  # called with (done, total) as work proceeds
 
 Render = Callable[[str, Tensor | None, int], Tensor]
 Select = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from understudy.core.types import Ids
 from understudy.data.decode import fingerprints
-
-Ids = NDArray[np.int64]
 
 ALONE = -1  # number of a row without a copy; row numbers start at 0
 _CHUNK_BYTES = 1 << 24  # 16 MiB: large enough to hide the cost of a call, small beside any data set

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from understudy.core.errors import DataError
 from understudy.core.seeding import generator
+from understudy.core.types import Ids
 from understudy.data.collection import Collection, Part
 from understudy.data.folds import groups_with_copies
-from understudy.data.split import Ids, drawn, numbered_groups
+from understudy.data.split import drawn, numbered_groups
 
 
 def divide(collection: Collection, shares: Mapping[Part, float], seed: int = 0) -> tuple[NDArray[np.uint8], list[str]]:

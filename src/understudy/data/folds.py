@@ -6,9 +6,10 @@ import numpy as np
 
 from understudy.core.errors import DataError
 from understudy.core.seeding import generator
+from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.data.copies import joined
-from understudy.data.split import Ids, Splits, numbered_groups, split
+from understudy.data.split import Splits, numbered_groups, split
 
 
 def cross_validation(collection: Collection, num_folds: int, seed: int = 0) -> tuple[Splits, tuple[Splits, ...]]:

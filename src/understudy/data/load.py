@@ -15,6 +15,7 @@ from torch import Tensor
 from understudy.core.arguments import check, has, path_problem, shown
 from understudy.core.errors import DataError
 from understudy.core.text import agree, counted
+from understudy.core.types import Observe
 from understudy.data.collection import UNLABELED, Collection, Part
 from understudy.data.copies import exact_copies, hash_rows
 from understudy.data.formats import EXTENSIONS
@@ -38,7 +39,7 @@ from understudy.data.sources.listed import is_image, read_listed, read_paths
 from understudy.data.sources.manifest import read_manifest
 from understudy.data.sources.named import is_named, read_named, read_parts
 from understudy.data.sources.values import is_sparse
-from understudy.data.store import Observe, store
+from understudy.data.store import store
 from understudy.data.table import Table, concatenate, unknown_classes
 from understudy.data.values import Range, Ranges
 

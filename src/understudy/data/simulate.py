@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from understudy.core.errors import ConfigError, DataError, nearest
 from understudy.core.seeding import generator
+from understudy.core.types import Ids
 from understudy.data.collection import UNLABELED, Collection, Part
 
-Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Order = Literal["same", "reversed"]
 ORDERS: tuple[str, ...] = get_args(Order)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from understudy.core.errors import ConfigError, DataError, RunFolderError
 from understudy.core.seeding import generator
 from understudy.core.text import agree, counted
+from understudy.core.types import Ids
 from understudy.data.collection import Collection, Part
 from understudy.data.copies import first_of_each, is_copy_of
 
-Ids = NDArray[np.int64]
 TestSource = Literal["test", "held out", "out of fold", "nothing"]
 
 VERSION = 1  # of the saved file; raise it when older programs could misread a new one

@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,13 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from understudy.core.errors import DataError, UserError
+from understudy.core.types import Observe
 from understudy.data.collection import Names
 from understudy.data.decode import FACTS, file_extent
 from understudy.data.sizing import Form
 from understudy.data.values import DEFAULTS, NUM_MEASURED, Range, Ranges
 from understudy.data.workers import decode_all
-
-Observe = Callable[[int, int], None]
 
 VERSION = 3  # of the files; a store of another version is decoded again
 _CONTENT_VERSION = 2  # pixels of 8-bit files are the same since version 2, so runs on them can be resumed

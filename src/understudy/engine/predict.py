@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from understudy.core.types import Observe
 from understudy.data.training import TrainingData
 from understudy.models.heads import feature_width, logits_and_features
 from understudy.models.nets import Execution, running
@@ -27,7 +28,7 @@ def predict(
     device: torch.device | None = None,
     execution: Execution | None = None,
     test_time_averaging: bool = False,
-    observe: Callable[[int, int], None] | None = None,
+    observe: Observe | None = None,
 ) -> NDArray[np.float32]:
     """Class probabilities (n, k) of the plain views of the rows, by the network in evaluation mode.
 
@@ -52,7 +53,7 @@ def features(
     *,
     device: torch.device | None = None,
     execution: Execution | None = None,
-    observe: Callable[[int, int], None] | None = None,
+    observe: Observe | None = None,
 ) -> NDArray[np.float32]:
     """What the network's last linear layer is given (n, d) for the plain views of the rows, in evaluation mode."""
 
@@ -70,7 +71,7 @@ def _chunks(
     run: Callable[[Tensor], Tensor],
     device: torch.device | None,
     execution: Execution | None,
-    observe: Callable[[int, int], None] | None,
+    observe: Observe | None,
 ) -> Iterator[NDArray[np.float32]]:
     """What `run` makes of the rows, a chunk at a time, with the network in evaluation mode."""
     device = device or next((p.device for p in network.parameters()), torch.device("cpu"))

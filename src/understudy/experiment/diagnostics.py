@@ -17,6 +17,7 @@ from PIL import Image
 from understudy.core.errors import UserError
 from understudy.core.files import atomic
 from understudy.core.seeding import generator
+from understudy.core.types import Ids
 from understudy.data.training import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
@@ -38,7 +39,6 @@ _CONFIDENCE_BINS = 20  # of 5 points each
 _SAMPLES_PER_CLASS, MAX_SAMPLED_CLASSES = 4, 10  # pictures in the report; of more classes the first ten
 _NO_PICTURES: NDArray[np.uint8] = np.zeros((0, 1, 1, 3), np.uint8)
 
-Ids = NDArray[np.int64]
 Probabilities = NDArray[np.float32]
 
 

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from understudy.core.seeding import generator, key
+from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.inspection.embedding import unit
 from understudy.inspection.quality import flaws
 from understudy.inspection.scan import scan
 
-Ids = NDArray[np.int64]
 Rows = NDArray[np.float32]
 
 _MOST_CANDIDATES, _MOST_LABELED, _MOST_CLUSTERS = 20_000, 5_000, 1_000

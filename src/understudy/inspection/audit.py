@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.data.copies import ALONE
 from understudy.data.split import FEW_PER_CLASS
@@ -18,7 +19,6 @@ from understudy.inspection.quality import flaws
 from understudy.inspection.result import Audit
 from understudy.inspection.scan import Scan, scan
 
-Ids = NDArray[np.int64]
 Watch = Callable[[str, int, int], None]
 """Called with what is being done, and how much of it, in all."""
 

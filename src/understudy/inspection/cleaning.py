@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from understudy.core.arguments import shown
 from understudy.core.errors import UserError, nearest
 from understudy.core.files import atomic
 from understudy.core.outputs import check_output
+from understudy.core.types import Ids
 from understudy.data import roles
 from understudy.data.collection import Collection, Part
 from understudy.data.sources.manifest import written_paths
 from understudy.inspection.duplicates import NOTHING, POOL, ROLES, VALIDATION, Kin
 from understudy.inspection.quality import QUALITY_KINDS
 from understudy.inspection.result import Audit
-
-Ids = NDArray[np.int64]
 
 ON_REQUEST = (
     *(kind for kind in QUALITY_KINDS if kind != "blank"),

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from understudy.core.files import atomic
+from understudy.core.types import Ids
 from understudy.data.collection import Collection
-
-Ids = NDArray[np.int64]
 
 _TILE_PX, _GAP_PX, _TEXT_PX, _COLUMNS = 96, 8, 16, 10
 _INK, _MUTED, _PAPER = (28, 33, 39), (102, 112, 123), (255, 255, 255)

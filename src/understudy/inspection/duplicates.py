@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.types import Ids
 from understudy.data.collection import Collection, Part
 from understudy.data.copies import ALONE
 from understudy.inspection.near_duplicates import NearCopies
-
-Ids = NDArray[np.int64]
 
 POOL, LABELED, VALIDATION, TEST, NOTHING = 0, 1, 2, 3, -1
 ROLES = ("pool", "labeled", "validation", "test")

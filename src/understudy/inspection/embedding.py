@@ -18,12 +18,10 @@ from torch import Tensor, nn
 
 from understudy.augment import DOMAINS, render
 from understudy.core.seeding import generator
+from understudy.core.types import Ids, Observe
 from understudy.data.collection import Collection
 from understudy.data.training import TrainingData
 from understudy.engine.predict import features
-
-Ids = NDArray[np.int64]
-Observe = Callable[[int, int], None]
 
 _NUM_FILTERS, _PATCH_PX, _POOLED, _WIDTH = 256, 6, 3, 128
 _LARGEST_PX, _STEPS_ACROSS = 64, 16

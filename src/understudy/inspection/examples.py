@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.types import Ids
 from understudy.inspection.duplicates import ROLES
 from understudy.inspection.finding import Finding
 from understudy.inspection.result import Audit
 from understudy.inspection.thumbnails import thumbnails
-
-Ids = NDArray[np.int64]
 
 _MOST_SHOWN, _MOST_PX = 24, 112
 

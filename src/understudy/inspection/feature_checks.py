@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.core.seeding import generator
+from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.inspection.audit import Watch
 from understudy.inspection.duplicates import LABELED, POOL
@@ -17,8 +18,6 @@ from understudy.inspection.finding import Finding, images
 from understudy.inspection.label_issues import Doubted, find_doubted
 from understudy.inspection.outliers import FEWEST_ROWS, find_outliers
 from understudy.inspection.unrelated import LEAST_LABELED, Unrelated, unlike
-
-Ids = NDArray[np.int64]
 
 _WORTH_FILTERING = 0.1
 MOST_ROWS = 50_000

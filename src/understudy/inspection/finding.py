@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[np.int64]
+from understudy.core.types import Ids
+
 Severity = Literal["serious", "look", "note"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "look", "note")
 """What makes a result wrong or takes rows away; what a person should look at; what is good to know."""

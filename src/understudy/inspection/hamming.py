@@ -7,7 +7,7 @@ within k bits agree in at least r of them; for each choice of r blocks one sort 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import comb
@@ -15,9 +15,9 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.types import Ids, Observe
+
 Words = NDArray[np.uint64]
-Ids = NDArray[np.int64]
-Observe = Callable[[int, int], None]
 
 _AGREEING = 3
 _MOST_NEIGHBORS = 512

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from understudy.core.errors import DataError
 from understudy.core.seeding import generator
+from understudy.core.types import Ids
 from understudy.evaluation.label_errors import Suspect, suspects
 from understudy.inspection.embedding import unit
-
-Ids = NDArray[np.int64]
 
 FEWEST_OF_CLASS = 3
 _FOLDS, _STRENGTH, _MOST_TAUGHT = 5, 0.1, 10_000

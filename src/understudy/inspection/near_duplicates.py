@@ -5,20 +5,17 @@ A perceptual hash proposes pairs and errs on the side of too many; small color i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from understudy.core.types import Ids, Observe
 from understudy.data.copies import ALONE, first_of_each
 from understudy.inspection.hamming import close_pairs
 from understudy.inspection.scan import LEAST_PX, Scan
 from understudy.inspection.thumbnails import thumbnails
-
-Ids = NDArray[np.int64]
-Observe = Callable[[int, int], None]
 
 BITS, BITS_OF_MANY, MANY = 8, 6, 300_000
 """A crop of 5 % changes up to 8 bits in 9 of 10 images; compression, resizing and light change up to 4 in 99 of 100."""

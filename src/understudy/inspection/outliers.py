@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.seeding import generator
-
-Ids = NDArray[np.int64]
+from understudy.core.types import Ids
 
 FEWEST_ROWS = 50
 _GROUP_SHARE, _FEWEST_NEIGHBORS = 0.01, 5

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.types import Ids
 from understudy.inspection.scan import Scan
 
-Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 _BLANK_CONTRAST, _BLANK_SPAN = 2.5, 20.0

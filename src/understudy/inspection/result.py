@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.inspection.duplicates import ROLES
 from understudy.inspection.finding import SEVERITIES, Finding, images
-
-Ids = NDArray[np.int64]
 
 FORMAT = 1
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from understudy.core.types import Observe
 from understudy.inspection.thumbnails import averages
 
 Floats = NDArray[np.float32]
-Observe = Callable[[int, int], None]
 
 LEAST_PX = 16
 """Side below which two different images look alike to a perceptual hash: it is made of waves down to a sixteenth."""

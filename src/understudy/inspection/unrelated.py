@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,13 @@ from numpy.typing import NDArray
 from understudy.core.errors import DataError, RunFolderError
 from understudy.core.files import explained, write_json
 from understudy.core.seeding import generator
+from understudy.core.types import Ids, Observe
 from understudy.data.collection import Collection
 from understudy.data.split import Splits
 from understudy.inspection.contact_sheet import pictures, save_sheet
 from understudy.inspection.embedding import embed, unit
 
-Ids = NDArray[np.int64]
 Scores = NDArray[np.float64]
-Observe = Callable[[int, int], None]
 
 KEPT = 0.95
 LEAST_LABELED = 20

@@ -21,6 +21,7 @@ from understudy.core.errors import DataError, RunFolderError, UnderstudyWarning,
 from understudy.core.files import FORMAT, check_format, explained, read_json, write_json
 from understudy.core.outputs import check_output
 from understudy.core.text import counted
+from understudy.core.types import Observe
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.training import TrainingData
@@ -29,7 +30,6 @@ from understudy.engine.predict import predict
 from understudy.engine.rundir import load_tensors, save_weights
 from understudy.models import as_module, build, check_network, is_code, prepared
 
-Observe = Callable[[int, int], None]
 _FIELDS = ("network", "classes", "shape", "domain", "test_time_averaging")
 
 _SHOWN = 5  # images or files listed in a text; more would hide its sentence

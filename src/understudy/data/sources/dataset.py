@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from understudy.core.arguments import has
 from understudy.core.errors import DataError
+from understudy.core.types import Observe
 from understudy.data.decode import (
     MAX_PIXELS,
     Pixels,
@@ -54,8 +55,6 @@ _DAMAGED = (
     UnreadableImageError,
     OutOfRangeError,
 )
-
-Observe = Callable[[int, int], None]
 
 
 def is_dataset(source: Any) -> bool:

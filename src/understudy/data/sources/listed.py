@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from understudy.core.arguments import has, path_problem, shown
 from understudy.core.errors import DataError
+from understudy.core.types import Observe
 from understudy.data.sizing import Form
 from understudy.data.sources.arrays import read_arrays
 from understudy.data.sources.dataset import LABEL_KEYS, read_dataset
@@ -33,8 +34,6 @@ _PATH_COLUMNS = (
     "img_path",
 )
 _MANIFEST_COLUMNS = ("split", "group", "weight")
-
-Observe = Callable[[int, int], None]
 
 
 class Items:

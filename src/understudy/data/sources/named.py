@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from understudy.core.errors import ConfigError, DataError, nearest
 from understudy.core.seeding import generator
+from understudy.core.types import Observe
 from understudy.data.collection import Part
 from understudy.data.sizing import Form
 from understudy.data.sources.arrays import read_arrays
@@ -44,7 +45,7 @@ def read_named(
     form: Form | None = None,
     size: int | None = None,
     channels: int | None = None,
-    observe: Callable[[int, int], None] | None = None,
+    observe: Observe | None = None,
     ranges: Ranges | None = None,
 ) -> Table:
     """The data set called `digits`, `torchvision:NAME`, `torchvision:NAME@FOLDER` or `hf:PATH`.
@@ -65,7 +66,7 @@ def read_parts(
     form: Form | None = None,
     size: int | None = None,
     channels: int | None = None,
-    observe: Callable[[int, int], None] | None = None,
+    observe: Observe | None = None,
     ranges: Ranges | None = None,
 ) -> Table:
     """The data sets of a dictionary by split, such as Hugging Face's `DatasetDict`.
@@ -87,7 +88,7 @@ def _read_all(
     form: Form | None,
     size: int | None,
     channels: int | None,
-    observe: Callable[[int, int], None] | None,
+    observe: Observe | None,
     ranges: Ranges | None,
 ) -> Table:
     """The items of all data sets, whose names begin with the label of their data set where there are several."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.errors import UserError
 from understudy.core.files import explained, read_json, write_json
+from understudy.core.types import Ids, Observe
 from understudy.data.store import cache_folder
 from understudy.data.training import TrainingData
 from understudy.engine.predict import features
@@ -35,8 +36,6 @@ _SAVE_S = 2.0
 _MIN_FORECAST_S = 0.5
 # Larger data are not read once more for their digest; the content that identifies them stands for them.
 _MAX_DIGESTED_BYTES = 1 << 30
-
-Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +69,7 @@ def frozen_features(
     device: torch.device | None = None,
     execution: Execution | None = None,
     budget: Budget | None = None,
-    observe: Callable[[int, int], None] | None = None,
+    observe: Observe | None = None,
 ) -> FrozenFeatures:
     """The features of the plain views of these rows by the network in evaluation mode, computed or found.
 

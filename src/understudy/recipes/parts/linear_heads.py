@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.core.seeding import generator
+from understudy.core.types import Ids
 
 Rows = NDArray[np.float32]
-Ids = NDArray[np.int64]
 Weights = NDArray[np.float64]
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)

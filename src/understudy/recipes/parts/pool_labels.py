@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.core.files import atomic, load_arrays
+from understudy.core.types import Ids
 from understudy.data.training import TrainingData
 from understudy.engine.predict import predict
 from understudy.models.nets import Execution
 
-Ids = NDArray[np.int64]
 Shares = NDArray[np.float64]
 
 BALANCES = ("none", "cap", "duplicate")

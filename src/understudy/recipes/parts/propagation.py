@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from understudy.core.seeding import generator
+from understudy.core.types import Ids
 from understudy.recipes.parts.linear_heads import LinearHead, logistic_head
 
-Ids = NDArray[np.int64]
 POWER = 3.0
 # Bounds the memory and time of the fit: so many rows of 2,048 features take 410 MB.
 _MAX_HEAD_ROWS = 50_000
