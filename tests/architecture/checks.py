@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 LAYERS = (
     ("core",),
@@ -72,6 +73,44 @@ def import_order(source: str, module: str) -> list[str]:
     return found
 
 
+def import_cycles(sources: Mapping[str, str]) -> list[str]:
+    """Groups of modules each of which imports all others of its group, directly or through others.
+
+    Imports inside functions count; those for type checkers alone do not.
+
+    Args:
+        sources: Text of each module by its full name; a package's ends in `.__init__`.
+    """
+    modules = {name.removesuffix(".__init__") for name in sources}
+    graph: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        own = name.removesuffix(".__init__")
+        targets = (_module_of(target, modules) for _, target in imported(_without_type_checking(source), name))
+        graph[own] = {target for target in targets if target not in (None, own)}  # type: ignore[misc]
+    reached = {module: _reachable(graph, module) for module in graph}
+    groups = {
+        tuple(sorted({module, *(other for other in reached[module] if module in reached[other])}))
+        for module in graph
+        if module in reached[module]
+    }
+    return [", ".join(group) for group in sorted(groups)]
+
+
+def shared_class_names(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names of classes that are defined more than once, and the modules that define them."""
+    return _repeated(
+        (node.name, module)
+        for module, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+    )
+
+
+def shared_file_names(modules: Iterable[str]) -> dict[str, list[str]]:
+    """Last parts of the names of several modules, and these modules; packages aside."""
+    return _repeated((module.rpartition(".")[2], module) for module in modules if not module.endswith("__"))
+
+
 def prints(source: str, module: str) -> list[str]:
     """Calls of `print` outside the command line and the display of progress."""
     if _layer(module) in ("cli", "display"):
@@ -114,6 +153,44 @@ def _public(tree: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str,
             yield prefix + node.name, node
         if isinstance(node, ast.ClassDef):
             yield from _public(node, f"{prefix}{node.name}.")
+
+
+def _without_type_checking(source: str) -> str:
+    """The source with nothing in the blocks that only a type checker reads."""
+
+    class Remover(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST:
+            if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+                node.body = [ast.Pass()]
+            return self.generic_visit(node)
+
+    return ast.unparse(Remover().visit(ast.parse(source)))
+
+
+def _module_of(name: str, modules: set[str]) -> str | None:
+    """The module that an imported name is, or is defined in; None for another project's."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
+    """Everything that a module imports, directly or through others."""
+    reached, waiting = set[str](), list(graph[start])
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            waiting += graph[module]
+    return reached
+
+
+def _repeated(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The modules of each name that occurs more than once."""
+    modules = defaultdict[str, list[str]](list)
+    for name, module in pairs:
+        modules[name].append(module)
+    return {name: sorted(found) for name, found in modules.items() if len(found) > 1}
 
 
 def _layer(module: str) -> str | None:
