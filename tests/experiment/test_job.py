@@ -13,7 +13,7 @@ from tests.data.test_split import collection
 from understudy.core.budget import Budget
 from understudy.core.config import from_table, to_table
 from understudy.core.errors import ConfigError
-from understudy.experiment.job import Job, make_job, resolve, spelled
+from understudy.experiment.job import Job, make_job, normalize_options, resolve
 from understudy.methods.base import METHODS
 
 LONG_TAILED: dict[str, Any] = {
@@ -85,14 +85,14 @@ def test_make_job__a_base_that_is_no_table() -> None:
 
 
 @pytest.mark.parametrize(("epochs", "budget"), [(10, "10epochs"), (2.5, "2.5epochs"), (np.int64(100), "100epochs")])
-def test_spelled__epochs_are_a_budget(epochs: object, budget: str) -> None:
-    assert spelled({"epochs": epochs})["budget"] == Budget.parse(budget)
+def test_normalize_options__epochs_are_a_budget(epochs: object, budget: str) -> None:
+    assert normalize_options({"epochs": epochs})["budget"] == Budget.parse(budget)
 
 
 @pytest.mark.parametrize("epochs", ["10", True, [10], object()])
-def test_spelled__epochs_of_another_kind(epochs: object) -> None:
+def test_normalize_options__epochs_of_another_kind(epochs: object) -> None:
     with pytest.raises(ConfigError, match=r"epochs is .*; give a number of passes over the training images, above 0"):
-        spelled({"epochs": epochs})
+        normalize_options({"epochs": epochs})
 
 
 def test_resolve__assignments_over_options_over_file_over_preset() -> None:

@@ -18,7 +18,7 @@ from understudy.core.arguments import check, shown
 from understudy.core.config import from_table, to_table
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.processes import Map
-from understudy.experiment.job import Job, spelled
+from understudy.experiment.job import Job, normalize_options
 from understudy.functional.criteria import CrossEntropy
 from understudy.methods.base import Method
 from understudy.methods.supervised import Supervised
@@ -147,7 +147,7 @@ def _method(given: Any) -> tuple[Any, Method[Any]]:
     """The method as a table or object, and with all its settings."""
     if isinstance(given, Method):
         return given, given
-    table = {"name": Job().method.name} | spelled({"method": given}).get("method", {})
+    table = {"name": Job().method.name} | normalize_options({"method": given}).get("method", {})
     resolved: Method[Any] = from_table(Method, table, where="method")
     return table, resolved
 

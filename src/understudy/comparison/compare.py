@@ -26,7 +26,6 @@ from understudy.comparison.summaries import choose, rank_blocks, summarize, uppe
 from understudy.comparison.variants import json_value, prefix_errors
 from understudy.comparison.watchers import ComparisonWatcher, SilentComparison
 from understudy.core.arguments import check
-from understudy.core.budget import Budget
 from understudy.core.config import to_table
 from understudy.core.errors import ConfigError, DataError, Interrupted, RunFolderError, UserError
 from understudy.core.files import write_json
@@ -149,7 +148,6 @@ class _ComparisonRunner:
     ) -> None:
         self.spec, self.sources, self.root, self.keep = spec, sources, root, keep
         self.cache, self.watch, self.map, self.ablation = cache, watch, map_, ablation
-        self.budget = Budget.parse(spec.budget)
         self.labels: list[str] = []
         self.slugs: dict[str, str] = {}
         self.jobs_asked: dict[tuple[str, int], Job] = {}
@@ -242,7 +240,7 @@ class _ComparisonRunner:
             "kind": "comparison",
             "images": collection.content,
             "test images": tests,
-            "budget": self.spec.budget,
+            "budget": self.spec.budget.text,
             "settings": json.dumps(settings, sort_keys=True, default=repr),
             **({} if self.module is None else {"network": _digest(self.module)}),
         }
@@ -271,7 +269,7 @@ class _ComparisonRunner:
             tuple(self.slugs),
             spec.num_labels,
             spec.seeds,
-            self.budget,
+            self.spec.budget,
             self.jobs,
             tuple(self.runs.values()),
             tuple(left),
@@ -371,9 +369,9 @@ class _ComparisonRunner:
             methods=names,
             num_labels=spec.num_labels,
             seeds=spec.seeds,
-            budget=spec.budget,
+            budget=spec.budget.text,
             cost_clock=clock,
-            is_timed=self.budget.is_timed,
+            is_timed=spec.budget.is_timed,
             test_source=self.test_source,
             runs=tuple(runs),
             summaries=summaries,

@@ -13,12 +13,12 @@ from understudy.comparison.result import BASELINE
 from understudy.comparison.variants import Variant, named_variants, unknown_setting
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, nearest
-from understudy.experiment.job import Job, spelled
+from understudy.experiment.job import Job, normalize_options
 from understudy.methods.base import METHODS, Method
 from understudy.models import as_module
 
 ALL = "all"
-DEFAULT_BUDGET = "60cpu-s"
+DEFAULT_BUDGET = Budget(cpu_s=60)  # the benchmarks' budget of one run, enough for small images
 _MOST_SEEDS = 1000
 
 
@@ -37,7 +37,7 @@ class ComparisonSpec:
     variants: tuple[Variant, ...]
     num_labels: tuple[int, ...]
     seeds: tuple[int, ...]
-    budget: str
+    budget: Budget
     shared: Mapping[str, Any]
     notes: tuple[str, ...]
     upper_bound: bool = False
@@ -84,14 +84,13 @@ def make_spec(
     Raises:
         ConfigError: As `parse_options` does.
     """
-    options = spelled({**options, **({} if budget is None else {"budget": budget})})
+    options = normalize_options({**options, **({} if budget is None else {"budget": budget})})
     module = None
     if not isinstance(options.get("network", ""), str):
         module = as_module(options["network"])
         options["network"] = f"module:{type(module).__qualname__}"
     first_seed, kept = options.pop("seed", 0), options.pop("num_labels", 0)
-    in_table = Budget.parse(options.pop("budget", DEFAULT_BUDGET)).text
-    budget = in_table
+    budget_of_run: Budget = options.pop("budget", DEFAULT_BUDGET)
     sorting = _OptionParser(variants)
     for key, value in options.items():
         sorting.take(key, value)
@@ -99,7 +98,7 @@ def make_spec(
         variants=sorting.completed(),
         num_labels=_numbers_of_labels(num_labels if num_labels is not None else kept or None),
         seeds=_seeds(seeds, first_seed),
-        budget=budget,
+        budget=budget_of_run,
         shared=sorting.shared,
         upper_bound=upper_bound,
         notes=(*notes, *sorting.notes),
@@ -161,10 +160,9 @@ class _OptionParser:
                 raise ConfigError(f"method is a {value.name} object; give what is compared as methods=[...]")
             self.take_method(dict(value))
         elif key == "recipe":
-            table = {"name": value} if isinstance(value, str) else value
-            self.recipe = table if table != {"name": Job().recipe.name} else None
+            self.recipe = value if value != {"name": Job().recipe.name} else None
         elif key in self.settings:
-            self.shared[key] = {"name": value} if key == "optimizer" and isinstance(value, str) else value
+            self.shared[key] = value
         elif key in METHODS.names():
             raise ConfigError(
                 f"unknown setting {key}: a method with settings of its own is a variant; write variants.NAME.method = "

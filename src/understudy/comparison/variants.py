@@ -16,7 +16,7 @@ from understudy.core.arguments import shown
 from understudy.core.config import Config, knobs, to_table
 from understudy.core.errors import ConfigError, UserError, nearest
 from understudy.data.collection import Collection
-from understudy.experiment.job import Job, make_job, spelled
+from understudy.experiment.job import Job, make_job, normalize_options
 from understudy.methods.base import METHODS, Method
 from understudy.recipes.plain import Plain
 
@@ -140,7 +140,7 @@ def _checked(settings: Any) -> dict[str, Any]:
     if not isinstance(settings, Mapping):
         raise ConfigError(f"{shown(settings)} is no table of settings; write for example method = 'fixmatch'")
     table: dict[str, Any] = {"method": Job().method.name, **settings}
-    table = spelled(table)
+    table = normalize_options(table)
     method = table["method"]
     if isinstance(method, Mapping):
         table["method"] = method = {"name": Job().method.name, **method}

@@ -235,6 +235,7 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
         nested = _config_class(hints[key])
         if Budget in get_args(hints[key]):
             values[key] = Budget.parse(value)
+            continue
         if nested is not None and nested.variants is not None and isinstance(value, str):
             value = {"name": value}
         if nested is not None and isinstance(value, Mapping):

@@ -30,9 +30,9 @@ from understudy.experiment.outcome import Outcome
 from understudy.experiment.reserve import MAX_COMPARED, POOL_SAMPLE
 
 PICTURES, HELD_OUT = "pictures.npz", "held_out.npz"
-MAX_PICTURE_PX = 96  # twice as large as a report shows them, for displays of twice the resolution
+MAX_PICTURE_PX = 96  # a page holds some hundred pictures, and should stay small enough to mail
 MAX_MISTAKES = 24  # a page of the report; more are not looked at one by one
-MAX_SUSPECTS = 200  # as many as a person checks in half an hour
+MAX_SUSPECTS = 200  # a list that a person can go through; those after it are the least suspicious
 MAX_SHOWN = 24  # of the suspects, as pictures in the report; all are in the list
 _NUM_NEIGHBORS = 3  # enough to see a pattern, few enough for one line of pictures
 _CONFIDENCE_BINS = 20  # of 5 points each

@@ -120,7 +120,7 @@ def resolve(
     table = merge(_of_method(below, default_method), _normalized(options))
     for assignment in assignments:  # normalized in between, since the next may be a setting of the class just named
         table = normalize(Job, override(table, [assignment]))
-    return spelled(_of_method(table, default_method))
+    return normalize_options(_of_method(table, default_method))
 
 
 def _of_method(table: dict[str, Any], name: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _of_method(table: dict[str, Any], name: str) -> dict[str, Any]:
     return table | {"method": {"name": name, **method}} if name and isinstance(method, Mapping) else table
 
 
-def spelled(table: Mapping[str, Any]) -> dict[str, Any]:
+def normalize_options(table: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a table of options in its one canonical form: see `normalize`; `epochs=10` is a budget.
 
     Args:
@@ -173,7 +173,7 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     Raises:
         ConfigError: An option is unknown, has the wrong type, or is outside its range.
     """
-    table = spelled(table)
+    table = normalize_options(table)
     on_processor = pick_device(str(table.get("device", "auto"))).type == "cpu"
     table["method"] = _sized_for(table.get("method", {}), on_processor)
     if "batch_size" not in table and on_processor:

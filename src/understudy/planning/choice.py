@@ -14,7 +14,7 @@ How = Literal["asked", "measured", "tried", "rule"]
 """Asked for by the user; decided by a measurement of data or machine; by short trainings; by a rule alone."""
 
 SHARE = 0.2
-MIN_S = 4.0  # within less, the first step of a process alone takes most of the time
+MIN_S = 4.0  # less is used up by what the first training of a process takes beside its steps
 
 
 @dataclass(frozen=True)

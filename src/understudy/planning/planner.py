@@ -18,7 +18,7 @@ from understudy.data.sizing import Form
 from understudy.engine.execution import pick_device
 from understudy.engine.rundir import read_decisions
 from understudy.experiment.experiment import Experiment
-from understudy.experiment.job import Job, make_job, spelled
+from understudy.experiment.job import Job, make_job, normalize_options
 from understudy.experiment.prepare import Prepared
 from understudy.methods.base import METHODS, Method
 from understudy.planning.choice import SHARE, Allowance, Choice, nested
@@ -33,8 +33,8 @@ from understudy.planning.trials import MIN_STEPS, Trials, held_out_of
 
 FILE = "plan.toml"
 _OF_EVERY_METHOD = {"criterion", "ema_decay"}
-_SPARE = 0.85  # the rest of what trials get: setting each up and predicting its held-out images
-_FIRST_TRAINING_S = 3.0  # what the first training of a process takes beside its steps, as measured on two cores
+_SPARE = 0.85  # the rest is what setting trials up takes
+_FIRST_TRAINING_S = 3.0  # what the first training of a process takes beside its steps
 MAX_TRIALS = 5  # supervised, with fewer and with gentler operations, and two methods
 _UNKNOWN_CLASSES = 10  # before the images are read; it changes no speed that counts
 
@@ -61,7 +61,7 @@ class Planner:
             spending: Of the experiment that is planned.
         """
         self.spending = Spending() if spending is None else spending
-        options = spelled(options)
+        options = normalize_options(options)
         self.budget: Budget = options.get("budget", Job().budget)
         self.asked_budget = self.budget
         self.options: dict[str, Any] = to_plain(options) | {"budget": self.budget}
