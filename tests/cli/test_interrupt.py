@@ -75,6 +75,6 @@ def test_interrupt__of_another_command(understudy: Run, finished: Path, monkeypa
     def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("understudy.api.train.load", stop)
+    monkeypatch.setattr("understudy.api.evaluate.load", stop)
     output = understudy("evaluate", finished, "digits")
     assert (output.code, output.err) == (130, "interrupted\n")
