@@ -1,4 +1,4 @@
-"""Views of a batch, rendered on the device it lives on and different for every row: plain, weak and strong."""
+"""Batched augmentation on the device: weak and strong views per domain."""
 
 from understudy.augment.adjust import Augmentation
 from understudy.augment.domains import DOMAINS, Domain

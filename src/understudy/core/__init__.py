@@ -1,1 +1,1 @@
-"""The foundation every layer stands on: types, registry, settings, errors, randomness, budgets, processes."""
+"""What every layer uses: types, registry, configuration, errors, seeding, budgets, files, processes."""

@@ -1,1 +1,1 @@
-"""Judging predictions: arrays of classes and probabilities go in, figures with their uncertainty come out."""
+"""Metrics, intervals, paired tests and the verdict: labels and probabilities in, figures with their uncertainty out."""

@@ -1,1 +1,1 @@
-"""One experiment: a method and its supervised baseline on one data set, from prepared data to a verdict."""
+"""One experiment: a method and its supervised baseline on one data set, from the options to the verdict."""

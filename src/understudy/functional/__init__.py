@@ -1,1 +1,1 @@
-"""Pure tensor functions the methods are written with."""
+"""Pure tensor functions that methods are written with."""

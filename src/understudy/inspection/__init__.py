@@ -1,1 +1,1 @@
-"""What is known of a collection before training: copies, bad files, outliers, doubted labels, what to label next."""
+"""What is known about images before training: duplicates, bad files, outliers, label errors, images to label next."""

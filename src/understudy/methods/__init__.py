@@ -1,1 +1,1 @@
-"""Learning algorithms, one file each; the file's name is the method's name."""
+"""Methods of semi-supervised learning, one file each; the name of the file is the name of the method."""

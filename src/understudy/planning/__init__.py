@@ -1,1 +1,1 @@
-"""What an expert would set, looked up in the data and measured on the machine: each choice with its reason."""
+"""Automatic configuration: each setting chosen from the data, from measurements or from rules, with its reason."""

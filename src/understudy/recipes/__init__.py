@@ -1,1 +1,1 @@
-"""What is built around training runs: the job a command asks for."""
+"""Recipes: ways to combine several `fit` calls into one classifier."""

@@ -1,1 +1,1 @@
-"""Figures of finished runs, drawn from their plain values alone."""
+"""Reports of finished runs as HTML pages and figures, made from their JSON alone."""

@@ -1,1 +1,1 @@
-"""What a trained model does for others: predict new images."""
+"""What a trained model is used for: predictions of new images, pseudo-labels, generated images."""
