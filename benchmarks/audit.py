@@ -31,7 +31,7 @@ from understudy.data.load import load
 from understudy.data.split import split
 from understudy.data.table import to_names
 from understudy.inspection.audit import audit
-from understudy.inspection.feature_checks import ByFeatures
+from understudy.inspection.feature_checks import FeatureChecks
 from understudy.inspection.result import Audit
 
 Pixels = NDArray[np.uint8]
@@ -181,9 +181,9 @@ def planted_by_features(
     codes[wrong] = (codes[wrong] + random.integers(1, num_classes, len(wrong))) % num_classes
     data = collection(every, codes, np.full(len(every), Part.TRAIN, np.uint8), size)
     start = time.process_time()
-    result = looked_at(data, near=False, features=ByFeatures())
+    result = looked_at(data, near=False, features=FeatureChecks())
     cpu_s = time.process_time() - start
-    outliers, doubted = result["outliers"].rows, result["doubted_labels"].rows
+    outliers, doubted = result["outliers"].rows, result["label_errors"].rows
     first = doubted[: len(wrong)]
     return {
         "cpu_s": round(cpu_s, 1),
@@ -202,7 +202,7 @@ def planted_by_features(
             "precision": float(np.isin(doubted, wrong).mean()) if len(doubted) else None,
             "precision_of_the_first_as_many_as_planted": float(np.isin(first, wrong).mean()) if len(first) else None,
         },
-        "not_judged": list(result.not_judged),
+        "not_checked": list(result.not_checked),
     }
 
 
@@ -279,7 +279,7 @@ def cost(rows: Pixels, planted: dict[str, NDArray[np.int64]], size: int, *, feat
             marks[f"{what} ends"] = time.process_time()
 
         before = time.process_time()
-        result = audit(data, features=ByFeatures() if features else None, observe=observe)
+        result = audit(data, features=FeatureChecks() if features else None, observe=observe)
         seconds["audit"] = time.process_time() - before
         for what in ("looking at images", "comparing images", "finding features"):
             if f"{what} ends" in marks:
@@ -303,7 +303,7 @@ def cost(rows: Pixels, planted: dict[str, NDArray[np.int64]], size: int, *, feat
         "most_memory_mb_with_mapped_file": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "found": found,
         "counts": {one.kind: one.count for one in result.findings},
-        "not_judged": list(result.not_judged),
+        "not_checked": list(result.not_checked),
     }
 
 

@@ -25,7 +25,7 @@ from understudy.data.split import Splits
 from understudy.engine.fit import fit
 from understudy.engine.predict import predict
 from understudy.experiment.job import as_training_data, initial_network, make_job
-from understudy.inspection.active_selection import label_first, label_next
+from understudy.inspection.active_selection import select_typical, select_uncertain
 from understudy.inspection.embedding import embed, unit
 
 DIR, JUDGES = 5_000, 3_000
@@ -77,7 +77,7 @@ def _draw(collection: Collection, seed: int, count: int, budget: str) -> dict[st
     rows = embed(collection, np.concatenate([unlabeled, asked]), seed=seed)
     features, tests = rows[: len(unlabeled)], rows[len(unlabeled) :]
     nothing = features[:0]
-    picks = {"suggested": label_first(features, nothing, count, seed=seed).rows}
+    picks = {"suggested": select_typical(features, nothing, count, seed=seed).rows}
     line: dict[str, Any] = {"suggest_cpu_s": time.process_time() - begun}
     picks |= {
         "random": random.permutation(len(unlabeled))[:count],
@@ -106,9 +106,9 @@ def _next(
     margin = ranked[:, -1] - ranked[:, -2]
     picks = {
         "random": np.random.default_rng(seed + 1000).permutation(len(rest))[:count],
-        "suggested": label_next(features[rest], features[known], probabilities, count, seed=seed).rows,
+        "suggested": select_uncertain(features[rest], features[known], probabilities, count, seed=seed).rows,
         "margin": np.argsort(margin, kind="stable")[:count],
-        "first_again": label_first(features[rest], features[known], count, seed=seed).rows,
+        "first_again": select_typical(features[rest], features[known], count, seed=seed).rows,
     }
     both = {way: np.concatenate([known, rest[chosen]]) for way, chosen in picks.items()}
     return {way: _linear(features[rows], labels[rows], tests, truth)[0] for way, rows in both.items()}

@@ -25,7 +25,7 @@ from understudy.engine.fit import fit
 from understudy.engine.predict import predict
 from understudy.experiment.job import as_training_data, initial_network, make_job
 from understudy.inspection.embedding import embed, unit
-from understudy.inspection.unrelated import unlike
+from understudy.inspection.unrelated import score_unrelated
 
 ANIMALS = tuple(common.CIFAR10_CLASSES.index(name) for name in ("bird", "cat", "deer", "dog", "frog", "horse"))
 POOL = 10_000
@@ -102,7 +102,7 @@ def _draw(classes: Ids, seed: int) -> tuple[Ids, Ids, Ids]:
 
 def _judge_all(known: Features, targets: Ids, pool: Features, is_other: NDArray[np.bool_], seed: int) -> dict[str, Any]:
     """Recall, precision and the share of wanted images kept of each way to find the others."""
-    ours = unlike(known, pool, seed=seed)
+    ours = score_unrelated(known, pool, seed=seed)
     result = {
         "filter": _judge(ours.score, ours.threshold, is_other) | {"estimated_share": round(ours.share, 3)},
     }
@@ -181,7 +181,7 @@ def _train_all(
     pool = np.arange(num_labels, len(rows))
     is_other = pool >= num_labels + len(animals)
     features = unit(embed(collection, np.arange(len(rows)), seed=seed))
-    found = unlike(features[:num_labels], features[num_labels:], seed=seed)
+    found = score_unrelated(features[:num_labels], features[num_labels:], seed=seed)
     kept = found.score <= found.threshold
     line: dict[str, Any] = {"filter": _judge(found.score, found.threshold, is_other)}
     nobody, judge = np.zeros(0, np.int64), np.flatnonzero(collection.parts == 3)

@@ -15,7 +15,7 @@ from understudy.data.collection import Collection, Part
 from understudy.data.load import load
 from understudy.inspection.audit import audit
 from understudy.inspection.finding import Finding
-from understudy.inspection.quick_checks import first_look
+from understudy.inspection.quick_checks import quick_checks
 
 LABELED, POOL, TEST = range(40), range(40, 60), range(60, 80)
 
@@ -66,8 +66,8 @@ def test_audit__leaks() -> None:
         found["exact_leaks"].sentence
     )
     assert found["copies"].count == found["near_copies"].count == 0
-    likeness = found["near_leaks"].details["likeness"]
-    assert (np.diff(likeness) <= 0).all()
+    similarity = found["near_leaks"].details["similarity"]
+    assert (np.diff(similarity) <= 0).all()
 
 
 def test_audit__a_near_copy_of_a_copy_of_a_test_image_leaks() -> None:
@@ -130,7 +130,7 @@ def test_audit__without_near_copies() -> None:
     pictures[50] = CHANGES["jpeg 60"](pictures[71])
     found = audit(made(pictures), near=False)
     assert found.findings == ()
-    assert "Near copies were not looked for, as asked." in found.not_judged
+    assert "Near copies were not looked for, as asked." in found.not_checked
 
 
 def test_audit__all_images_are_one() -> None:
@@ -154,7 +154,7 @@ def test_audit__vectors() -> None:
     rows[7] = rows[3]
     found = audit(load((rows, [0, 1] * 25)))
     assert {one.kind for one in found.findings} == {"copies"}
-    assert "These rows are no images: near copies and the quality of images were not judged." in found.not_judged
+    assert "These rows are no images: near copies and the quality of images were not judged." in found.not_checked
     assert found.to_json()["channels"] == []
 
 
@@ -166,7 +166,7 @@ def test_audit__to_json_is_plain_and_short() -> None:
     assert plain["roles"] == {"pool": 0, "labeled": 2400, "validation": 0, "test": 0}
     (copies,) = (one for one in plain["findings"] if one["kind"] == "copies")
     assert copies["count"] == 2396
-    assert len(copies["rows"]) == len(copies["names"]) == len(copies["partners"]) == len(copies["likeness"]) == 1000
+    assert len(copies["rows"]) == len(copies["names"]) == len(copies["partners"]) == len(copies["similarity"]) == 1000
     assert len(plain["channels"]) == 3
     assert plain["channels"][0]["mean"] == pytest.approx(
         float(rows_of(pictures[:4])[:, 0].float().mean()) / 255, abs=1e-3
@@ -181,12 +181,12 @@ def test_audit__observe() -> None:
     assert all(done <= total for _, done, total in calls)
 
 
-def test_first_look__nothing_to_say() -> None:
-    assert first_look(made(images())) == ()
-    assert first_look(load("digits")) == ()
+def test_quick_checks__nothing_to_say() -> None:
+    assert quick_checks(made(images())) == ()
+    assert quick_checks(load("digits")) == ()
 
 
-def test_first_look__warnings() -> None:
+def test_quick_checks__warnings() -> None:
     pictures = images()
     pictures[10] = pictures[11]
     pictures[30] = pictures[32]
@@ -194,7 +194,7 @@ def test_first_look__warnings() -> None:
     pictures[50] = FLAWED["blank"](pictures[50])
     for at in range(51, 56):
         pictures[at] = FLAWED["dark"](pictures[at])
-    assert first_look(made(pictures)) == (
+    assert quick_checks(made(pictures)) == (
         "1 pair of identical images carries different labels; understudy audit shows them",
         "3 images are exact copies of others; understudy audit shows them",
         "1.2 % of the images are blank; understudy audit shows them",
@@ -202,20 +202,20 @@ def test_first_look__warnings() -> None:
     )
 
 
-def test_first_look__unequal_classes() -> None:
-    assert first_look(vectors([0] * 60 + [1] * 5 + [-1])) == (
+def test_quick_checks__unequal_classes() -> None:
+    assert quick_checks(vectors([0] * 60 + [1] * 5 + [-1])) == (
         "classes are unequal, 12 labels of the largest to one of the smallest; see the balanced accuracy",
     )
-    assert first_look(vectors([0] * 40 + [1] * 5 + [-1])) == ()
+    assert quick_checks(vectors([0] * 40 + [1] * 5 + [-1])) == ()
 
 
-def test_first_look__of_many_images_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_checks__of_many_images_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     from understudy.inspection import quick_checks as module
 
     data = made([FLAWED["blank"](image) if at % 2 else image for at, image in enumerate(images())])
-    monkeypatch.setattr(module, "_MOST_PIXELS", 48 * 48 * 20)
+    monkeypatch.setattr(module, "_MAX_PIXELS", 48 * 48 * 20)
     seen: list[int] = []
     original = module.scan
     monkeypatch.setattr(module, "scan", lambda rows, **more: seen.append(len(rows)) or original(rows, **more))
-    assert any(text.startswith("about ") and "% of the images are blank" in text for text in first_look(data))
+    assert any(text.startswith("about ") and "% of the images are blank" in text for text in quick_checks(data))
     assert seen == [20]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.inspection.made import CHANGES, FLAWED, photo
-from understudy.api.audit import Audited
+from understudy.api.audit import AuditResult
 from understudy.api.audit import audit as audit_source
 from understudy.core.errors import UserError
 from understudy.data.collection import Part
@@ -50,7 +50,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def look(root: Path) -> Audited:
+def look(root: Path) -> AuditResult:
     return audit_source(root / "photos", unlabeled=root / "unlabeled", test=root / "test", features=False)
 
 
@@ -161,8 +161,8 @@ def test_clean__the_commonest_label_and_the_sharpest_stay(tmp_path: Path, monkey
     labels = [at % 2 for at in range(20)]
     found = audit(load((np.stack([np.asarray(one) for one in pictures]), labels)))
     cleaned = clean(found)
-    assert cleaned.left.tolist() == [0, 3, 5, 10]
-    assert cleaned.instead.tolist() == [1, 1, 1, 12]
+    assert cleaned.left_out.tolist() == [0, 3, 5, 10]
+    assert cleaned.kept_instead.tolist() == [1, 1, 1, 12]
 
 
 def test_write_manifest__bad_names(folders: Path, tmp_path: Path) -> None:
@@ -205,5 +205,5 @@ def test_origin__names_of_several_sources(tmp_path: Path) -> None:
 def test_on_request__are_kinds_that_exist() -> None:
     assert set(ON_REQUEST) == {
         *("dark", "overexposed", "blurry", "tiny", "elongated", "gray"),
-        *("outliers", "unrelated", "doubted_labels", "conflicts"),
+        *("outliers", "unrelated", "label_errors", "conflicts"),
     }

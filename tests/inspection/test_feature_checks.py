@@ -11,12 +11,12 @@ from torch import nn
 
 from tests.inspection.made import collected
 from understudy.data.collection import Collection, Part
-from understudy.evaluation.label_errors import Suspect
+from understudy.evaluation.label_errors import SuspectLabel
 from understudy.inspection import feature_checks as module
 from understudy.inspection.audit import audit
 from understudy.inspection.examples import with_examples
-from understudy.inspection.feature_checks import ByFeatures
-from understudy.inspection.label_issues import Doubted
+from understudy.inspection.feature_checks import FeatureChecks
+from understudy.inspection.label_issues import LabelIssues
 from understudy.inspection.outliers import Outliers
 
 
@@ -45,36 +45,36 @@ def data() -> Collection:
     return collected(pictures, labels.tolist())
 
 
-def test_by_features__planted_outliers_and_label_errors() -> None:
+def test_feature_checks__planted_outliers_and_label_errors() -> None:
     calls: list[tuple[str, int, int]] = []
-    found = audit(data(), features=ByFeatures(), observe=lambda *call: calls.append(call))
+    found = audit(data(), features=FeatureChecks(), observe=lambda *call: calls.append(call))
     assert {218, 219} <= set(found["outliers"].rows.tolist())
     assert found["outliers"].count <= 6
-    doubted = found["doubted_labels"]
+    doubted = found["label_errors"]
     assert sorted(doubted.rows[:3].tolist()) == [3, 40, 77]
     assert doubted.details["given"].tolist() == found.collection.labels[doubted.rows].tolist()
     assert (doubted.details["suggested"] != doubted.details["given"]).all()
     assert ("finding features", 220, 220) in calls
     plain, pictures = with_examples(found)
-    line = next(one for one in plain["findings"] if one["kind"] == "doubted_labels")
+    line = next(one for one in plain["findings"] if one["kind"] == "label_errors")
     assert line["given"][0] == line["examples"][0]["given"] != line["examples"][0]["suggested"]
     assert pictures.shape[1:] == (32, 32, 3)
 
 
-def test_by_features__a_pool_half_of_other_things() -> None:
+def test_feature_checks__a_pool_half_of_other_things() -> None:
     """Half of the pool shows what no labeled image does, and most of that is told; a pool of the same tells of none."""
     labels = [seed % 2 if seed < 120 else -1 for seed in range(240)]
     same = [stripes(seed, seed % 2 == 0) for seed in range(240)]
-    assert audit(collected(same, labels), features=ByFeatures(), near=False)["unrelated"].count == 0
+    assert audit(collected(same, labels), features=FeatureChecks(), near=False)["unrelated"].count == 0
     mixed = [*same[:180], *(odd(seed) for seed in range(60))]
-    found = audit(collected(mixed, labels), features=ByFeatures(), near=False)["unrelated"]
+    found = audit(collected(mixed, labels), features=FeatureChecks(), near=False)["unrelated"]
     assert (found.rows >= 180).sum() >= 55
     assert (found.rows < 180).sum() <= 6
     assert "--filter-pool" in found.why
     assert set(found.rows[:40].tolist()) <= set(range(180, 240)), "the least alike come first"
 
 
-def test_by_features__held_out_images_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feature_checks__held_out_images_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[np.ndarray] = []
     monkeypatch.setattr(
         module, "embed", lambda whole, ids, **_: seen.append(ids) or np.zeros((len(ids), 2), np.float32)
@@ -82,54 +82,55 @@ def test_by_features__held_out_images_are_not_looked_at(monkeypatch: pytest.Monk
     whole = data()
     parts = whole.parts.copy()
     parts[100:120] = Part.TEST
-    audit(replace(whole, parts=parts), features=ByFeatures())
+    audit(replace(whole, parts=parts), features=FeatureChecks())
     assert seen[0].tolist() == [*range(100), *range(120, 220)]
 
 
-def test_by_features__of_very_many_some_are_drawn_and_rows_keep_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_ROWS", 60)
+def test_feature_checks__of_very_many_some_are_drawn_and_rows_keep_their_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_ROWS", 60)
     monkeypatch.setattr(module, "embed", lambda whole, ids, **_: ids[:, None].astype(np.float32))
     monkeypatch.setattr(
         module, "find_outliers", lambda features, seed: Outliers(np.array([2]), np.arange(len(features)), 1.5)
     )
     monkeypatch.setattr(
         module,
-        "find_doubted",
-        lambda features, labels, classes, seed: Doubted((Suspect(4, 0, 1, 0.9, 0.1),), 0.9, len(labels), 0.8),
+        "find_label_issues",
+        lambda features, labels, classes, seed: LabelIssues((SuspectLabel(4, 0, 1, 0.9, 0.1),), 0.9, len(labels), 0.8),
     )
-    found = audit(data(), features=ByFeatures(), near=False)
-    drawn = ByFeatures()._drawn(np.arange(120, 220))
+    found = audit(data(), features=FeatureChecks(), near=False)
+    drawn = FeatureChecks()._drawn(np.arange(120, 220))
     assert found["outliers"].rows.tolist() == [drawn[2]]
-    assert found["doubted_labels"].rows.tolist() == [ByFeatures()._drawn(np.arange(120))[4]]
-    assert "Of 100 unlabeled images outliers were looked for among 60 drawn at random." in found.not_judged
-    assert "Of 120 labeled images doubtful labels were looked for among 60 drawn at random." in found.not_judged
+    assert found["label_errors"].rows.tolist() == [FeatureChecks()._drawn(np.arange(120))[4]]
+    assert "Of 100 unlabeled images outliers were looked for among 60 drawn at random." in found.not_checked
+    assert "Of 120 labeled images doubtful labels were looked for among 60 drawn at random." in found.not_checked
     assert (
-        "right on 90 % of images it never saw; where one label in 20 is wrong, 80 % of its"
-        in found["doubted_labels"].why
+        "right on 90 % of images it never saw; where one label in 20 is wrong, 80 % of its" in found["label_errors"].why
     )
 
 
-def test_by_features__a_weak_model_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    weak = Doubted((Suspect(4, 0, 1, 0.9, 0.1),), 0.55, 120, 0.1)
-    monkeypatch.setattr(module, "find_doubted", lambda *_, **__: weak)
-    found = audit(data(), features=ByFeatures(), near=False)
-    assert found["doubted_labels"].count == 0
+def test_feature_checks__a_weak_model_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    weak = LabelIssues((SuspectLabel(4, 0, 1, 0.9, 0.1),), 0.55, 120, 0.1)
+    monkeypatch.setattr(module, "find_label_issues", lambda *_, **__: weak)
+    found = audit(data(), features=FeatureChecks(), near=False)
+    assert found["label_errors"].count == 0
     assert any(
         "right on only 55 % of images that it never saw, so that 90 % of its doubts would be its own mistakes" in text
-        for text in found.not_judged
+        for text in found.not_checked
     )
 
 
-def test_by_features__few_images_and_no_labels() -> None:
+def test_feature_checks__few_images_and_no_labels() -> None:
     pictures = [stripes(seed, seed % 2 == 0) for seed in range(20)]
-    found = audit(collected(pictures, [0, 1, *[-1] * 18]), features=ByFeatures())
-    assert "Outliers were not looked for: there are under 50 unlabeled images." in found.not_judged
+    found = audit(collected(pictures, [0, 1, *[-1] * 18]), features=FeatureChecks())
+    assert "Outliers were not looked for: there are under 50 unlabeled images." in found.not_checked
     assert "Labels were not doubted: no class has enough of them to learn from some and judge" in " ".join(
-        found.not_judged
+        found.not_checked
     )
 
 
-def test_by_features__a_network_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feature_checks__a_network_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr(
         module,
@@ -137,5 +138,5 @@ def test_by_features__a_network_is_handed_on(monkeypatch: pytest.MonkeyPatch) ->
         lambda whole, ids, network, **_: given.append(network) or np.zeros((len(ids), 2), np.float32),
     )
     network = nn.Identity()
-    audit(data(), features=ByFeatures(network), near=False)
+    audit(data(), features=FeatureChecks(network), near=False)
     assert given == [network]

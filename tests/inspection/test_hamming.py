@@ -33,7 +33,7 @@ def clustered(seed: int, count: int, flips: int) -> np.ndarray:
 @given(st.integers(0, 2**32), st.integers(1, 10), st.integers(0, 12), st.integers(1, 200))
 def test_close_pairs__as_comparing_all(seed: int, bits: int, flips: int, count: int) -> None:
     words = clustered(seed, count, flips)
-    found = close_pairs(words, bits, most_neighbors=1000)
+    found = close_pairs(words, bits, max_neighbors=1000)
     pairs = list(zip(found.first.tolist(), found.second.tolist(), strict=True))
     assert len(set(pairs)) == len(pairs)
     assert set(pairs) == all_pairs(words, bits)
@@ -54,15 +54,15 @@ def test_close_pairs__bits_anywhere(bits: int) -> None:
 def test_close_pairs__very_many_alike_are_capped_and_counted() -> None:
     words = np.arange(1 << 14, dtype=np.uint64)
     start = time.process_time()
-    found = close_pairs(words, 4, most_neighbors=16)
+    found = close_pairs(words, 4, max_neighbors=16)
     assert time.process_time() - start < 20
     assert found.num_capped > 10_000
     assert np.bitwise_count(words[found.first] ^ words[found.second]).max() <= 4
 
 
-def test_close_pairs__most_pairs() -> None:
+def test_close_pairs__max_pairs() -> None:
     words = np.arange(1 << 10, dtype=np.uint64)
-    found = close_pairs(words, 8, most_neighbors=2000, most_pairs=100)
+    found = close_pairs(words, 8, max_neighbors=2000, max_pairs=100)
     assert found.num_capped > 0
     assert len(found.first) < len(all_pairs(words, 8))
 

@@ -8,7 +8,7 @@ import pytest
 from understudy.data.load import load
 from understudy.inspection import outliers
 from understudy.inspection.embedding import embed
-from understudy.inspection.outliers import FEWEST_ROWS, find_outliers
+from understudy.inspection.outliers import MIN_ROWS, find_outliers
 
 
 def _rows(count: int, seed: int = 0) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_find_outliers__noise_among_digits() -> None:
 
 
 def test_find_outliers__is_repeatable_beyond_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outliers, "_MOST_REFERENCE", 400)
+    monkeypatch.setattr(outliers, "_MAX_REFERENCE", 400)
     rows = _rows(1500)
     rows[77] = 50
     first, again = find_outliers(rows), find_outliers(rows)
@@ -73,7 +73,7 @@ def test_find_outliers__is_repeatable_beyond_the_reference(monkeypatch: pytest.M
     assert np.array_equal(first.distance, again.distance)
 
 
-@pytest.mark.parametrize("count", [0, 1, FEWEST_ROWS - 1])
+@pytest.mark.parametrize("count", [0, 1, MIN_ROWS - 1])
 def test_find_outliers__too_few_rows_have_none(count: int) -> None:
     found = find_outliers(_rows(count))
     assert len(found.rows) == 0

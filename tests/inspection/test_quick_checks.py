@@ -16,7 +16,7 @@ def pixels(*seeds: int) -> np.ndarray:
     return np.stack([np.asarray(photo(seed, 16)) for seed in seeds])
 
 
-def test_train__says_what_a_first_look_shows_and_keeps_copies_of_test_images_out() -> None:
+def test_train__warns_by_quick_checks_and_keeps_copies_of_test_images_out() -> None:
     labeled, test = [*range(23), 5], [*range(100, 108), 20]
     result = understudy.train(
         (pixels(*labeled), [0, 1] * 12),

@@ -15,7 +15,7 @@ from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.split import Splits, split
 from understudy.inspection import unrelated
-from understudy.inspection.unrelated import KEPT, LEAST_LABELED, filter_pool, find_unrelated, unlike
+from understudy.inspection.unrelated import KEPT, MIN_LABELED, filter_pool, find_unrelated, score_unrelated
 
 
 def _clouds(count: int, foreign: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -45,9 +45,9 @@ def splits(mixed: tuple[Collection, np.ndarray]) -> Splits:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_unlike__removes_foreign_rows_and_keeps_wanted_ones(seed: int) -> None:
+def test_score_unrelated__removes_foreign_rows_and_keeps_wanted_ones(seed: int) -> None:
     known, pool = _clouds(300, 1000, seed)
-    found = unlike(known, pool, seed=seed)
+    found = score_unrelated(known, pool, seed=seed)
     is_removed = found.score > found.threshold
     assert is_removed[2000:].mean() > 0.5
     assert 1 - is_removed[:2000].mean() > KEPT - 0.03
@@ -55,16 +55,20 @@ def test_unlike__removes_foreign_rows_and_keeps_wanted_ones(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_unlike__a_pool_like_the_known_rows_loses_about_five_percent(seed: int) -> None:
+def test_score_unrelated__a_pool_like_the_known_rows_loses_about_five_percent(seed: int) -> None:
     known, pool = _clouds(300, 0, seed)
-    found = unlike(known, pool, seed=seed)
+    found = score_unrelated(known, pool, seed=seed)
     assert (found.score > found.threshold).mean() < 0.09
     assert found.share < 0.15
 
 
-def test_unlike__is_repeatable() -> None:
+def test_score_unrelated__is_repeatable() -> None:
     known, pool = _clouds(60, 300)
-    first, again, other = unlike(known, pool), unlike(known, pool), unlike(known, pool, seed=1)
+    first, again, other = (
+        score_unrelated(known, pool),
+        score_unrelated(known, pool),
+        score_unrelated(known, pool, seed=1),
+    )
     assert np.array_equal(first.score, again.score)
     assert not np.array_equal(first.score, other.score)
 
@@ -81,9 +85,7 @@ def test_find_unrelated__of_digits(mixed: tuple[Collection, np.ndarray], splits:
     assert [score[row] for row in removed.tolist()] == sorted((score[row] for row in removed.tolist()), reverse=True)
 
 
-def test_find_unrelated__never_looks_at_judging_images_or_labels(
-    mixed: tuple[Collection, np.ndarray], splits: Splits
-) -> None:
+def test_find_unrelated__reads_no_held_out_image_or_label(mixed: tuple[Collection, np.ndarray], splits: Splits) -> None:
     collection, _ = mixed
     held = np.concatenate([splits.test, splits.validation])
     rows, labels = collection.rows.clone(), collection.labels.copy()
@@ -95,7 +97,7 @@ def test_find_unrelated__never_looks_at_judging_images_or_labels(
 
 
 def test_find_unrelated__refuses_too_few_labels(mixed: tuple[Collection, np.ndarray], splits: Splits) -> None:
-    few = replace(splits, labeled=splits.labeled[: LEAST_LABELED - 1])
+    few = replace(splits, labeled=splits.labeled[: MIN_LABELED - 1])
     with pytest.raises(
         DataError, match="cannot be told from 19 labeled training images; label at least 20, or leave out"
     ):

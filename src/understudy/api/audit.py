@@ -22,7 +22,7 @@ from understudy.display.shown import CALLBACKS, shown
 from understudy.inspection.audit import audit as look
 from understudy.inspection.cleaning import Cleaned, Origin, clean, write_manifest
 from understudy.inspection.examples import with_examples
-from understudy.inspection.feature_checks import ByFeatures
+from understudy.inspection.feature_checks import FeatureChecks
 from understudy.inspection.finding import Finding
 from understudy.inspection.result import Audit
 from understudy.reports.pages.audit import AuditRecord, audit_page
@@ -33,7 +33,7 @@ Watch = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Audited(Brief):
+class AuditResult(Brief):
     """What an audit found.
 
     Args:
@@ -43,12 +43,12 @@ class Audited(Brief):
     """
 
     name: str
-    found: Audit
+    audit: Audit
     origin: Origin | None
 
     def brief(self) -> tuple[str, ...]:
         """What is wrong with which images."""
-        rows = len(self.found.collection.rows)
+        rows = len(self.audit.collection.rows)
         return (f"{self.name}, {rows:,} images, {len(self.findings):,} kinds of findings", *self.sentences())
 
     def _repr_html_(self) -> str:
@@ -60,15 +60,15 @@ class Audited(Brief):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong, the worst first."""
-        return self.found.findings
+        return self.audit.findings
 
     def sentences(self) -> tuple[str, ...]:
         """What is wrong, why it matters and what to do."""
-        return self.found.sentences()
+        return self.audit.sentences()
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
-        return {"name": self.name, **self.found.to_json()}
+        return {"name": self.name, **self.audit.to_json()}
 
     def report(self, path: str | Path = "audit.html") -> Path:
         """Write the page, one self-contained HTML file, and give its path.
@@ -78,7 +78,7 @@ class Audited(Brief):
         """
         check(path=path)
         check_page_name(Path(path))
-        return write_page(audit_page(AuditRecord(self.name, *with_examples(self.found))), Path(path), figures=False)
+        return write_page(audit_page(AuditRecord(self.name, *with_examples(self.audit))), Path(path), figures=False)
 
     def save(self, path: str | Path) -> Path:
         """Write all findings as JSON, and give the file's path.
@@ -106,8 +106,8 @@ class Audited(Brief):
         if self.origin is None:
             raise UserError("a manifest lists files, and these images were given in memory; audit a folder or manifest")
         check(path=path, drop=drop)
-        cleaned = clean(self.found, drop)
-        write_manifest(self.found, cleaned, self.origin, Path(path))
+        cleaned = clean(self.audit, drop)
+        write_manifest(self.audit, cleaned, self.origin, Path(path))
         return cleaned
 
 
@@ -128,7 +128,7 @@ def audit(
     decoding: Observe | None = None,
     observe: Watch | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
-) -> Audited:
+) -> AuditResult:
     """What is wrong with images before training on them: copies, leaks, bad files, outliers and doubtful labels.
 
     Args:
@@ -146,8 +146,8 @@ def audit(
 
     Examples:
         >>> import understudy
-        >>> audited = understudy.audit("digits", features=False, quiet=True)
-        >>> [finding.kind for finding in audited.findings]
+        >>> result = understudy.audit("digits", features=False, quiet=True)
+        >>> [finding.kind for finding in result.findings]
         []
 
     Raises:
@@ -171,10 +171,10 @@ def audit(
         observe=decoding,
         ranges=None if predictor is None else predictor.ranges,
     )
-    by_features = ByFeatures(None if predictor is None else predictor.network) if features else None
+    by_features = FeatureChecks(None if predictor is None else predictor.network) if features else None
     found = look(collection, near=near, features=by_features, observe=observe)
     name = Path(source).name if isinstance(source, str | Path) else "images given in memory"
-    return Audited(name, found, _origin(source, unlabeled, test, validation))
+    return AuditResult(name, found, _origin(source, unlabeled, test, validation))
 
 
 def _origin(source: Any, unlabeled: Any, test: Any, validation: Any) -> Origin | None:

@@ -26,7 +26,13 @@ from understudy.data.sources.columns import read_columns
 from understudy.data.sources.manifest import written_paths
 from understudy.display.shown import CALLBACKS, shown
 from understudy.engine.predict import predict
-from understudy.inspection.active_selection import Picks, candidates, label_first, label_next, some_labeled
+from understudy.inspection.active_selection import (
+    Selection,
+    candidates,
+    sample_labeled,
+    select_typical,
+    select_uncertain,
+)
 from understudy.inspection.contact_sheet import pictures
 from understudy.inspection.embedding import embed
 from understudy.reports.pages.suggestions import suggestions_page
@@ -154,12 +160,12 @@ def suggest(
             f"{count:,} images were asked for and there are {len(chosen):,} to select from"
             f"{_without(num_blank, num_copies)}; ask for fewer, or add images"
         )
-    near = some_labeled(known, seed)
+    near = sample_labeled(known, seed)
     rows = embed(collection, np.concatenate([chosen, near]), seed=seed, observe=_telling(observe, "looking at images"))
     features, others = rows[: len(chosen)], rows[len(chosen) :]
     probabilities = None
     if predictor is None:
-        picks = label_first(features, others, count, seed=seed)
+        selection = select_typical(features, others, count, seed=seed)
     else:
         data = predictor.as_data(collection)
         probabilities = predict(
@@ -169,14 +175,14 @@ def suggest(
             test_time_averaging=predictor.test_time_averaging,
             observe=_telling(observe, "asking the run"),
         )
-        picks = label_next(features, others, probabilities, count, seed=seed)
-    ids = chosen[picks.rows]
+        selection = select_uncertain(features, others, probabilities, count, seed=seed)
+    ids = chosen[selection.rows]
     names = tuple(str(name).removeprefix(_PILE if labeled is not None else "") for name in collection.names[ids])
     return Suggestions(
         source=unlabeled,
         names=names,
-        reasons=_reasons(picks, probabilities, () if predictor is None else predictor.classes),
-        clusters=tuple(picks.cluster.tolist()),
+        reasons=_reasons(selection, probabilities, () if predictor is None else predictor.classes),
+        clusters=tuple(selection.cluster.tolist()),
         why=_why(predictor, len(known)),
         notes=notes,
         pictures=pictures(collection, ids) if collection.is_images else np.zeros((0, 1, 1, 3), np.uint8),
@@ -236,10 +242,12 @@ def _telling(observe: Watch | None, what: str) -> Observe | None:
     return None if observe is None else partial(observe, what)
 
 
-def _reasons(picks: Picks, probabilities: NDArray[np.float32] | None, classes: tuple[str, ...]) -> tuple[str, ...]:
+def _reasons(
+    selection: Selection, probabilities: NDArray[np.float32] | None, classes: tuple[str, ...]
+) -> tuple[str, ...]:
     """Why each image was chosen."""
     found = []
-    for row, size in zip(picks.rows, picks.size, strict=True):
+    for row, size in zip(selection.rows, selection.size, strict=True):
         stands = f"stands for {size:,} alike" if size > 1 else "like no other"
         if probabilities is None:
             found.append(stands)

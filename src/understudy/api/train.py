@@ -32,7 +32,7 @@ from understudy.experiment.log import Log, Silent, Watcher
 from understudy.experiment.outcome import Outcome
 from understudy.experiment.repeats import Repetition, train_folds, train_seeds
 from understudy.experiment.run import run_experiment
-from understudy.inspection.quick_checks import first_look
+from understudy.inspection.quick_checks import quick_checks
 from understudy.models import as_module, prepared
 from understudy.planning.plan import Plan
 from understudy.planning.planner import Planner
@@ -244,7 +244,7 @@ def _set_up(arguments: Arguments, table: Mapping[str, Any], spending: Spending) 
         observe=None if watch is None else watch.decoding,
         choose_size=None if planner is None else planner.choose_size,
     )
-    collection = dataclasses.replace(collection, notes=(*collection.notes, *first_look(collection)))
+    collection = dataclasses.replace(collection, notes=(*collection.notes, *quick_checks(collection)))
     module, collection = _as_trained(own, collection)
     if planner is not None:
         planner.module = module

@@ -58,7 +58,7 @@ def audit(
     check_page_name(out)
     if kinds and write_manifest is None:
         raise UserError("--drop needs a manifest to leave images out of; add --write-manifest FILE")
-    if kinds and not features and {"outliers", "unrelated", "doubted_labels"} & {*kinds}:
+    if kinds and not features and {"outliers", "unrelated", "label_errors"} & {*kinds}:
         raise UserError("--drop lists kinds of findings that --no-features does not look for; leave out one of the two")
     if json is not None:
         check_json(json)
@@ -78,7 +78,7 @@ def audit(
             decoding=watch.decoding,
             observe=watch.working,
         )
-    _summarize(console, result.found)
+    _summarize(console, result.audit)
     say(console)
     say(console, f"Page: {result.report(out)}")
     if json is not None:
@@ -112,9 +112,9 @@ def _summarize(console: Console, audit: Audit) -> None:
             console.print(Padding(Text(finding.why, style="dim"), (0, 0, 0, 3)))
         else:
             say(console, f"   {finding.why}")
-    if audit.not_judged:
+    if audit.not_checked:
         say(console)
-    for text in audit.not_judged:
+    for text in audit.not_checked:
         say(console, text)
 
 
@@ -140,7 +140,7 @@ def _print_manifest(console: Console, cleaned: Cleaned, path: Path) -> None:
     from understudy.display.console import say
     from understudy.inspection.cleaning import left_out_path
 
-    left = f"{len(cleaned.left):,} {agree(len(cleaned.left), 'is', 'are')} left out"
+    left = f"{len(cleaned.left_out):,} {agree(len(cleaned.left_out), 'is', 'are')} left out"
     say(console, f"Manifest: {path} lists {counted(len(cleaned.kept), 'image')}; {left}.")
     for reason, count in cleaned.counts().items():
         say(console, f"  {reason}: {count:,}")

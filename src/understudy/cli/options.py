@@ -322,7 +322,7 @@ Drop = Annotated[
         _OUTPUT,
         "KINDS",
         "Kinds of findings to leave out of the manifest too, separated by commas: dark, overexposed, blurry, tiny, "
-        "elongated, gray, outliers, unrelated, doubted_labels, conflicts.",
+        "elongated, gray, outliers, unrelated, label_errors, conflicts.",
         show_default=False,
     ),
 ]

@@ -16,7 +16,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Suspect:
+class SuspectLabel:
     """An image whose given label is doubted.
 
     Args:
@@ -32,7 +32,7 @@ class Suspect:
     given_confidence: float
 
 
-def suspects(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> tuple[Suspect, ...]:
+def find_label_errors(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> tuple[SuspectLabel, ...]:
     """The images whose labels look wrong, those first whose suggested class is the furthest above the given one.
 
     A class is a candidate for an image when its probability reaches the class's threshold: the mean probability of the
@@ -57,7 +57,7 @@ def suspects(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -
     margin = given - candidates[rows, suggested]
     doubted = np.flatnonzero((suggested != labels) & (margin < 0))
     return tuple(
-        Suspect(
+        SuspectLabel(
             int(row),
             int(labels[row]),
             int(suggested[row]),

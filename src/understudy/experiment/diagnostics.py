@@ -25,7 +25,7 @@ from understudy.engine.predict import features, predict
 from understudy.engine.robustness import robustness
 from understudy.evaluation.calibration import calibrate
 from understudy.evaluation.chance import chance_accuracy
-from understudy.evaluation.label_errors import suspects
+from understudy.evaluation.label_errors import find_label_errors
 from understudy.experiment.outcome import Outcome
 from understudy.experiment.reserve import MAX_COMPARED, POOL_SAMPLE
 
@@ -267,7 +267,7 @@ def _label_errors(outcome: Outcome, album: _Album) -> list[dict[str, Any]]:
     is_right = probabilities.argmax(-1) == labels
     if is_right.mean() <= chance_accuracy(labels, probabilities.shape[1]):
         return []  # the doubts of a model that learned nothing are its own mistakes
-    suspected = suspects(labels, probabilities)[:MAX_SUSPECTS]
+    suspected = find_label_errors(labels, probabilities)[:MAX_SUSPECTS]
     return [
         {
             "name": str(outcome.collection.names[ids[suspect.row]]),

@@ -23,20 +23,20 @@ from understudy.inspection.scan import scan
 
 Rows = NDArray[np.float32]
 
-_MOST_CANDIDATES, _MOST_LABELED, _MOST_CLUSTERS = 20_000, 5_000, 1_000
+_MAX_CANDIDATES, _MAX_LABELED, _MAX_CLUSTERS = 20_000, 5_000, 1_000
 _NUM_NEIGHBORS, _SMALL_CLUSTER, _ITERATIONS = 20, 5, 50
 _TWIN, _TWIN_NEIGHBOR = 0.4, 10
 _ROWS_AT_ONCE = 1024
-_LEAST_WEIGHT = 1e-3
+_MIN_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Picks:
+class Selection:
     """Rows to label, the most useful first.
 
     Args:
         rows: Positions among the candidates.
-        cluster: The cluster of each, from 1 on in the order of the picks.
+        cluster: The cluster of each, from 1 on in the order of the selection.
         size: How many candidates each one's cluster holds.
     """
 
@@ -59,7 +59,7 @@ def candidates(collection: Collection, unlabeled: Ids, labeled: Ids, count: int,
         first[np.unique(group, return_index=True)[1]] = True
         first &= ~np.isin(group, copies[labeled][copies[labeled] >= 0])
         num_copies, unlabeled = int((~first).sum()), unlabeled[first]
-    unlabeled = np.sort(random.permutation(unlabeled)[: max(_MOST_CANDIDATES, 2 * count)])
+    unlabeled = np.sort(random.permutation(unlabeled)[: max(_MAX_CANDIDATES, 2 * count)])
     if not collection.is_images:
         return unlabeled, 0, num_copies
     is_blank = np.zeros(len(unlabeled), np.bool_)
@@ -69,12 +69,12 @@ def candidates(collection: Collection, unlabeled: Ids, labeled: Ids, count: int,
     return unlabeled[~is_blank], int(is_blank.sum()), num_copies
 
 
-def some_labeled(labeled: Ids, seed: int) -> Ids:
+def sample_labeled(labeled: Ids, seed: int) -> Ids:
     """Labeled rows to keep away from: at most 5,000 random ones."""
-    return np.sort(generator("labeled", seed).permutation(labeled)[:_MOST_LABELED])
+    return np.sort(generator("labeled", seed).permutation(labeled)[:_MAX_LABELED])
 
 
-def label_first(features: Rows, labeled: Rows, count: int, *, seed: int = 0) -> Picks:
+def select_typical(features: Rows, labeled: Rows, count: int, *, seed: int = 0) -> Selection:
     """At most so many candidates: of each cluster the most typical, largest clusters first.
 
     Clusters that hold a labeled image come after those without; a further round takes the second of each. A cluster of
@@ -86,7 +86,7 @@ def label_first(features: Rows, labeled: Rows, count: int, *, seed: int = 0) -> 
         labeled: Of images that are labeled already (m, d).
     """
     rows = unit(np.concatenate([features, labeled]))
-    num_clusters = min(len(features), count + len(labeled), _MOST_CLUSTERS)
+    num_clusters = min(len(features), count + len(labeled), _MAX_CLUSTERS)
     cluster = _clusters(rows, num_clusters, seed)[0]
     own = cluster[: len(features)]
     sizes = np.bincount(own, minlength=num_clusters)
@@ -95,10 +95,10 @@ def label_first(features: Rows, labeled: Rows, count: int, *, seed: int = 0) -> 
     members = {number: _typical_first(rows, np.flatnonzero(own == number)) for number in order}
     queue = _in_rounds([(int(waits[number]), members[number]) for number in order])
     chosen = _without_twins(queue, rows, len(features), count)
-    return Picks(chosen, _renumbered(own[chosen]), sizes[own[chosen]])
+    return Selection(chosen, _renumbered(own[chosen]), sizes[own[chosen]])
 
 
-def label_next(features: Rows, labeled: Rows, probabilities: Rows, count: int, *, seed: int = 0) -> Picks:
+def select_uncertain(features: Rows, labeled: Rows, probabilities: Rows, count: int, *, seed: int = 0) -> Selection:
     """At most so many candidates: the one nearest to the center of each cluster, clusters with most doubt first.
 
     An image weighs one minus the margin between its two most probable classes. In trials with 50 to 300 labels of
@@ -108,10 +108,10 @@ def label_next(features: Rows, labeled: Rows, probabilities: Rows, count: int, *
         probabilities: The model's, of the candidates (n, k).
     """
     ranked = np.sort(probabilities.astype(np.float64), axis=1)
-    doubt = 1 - (ranked[:, -1] - ranked[:, -2]) + _LEAST_WEIGHT
+    doubt = 1 - (ranked[:, -1] - ranked[:, -2]) + _MIN_WEIGHT
     rows = unit(np.concatenate([features, labeled]))
     own_rows = rows[: len(features)]
-    num_clusters = min(len(features), count, _MOST_CLUSTERS)
+    num_clusters = min(len(features), count, _MAX_CLUSTERS)
     own, centers = _clusters(own_rows, num_clusters, seed, doubt)
     totals = np.bincount(own, doubt, minlength=num_clusters)
     distance = np.square(own_rows - centers[own]).sum(1)
@@ -122,7 +122,7 @@ def label_next(features: Rows, labeled: Rows, probabilities: Rows, count: int, *
             members.append((0, inside[np.argsort(distance[inside], kind="stable")]))
     chosen = _without_twins(_in_rounds(members), rows, len(features), count)
     sizes = np.bincount(own, minlength=num_clusters)
-    return Picks(chosen, _renumbered(own[chosen]), sizes[own[chosen]])
+    return Selection(chosen, _renumbered(own[chosen]), sizes[own[chosen]])
 
 
 def _clusters(rows: Rows, count: int, seed: int, weight: NDArray[np.float64] | None = None) -> tuple[Ids, Rows]:

@@ -12,9 +12,9 @@ from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.data.copies import ALONE
 from understudy.data.split import FEW_PER_CLASS
-from understudy.inspection.duplicates import LABELED, POOL, ROLES, VALIDATION, Kin, Pairs, roles_of
+from understudy.inspection.duplicates import LABELED, POOL, ROLES, VALIDATION, Duplicates, Pairs, roles_of
 from understudy.inspection.finding import SEVERITIES, Finding, images
-from understudy.inspection.near_duplicates import NearCopies, near_copies, near_groups
+from understudy.inspection.near_duplicates import NearDuplicates, duplicate_groups, near_duplicates
 from understudy.inspection.quality import flaws
 from understudy.inspection.result import Audit
 from understudy.inspection.scan import Scan, scan
@@ -26,7 +26,7 @@ _UNEQUAL, _VERY_UNEQUAL = 3.0, 20.0
 _MANY = 0.01
 
 
-class Features(Protocol):
+class FeatureAudit(Protocol):
     """What a look at features adds."""
 
     def __call__(
@@ -39,7 +39,7 @@ def audit(
     collection: Collection,
     *,
     near: bool = True,
-    features: Features | None = None,
+    features: FeatureAudit | None = None,
     observe: Watch | None = None,
 ) -> Audit:
     """What is to be known of a collection before training on it; nothing is changed.
@@ -51,17 +51,17 @@ def audit(
     """
     watch = observe or _silent
     roles = roles_of(collection)
-    kin = Kin.of(collection, roles)
+    duplicates = Duplicates.of(collection, roles)
     found: list[Finding] = [*_unreadable(collection), *_all_alike(collection)]
     skipped: list[str] = []
     scanned: Scan | None = None
-    pairs: NearCopies | None = None
+    pairs: NearDuplicates | None = None
     if collection.is_images:
         scanned = scan(
             collection.rows, hashes=near, observe=lambda done, total: watch("looking at images", done, total)
         )
         if near:
-            pairs = near_copies(
+            pairs = near_duplicates(
                 collection.rows,
                 scanned,
                 collection.copies,
@@ -73,9 +73,9 @@ def audit(
     else:
         skipped.append("These rows are no images: near copies and the quality of images were not judged.")
     groups = _groups(collection, pairs)
-    found += _leaks(kin, pairs)
-    found += _conflicts(collection, kin, pairs)
-    found += _repeats(kin, groups, scanned)
+    found += _leaks(duplicates, pairs)
+    found += _conflicts(collection, duplicates, pairs)
+    found += _repeats(duplicates, groups, scanned)
     if scanned is not None:
         assert collection.size is not None
         found += _flaws(scanned, collection, roles)
@@ -95,7 +95,7 @@ def audit(
         findings=tuple(found),
         counts=_counts(collection, roles),
         channels=() if scanned is None else _channels(scanned),
-        not_judged=tuple(skipped),
+        not_checked=tuple(skipped),
     )
 
 
@@ -103,9 +103,9 @@ def _silent(what: str, done: int, total: int) -> None:
     """Nothing."""
 
 
-def _groups(collection: Collection, pairs: NearCopies | None) -> Ids:
+def _groups(collection: Collection, pairs: NearDuplicates | None) -> Ids:
     if pairs is not None:
-        return near_groups(pairs, len(collection), collection.copies)
+        return duplicate_groups(pairs, len(collection), collection.copies)
     return np.full(len(collection), ALONE, np.int64) if collection.copies is None else collection.copies
 
 
@@ -135,29 +135,29 @@ def _all_alike(collection: Collection) -> Iterator[Finding]:
         )
 
 
-def _leaks(kin: Kin, near: NearCopies | None) -> Iterator[Finding]:
+def _leaks(duplicates: Duplicates, near: NearDuplicates | None) -> Iterator[Finding]:
     """Training images that are also held-out images."""
-    exact = kin.exact_leaks()
+    exact = duplicates.exact_leaks()
     if len(exact):
         yield _of_pairs(
             "exact_leaks",
             "serious",
             exact,
             f"{_copies(len(exact), 'exact')} of held-out images {_are(len(exact))} among the others "
-            f"({_by_role(kin, exact.rows)}).",
+            f"({_by_role(duplicates, exact.rows)}).",
             "A model that has seen an image in training proves nothing by recognizing it. Training leaves these copies "
             "out by itself; a cleaned manifest does so for good.",
         )
     if near is None:
         return
-    pairs = kin.near_leaks(near)
+    pairs = duplicates.near_leaks(near)
     if len(pairs):
         yield _of_pairs(
             "near_leaks",
             "serious",
             pairs,
             f"{_copies(len(pairs), 'near')} of held-out images {_are(len(pairs))} among the others "
-            f"({_by_role(kin, pairs.rows)}): the same pictures compressed, resized or cropped.",
+            f"({_by_role(duplicates, pairs.rows)}): the same pictures compressed, resized or cropped.",
             "They make a model look better than it is, and training does not leave them out by itself: "
             "train on a cleaned manifest.",
         )
@@ -171,8 +171,8 @@ def _copies(count: int, kind: str) -> str:
     return f"{count:,} {kind} {'copy' if count == 1 else 'copies'}"
 
 
-def _conflicts(collection: Collection, kin: Kin, near: NearCopies | None) -> Iterator[Finding]:
-    pairs = kin.conflicts(near)
+def _conflicts(collection: Collection, duplicates: Duplicates, near: NearDuplicates | None) -> Iterator[Finding]:
+    pairs = duplicates.conflicts(near)
     if not len(pairs):
         return
     one, other = (collection.classes[collection.labels[rows[0]]] for rows in (pairs.rows, pairs.partners))
@@ -186,36 +186,38 @@ def _conflicts(collection: Collection, kin: Kin, near: NearCopies | None) -> Ite
         "all of them out.",
         pairs.rows,
         pairs.partners,
-        {"likeness": pairs.likeness},
+        {"similarity": pairs.similarity},
     )
 
 
-def _repeats(kin: Kin, groups: Ids, scanned: Scan | None) -> Iterator[Finding]:
+def _repeats(duplicates: Duplicates, groups: Ids, scanned: Scan | None) -> Iterator[Finding]:
     """Copies that are no leaks: more of the same."""
     every = np.ones(len(groups), np.bool_)
-    exact = np.where(kin.copied, kin.same_as, ALONE)
-    leaks = np.isin(np.arange(len(groups)), kin.exact_leaks().rows)
-    many = kin.too_many(exact, ~leaks)
+    exact = np.where(duplicates.has_copy, duplicates.first_copy, ALONE)
+    leaks = np.isin(np.arange(len(groups)), duplicates.exact_leaks().rows)
+    many = duplicates.redundant(exact, ~leaks)
     if len(many):
         yield _of_pairs(
             "copies",
             "look",
             many,
-            f"{_copies(len(many), 'exact')} of other images ({_by_role(kin, many.rows)}).",
+            f"{_copies(len(many), 'exact')} of other images ({_by_role(duplicates, many.rows)}).",
             "A repeated image counts several times in training, and in testing; a cleaned manifest keeps one of each.",
         )
     sharpness = None if scanned is None else -scanned.edge_px
-    of_all = kin.too_many(groups, every, sharpness)
-    near = ~np.isin(of_all.rows, np.concatenate([many.rows, kin.exact_leaks().rows]))
-    held = (kin.roles[of_all.partners] >= VALIDATION) & (kin.roles[of_all.rows] < kin.roles[of_all.partners])
+    of_all = duplicates.redundant(groups, every, sharpness)
+    near = ~np.isin(of_all.rows, np.concatenate([many.rows, duplicates.exact_leaks().rows]))
+    held = (duplicates.roles[of_all.partners] >= VALIDATION) & (
+        duplicates.roles[of_all.rows] < duplicates.roles[of_all.partners]
+    )
     near &= ~held
     if near.any():
-        pairs = Pairs(of_all.rows[near], of_all.partners[near], of_all.likeness[near])
+        pairs = Pairs(of_all.rows[near], of_all.partners[near], of_all.similarity[near])
         yield _of_pairs(
             "near_copies",
             "look",
             pairs,
-            f"{_copies(len(pairs), 'near')} of other images ({_by_role(kin, pairs.rows)}).",
+            f"{_copies(len(pairs), 'near')} of other images ({_by_role(duplicates, pairs.rows)}).",
             "They add little to training, and count several times in testing; a cleaned manifest keeps one of each.",
         )
 
@@ -316,13 +318,13 @@ def _of_pairs(kind: str, severity: str, pairs: Pairs, sentence: str, why: str) -
         why,
         pairs.rows,
         pairs.partners,
-        {"likeness": pairs.likeness},
+        {"similarity": pairs.similarity},
     )
 
 
-def _by_role(kin: Kin, rows: Ids) -> str:
+def _by_role(duplicates: Duplicates, rows: Ids) -> str:
     """How many rows there are of each role."""
-    counts = np.bincount(kin.roles[rows], minlength=len(ROLES))
+    counts = np.bincount(duplicates.roles[rows], minlength=len(ROLES))
     parts = [
         f"{counts[number]:,} {'unlabeled' if number == POOL else ROLES[number]}"
         for number in reversed(range(len(ROLES)))

@@ -19,18 +19,18 @@ from understudy.core.types import Ids
 from understudy.data import roles
 from understudy.data.collection import Collection, Part
 from understudy.data.sources.manifest import written_paths
-from understudy.inspection.duplicates import NOTHING, POOL, ROLES, VALIDATION, Kin
+from understudy.inspection.duplicates import NO_ROLE, POOL, ROLES, VALIDATION, Duplicates
 from understudy.inspection.quality import QUALITY_KINDS
 from understudy.inspection.result import Audit
 
 ON_REQUEST = (
     *(kind for kind in QUALITY_KINDS if kind != "blank"),
-    *("outliers", "unrelated", "doubted_labels", "conflicts"),
+    *("outliers", "unrelated", "label_errors", "conflicts"),
 )
 """What is left out only when asked for: a person knows better than a threshold whether these are of use."""
 _SPLITS = {Part.FREE: "", Part.TRAIN: "train", Part.PSEUDO: "train", Part.VALIDATION: "validation", Part.TEST: "test"}
 _REASONS = {
-    "doubted_labels": "label doubted",
+    "label_errors": "label doubted",
     "conflicts": "copies with different labels",
     "outliers": "outlier",
     "unrelated": "unlike the labeled",
@@ -43,15 +43,15 @@ class Cleaned:
 
     Args:
         kept: Row numbers, ascending.
-        left: Row numbers left out, ascending.
-        reasons: Why, of each.
-        instead: The row that is kept in its place, -1 where there is none.
+        left_out: Row numbers of the others, ascending.
+        reasons: Why each of these was left out.
+        kept_instead: The copy of each that is kept, -1 where there is none.
     """
 
     kept: Ids
-    left: Ids
+    left_out: Ids
     reasons: tuple[str, ...]
-    instead: Ids
+    kept_instead: Ids
 
     def counts(self) -> dict[str, int]:
         """How many rows were left out for each reason, the commonest first."""
@@ -91,10 +91,10 @@ def clean(audit: Audit, drop: Sequence[str] = ()) -> Cleaned:
         if kind == "outliers":
             rows = rows[audit.roles[rows] == POOL]
         reasons[rows[reasons[rows] == ""]] = _REASONS.get(kind, kind)
-    kin = Kin.of(audit.collection, audit.roles)
+    duplicates = Duplicates.of(audit.collection, audit.roles)
     sharpness = None if audit.edge_px is None else -audit.edge_px
-    repeated = kin.too_many(audit.groups, reasons == "", sharpness)
-    exact = kin.same_as[repeated.rows] == kin.same_as[repeated.partners]
+    repeated = duplicates.redundant(audit.groups, reasons == "", sharpness)
+    exact = duplicates.first_copy[repeated.rows] == duplicates.first_copy[repeated.partners]
     leaks = audit.roles[repeated.partners] >= VALIDATION
     leaks &= audit.roles[repeated.rows] < audit.roles[repeated.partners]
     for row, other, is_exact, leaks_out in zip(repeated.rows, repeated.partners, exact, leaks, strict=True):
@@ -175,9 +175,9 @@ def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -
     origin.check(path)
     whole = audit.collection
     columns = manifest_columns(whole, cleaned.kept, _splits(audit, cleaned.kept), origin, path)
-    left = _columns(whole, cleaned.left, _splits(audit, cleaned.left), origin, path)
+    left = _columns(whole, cleaned.left_out, _splits(audit, cleaned.left_out), origin, path)
     left["reason"] = list(cleaned.reasons)
-    partners = cleaned.instead
+    partners = cleaned.kept_instead
     kept_instead = written_paths(origin.paths(whole.names[partners]), path.parent) if len(partners) else []
     left["kept_instead"] = [name if at >= 0 else "" for name, at in zip(kept_instead, partners, strict=True)]
     for name, reason in whole.quarantine:
@@ -223,7 +223,7 @@ def _splits(audit: Audit, rows: Ids) -> list[str]:
 def _split(whole: Collection, audit: Audit, row: int) -> str:
     if audit.roles[row] == POOL:
         return "unlabeled"
-    assert audit.roles[row] != NOTHING or whole.parts[row] != Part.LEFT_OUT
+    assert audit.roles[row] != NO_ROLE or whole.parts[row] != Part.LEFT_OUT
     return _SPLITS[Part(whole.parts[row])]
 
 

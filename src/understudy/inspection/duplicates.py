@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from understudy.core.types import Ids
 from understudy.data.collection import Collection, Part
 from understudy.data.copies import ALONE
-from understudy.inspection.near_duplicates import NearCopies
+from understudy.inspection.near_duplicates import NearDuplicates
 
-POOL, LABELED, VALIDATION, TEST, NOTHING = 0, 1, 2, 3, -1
+POOL, LABELED, VALIDATION, TEST, NO_ROLE = 0, 1, 2, 3, -1
 ROLES = ("pool", "labeled", "validation", "test")
 """Of copies the one in the later role is worth the most: a test image cannot be had twice, a pool image can."""
 
@@ -24,12 +24,12 @@ class Pairs:
     Args:
         rows: Ascending row numbers, or the likest first.
         partners: The other row of each.
-        likeness: 1 for exact copies.
+        similarity: 1 for exact copies.
     """
 
     rows: Ids
     partners: Ids
-    likeness: NDArray[np.float32]
+    similarity: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,37 +41,37 @@ def roles_of(collection: Collection) -> NDArray[np.int8]:
     roles = np.where(has_label, LABELED, POOL)
     roles[collection.parts == Part.VALIDATION] = VALIDATION
     roles[collection.parts == Part.TEST] = TEST
-    roles[(collection.parts == Part.LEFT_OUT) | ((roles >= VALIDATION) & ~has_label)] = NOTHING
+    roles[(collection.parts == Part.LEFT_OUT) | ((roles >= VALIDATION) & ~has_label)] = NO_ROLE
     return roles.astype(np.int8)
 
 
 @dataclass(frozen=True, eq=False)
-class Kin:
+class Duplicates:
     """Rows and the first row that each is an exact copy of, itself where there is none."""
 
     roles: NDArray[np.int8]
     labels: Ids
-    same_as: Ids
+    first_copy: Ids
 
     @classmethod
-    def of(cls, collection: Collection, roles: NDArray[np.int8]) -> Kin:
-        """The kin of a collection; copies that are not known are none."""
-        same_as = np.arange(len(collection))
+    def of(cls, collection: Collection, roles: NDArray[np.int8]) -> Duplicates:
+        """The duplicates of a collection; copies that are not known are none."""
+        first_copy = np.arange(len(collection))
         copies = collection.copies
         if copies is not None and (copies != ALONE).any():
             rows = np.flatnonzero(copies != ALONE)
             _, start, group = np.unique(copies[rows], return_index=True, return_inverse=True)
-            same_as[rows] = rows[start[group]]
-        return cls(roles, collection.labels, same_as)
+            first_copy[rows] = rows[start[group]]
+        return cls(roles, collection.labels, first_copy)
 
     @property
-    def copied(self) -> NDArray[np.bool_]:
+    def has_copy(self) -> NDArray[np.bool_]:
         """Which rows have an exact copy."""
-        counts = np.bincount(self.same_as, minlength=len(self.same_as))
-        found: NDArray[np.bool_] = counts[self.same_as] > 1
+        counts = np.bincount(self.first_copy, minlength=len(self.first_copy))
+        found: NDArray[np.bool_] = counts[self.first_copy] > 1
         return found
 
-    def best(self, among: NDArray[np.bool_] | None = None) -> Ids:
+    def best_copy(self, among: NDArray[np.bool_] | None = None) -> Ids:
         """By first row, the copy in the latest role, of equal ones the first; -1 where there is none.
 
         Args:
@@ -79,56 +79,56 @@ class Kin:
         """
         rows = np.flatnonzero(self.roles >= 0 if among is None else among)
         rows = rows[np.lexsort((-rows, self.roles[rows]))]
-        found = np.full(len(self.same_as), -1, np.int64)
-        found[self.same_as[rows]] = rows  # of repeated places the last one stays
+        found = np.full(len(self.first_copy), -1, np.int64)
+        found[self.first_copy[rows]] = rows  # of repeated places the last one stays
         return found
 
     def exact_leaks(self) -> Pairs:
         """Rows that are exact copies of a row that judges or chooses for them."""
-        best = self.best()[self.same_as]
-        other = np.where(best >= 0, self.roles[best], NOTHING)
+        best = self.best_copy()[self.first_copy]
+        other = np.where(best >= 0, self.roles[best], NO_ROLE)
         rows = np.flatnonzero((self.roles >= 0) & (other >= VALIDATION) & (other > self.roles))
         return Pairs(rows, best[rows], np.ones(len(rows), np.float32))
 
-    def near_leaks(self, near: NearCopies) -> Pairs:
+    def near_leaks(self, near: NearDuplicates) -> Pairs:
         """Rows that are near copies, and no exact ones, of a row that judges or chooses for them; the likest first."""
-        count = len(self.same_as)
+        count = len(self.first_copy)
         exact = np.zeros(count, np.bool_)
         exact[self.exact_leaks().rows] = True
-        partner, likeness = np.full(count, -1, np.int64), np.zeros(count, np.float32)
+        partner, similarity = np.full(count, -1, np.int64), np.zeros(count, np.float32)
         for role in (VALIDATION, TEST):
-            held = self.best(self.roles == role)
+            held = self.best_copy(self.roles == role)
             near_one, like = np.full(count, -1, np.int64), np.zeros(count, np.float32)
             one, other = np.concatenate([near.first, near.second]), np.concatenate([near.second, near.first])
-            both = np.concatenate([near.likeness, near.likeness])
+            both = np.concatenate([near.similarity, near.similarity])
             at = np.flatnonzero(held[other] >= 0)
             at = at[np.argsort(both[at], kind="stable")]  # the likest is written last and stays
             near_one[one[at]], like[one[at]] = held[other[at]], both[at]
-            near_one, like = near_one[self.same_as], like[self.same_as]
+            near_one, like = near_one[self.first_copy], like[self.first_copy]
             leaks = (near_one >= 0) & (self.roles >= 0) & (self.roles < role) & ~exact
-            partner[leaks], likeness[leaks] = near_one[leaks], like[leaks]
+            partner[leaks], similarity[leaks] = near_one[leaks], like[leaks]
         rows = np.flatnonzero(partner >= 0)
-        rows = rows[np.argsort(-likeness[rows], kind="stable")]
-        return Pairs(rows, partner[rows], likeness[rows])
+        rows = rows[np.argsort(-similarity[rows], kind="stable")]
+        return Pairs(rows, partner[rows], similarity[rows])
 
-    def conflicts(self, near: NearCopies | None) -> Pairs:
+    def conflicts(self, near: NearDuplicates | None) -> Pairs:
         """Labeled rows with a copy, exact or near, that carries another label."""
         known = (self.labels >= 0) & (self.roles >= 0)
-        first = self.best(known)
+        first = self.best_copy(known)
         rows = np.flatnonzero(known)
-        partner = first[self.same_as[rows]]
+        partner = first[self.first_copy[rows]]
         differ = self.labels[rows] != self.labels[partner]
         found = [np.stack([rows[differ], partner[differ]], 1)]
-        likeness = [np.ones(int(differ.sum()), np.float32)]
+        similarity = [np.ones(int(differ.sum()), np.float32)]
         if near is not None:
             one, other = first[near.first], first[near.second]
             both = (one >= 0) & (other >= 0) & (self.labels[one] != self.labels[other])
             found.append(np.stack([one[both], other[both]], 1))
-            likeness.append(near.likeness[both])
+            similarity.append(near.similarity[both])
         pairs = np.concatenate(found)
-        return Pairs(pairs[:, 0], pairs[:, 1], np.concatenate(likeness))
+        return Pairs(pairs[:, 0], pairs[:, 1], np.concatenate(similarity))
 
-    def too_many(self, groups: Ids, among: NDArray[np.bool_], quality: NDArray[np.floating] | None = None) -> Pairs:
+    def redundant(self, groups: Ids, among: NDArray[np.bool_], quality: NDArray[np.floating] | None = None) -> Pairs:
         """Of each group all rows but the one to keep, with that one.
 
         Kept is a row in the latest role, of these one with the commonest label of the group, of these the best, the

@@ -24,8 +24,8 @@ from understudy.data.training import TrainingData
 from understudy.engine.predict import features
 
 _NUM_FILTERS, _PATCH_PX, _POOLED, _WIDTH = 256, 6, 3, 128
-_LARGEST_PX, _STEPS_ACROSS = 64, 16
-_NUM_PATCHES, _NUM_ITERATIONS, _MOST_FITTED = 30_000, 10, 5_000
+_MAX_PX, _STEPS_ACROSS = 64, 16
+_NUM_PATCHES, _NUM_ITERATIONS, _MAX_FITTED = 30_000, 10, 5_000
 _PATCH_NOISE, _WHITENING_NOISE, _THRESHOLD = (10 / 255) ** 2, 0.01, 0.25
 _ROWS_AT_ONCE = 128
 
@@ -54,7 +54,7 @@ def embed(
     if not collection.is_images:
         return _standardized(collection, ids)
     layer = _fit_layer(collection, ids, seed)
-    pooled = _in_chunks(lambda part: layer(_images(collection, part)), _sample(ids, _MOST_FITTED, "components", seed))
+    pooled = _in_chunks(lambda part: layer(_images(collection, part)), _sample(ids, _MAX_FITTED, "components", seed))
     projection = _fit_projection(pooled)
     return _in_chunks(lambda part: projection(layer(_images(collection, part))), ids, observe)
 
@@ -101,7 +101,7 @@ class _Projection:
 
 def _fit_layer(collection: Collection, ids: Ids, seed: int) -> _Layer:
     """The filters: centers of the directions of whitened patches."""
-    side = min(collection.shape[-1], _LARGEST_PX)
+    side = min(collection.shape[-1], _MAX_PX)
     patch = min(_PATCH_PX, max(1, side // 2))
     patches = _normalized(_patches(collection, ids, patch, seed))
     mean = patches.mean(0)
@@ -124,7 +124,7 @@ def _fit_layer(collection: Collection, ids: Ids, seed: int) -> _Layer:
 def _patches(collection: Collection, ids: Ids, patch: int, seed: int) -> Float[Tensor, "n d"]:
     """Random patches of random rows."""
     random = generator("patches", seed)
-    rows = np.sort(_sample(ids, _MOST_FITTED, "patches", seed))
+    rows = np.sort(_sample(ids, _MAX_FITTED, "patches", seed))
     per_row = -(-_NUM_PATCHES // len(rows))
     found = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
@@ -176,7 +176,7 @@ def _images(collection: Collection, ids: Ids) -> Float[Tensor, "n c h w"]:
     rows = collection.rows.index_select(0, torch.from_numpy(ids))
     nothing = np.zeros((len(ids), 0), np.float32)
     views = render(rows, "plain", DOMAINS["natural"], nothing, size=collection.size or 0)
-    return views if views.shape[-1] <= _LARGEST_PX else F.interpolate(views, size=_LARGEST_PX, mode="area")
+    return views if views.shape[-1] <= _MAX_PX else F.interpolate(views, size=_MAX_PX, mode="area")
 
 
 def _standardized(collection: Collection, ids: Ids) -> NDArray[np.float32]:

@@ -13,10 +13,10 @@ from understudy.inspection.finding import Finding
 from understudy.inspection.result import Audit
 from understudy.inspection.thumbnails import thumbnails
 
-_MOST_SHOWN, _MOST_PX = 24, 112
+_MAX_SHOWN, _MAX_PX = 24, 112
 
 
-def with_examples(audit: Audit, most: int = _MOST_SHOWN) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+def with_examples(audit: Audit, most: int = _MAX_SHOWN) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """The audit as plain values, each finding with `examples`, and the pictures (n, px, px, 3) these name by number.
 
     Of pairs one of each group of copies is shown, so that one picture that is there a hundred times hides no other.
@@ -71,5 +71,5 @@ def _pictures(audit: Audit, ids: Ids) -> NDArray[np.uint8]:
     if not len(ids):
         return np.zeros((0, 1, 1, 3), np.uint8)
     rows = audit.collection.rows
-    small = thumbnails(rows, ids, min(rows.shape[-1], _MOST_PX)).transpose(0, 2, 3, 1)
+    small = thumbnails(rows, ids, min(rows.shape[-1], _MAX_PX)).transpose(0, 2, 3, 1)
     return np.repeat(small, 3, axis=-1) if small.shape[-1] == 1 else small

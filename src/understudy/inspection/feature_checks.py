@@ -15,17 +15,17 @@ from understudy.inspection.audit import Watch
 from understudy.inspection.duplicates import LABELED, POOL
 from understudy.inspection.embedding import embed
 from understudy.inspection.finding import Finding, images
-from understudy.inspection.label_issues import Doubted, find_doubted
-from understudy.inspection.outliers import FEWEST_ROWS, find_outliers
-from understudy.inspection.unrelated import LEAST_LABELED, Unrelated, unlike
+from understudy.inspection.label_issues import LabelIssues, find_label_issues
+from understudy.inspection.outliers import MIN_ROWS, find_outliers
+from understudy.inspection.unrelated import MIN_LABELED, Unrelated, score_unrelated
 
 _WORTH_FILTERING = 0.1
-MOST_ROWS = 50_000
+MAX_ROWS = 50_000
 """Of the pool, and of the labeled images, that are looked at; features of these take a minute or two."""
 
 
 @dataclass(frozen=True, eq=False)
-class ByFeatures:
+class FeatureChecks:
     """A look at features, as the audit takes one.
 
     Args:
@@ -42,9 +42,9 @@ class ByFeatures:
         pool, labeled = np.flatnonzero(roles == POOL), np.flatnonzero(roles == LABELED)
         skipped = []
         for rows, what in ((pool, "unlabeled"), (labeled, "labeled")):
-            if len(rows) > MOST_ROWS:
+            if len(rows) > MAX_ROWS:
                 of = "outliers were" if rows is pool else "doubtful labels were"
-                skipped.append(f"Of {len(rows):,} {what} images {of} looked for among {MOST_ROWS:,} drawn at random.")
+                skipped.append(f"Of {len(rows):,} {what} images {of} looked for among {MAX_ROWS:,} drawn at random.")
         pool, labeled = self._drawn(pool), self._drawn(labeled)
         ids = np.union1d(pool, labeled)
         if not len(ids):
@@ -57,30 +57,30 @@ class ByFeatures:
             observe=lambda done, total: watch("finding features", done, total),
         )
         found = []
-        if len(pool) < FEWEST_ROWS:
-            skipped.append(f"Outliers were not looked for: there are under {FEWEST_ROWS} unlabeled images.")
+        if len(pool) < MIN_ROWS:
+            skipped.append(f"Outliers were not looked for: there are under {MIN_ROWS} unlabeled images.")
         elif outliers := self._outliers(features[np.searchsorted(ids, pool)], pool):
             found.append(outliers)
-        if len(labeled) >= LEAST_LABELED and len(pool) >= FEWEST_ROWS:
+        if len(labeled) >= MIN_LABELED and len(pool) >= MIN_ROWS:
             known, unknown = (features[np.searchsorted(ids, rows)] for rows in (labeled, pool))
-            if one := _unrelated(unlike(known, unknown, seed=self.seed), pool):
+            if one := _unrelated(score_unrelated(known, unknown, seed=self.seed), pool):
                 found.append(one)
         if len(labeled):
             labels = collection.labels[labeled]
-            doubted = find_doubted(
+            doubted = find_label_issues(
                 features[np.searchsorted(ids, labeled)], labels, len(collection.classes), seed=self.seed
             )
             if one := _doubts(doubted, labeled):
                 found.append(one)
-            elif doubted.suspects or not doubted.num_judged:
+            elif doubted.suspects or not doubted.num_checked:
                 skipped.append(_why_not(doubted))
         return found, skipped
 
     def _drawn(self, rows: Ids) -> Ids:
         """The rows, or so many of them as are looked at."""
-        if len(rows) <= MOST_ROWS:
+        if len(rows) <= MAX_ROWS:
             return rows
-        return np.sort(generator("audit", self.seed).permutation(rows)[:MOST_ROWS])
+        return np.sort(generator("audit", self.seed).permutation(rows)[:MAX_ROWS])
 
     def _outliers(self, features: NDArray[np.float32], pool: Ids) -> Finding | None:
         outliers = find_outliers(features, seed=self.seed)
@@ -116,14 +116,14 @@ def _unrelated(unrelated: Unrelated, pool: Ids) -> Finding | None:
     )
 
 
-def _doubts(doubted: Doubted, labeled: Ids) -> Finding | None:
+def _doubts(doubted: LabelIssues, labeled: Ids) -> Finding | None:
     """The doubted labels, where doubts are worth reading."""
     found = doubted.suspects
-    if not found or not doubted.is_worth_looking:
+    if not found or not doubted.is_reliable:
         return None
     right, just = _percent(doubted.out_of_fold_accuracy), _percent(doubted.planted_precision)
     return Finding(
-        "doubted_labels",
+        "label_errors",
         "look",
         len(found),
         f"{images(len(found), 'label')} {'is' if len(found) == 1 else 'are'} in doubt: a model that never saw these "
@@ -139,8 +139,8 @@ def _doubts(doubted: Doubted, labeled: Ids) -> Finding | None:
     )
 
 
-def _why_not(doubted: Doubted) -> str:
-    if not doubted.num_judged:
+def _why_not(doubted: LabelIssues) -> str:
+    if not doubted.num_checked:
         return "Labels were not doubted: no class has enough of them to learn from some and judge others."
     right, own = _percent(doubted.out_of_fold_accuracy), _percent(1 - doubted.planted_precision)
     return (

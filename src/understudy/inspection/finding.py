@@ -14,7 +14,7 @@ Severity = Literal["serious", "look", "note"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "look", "note")
 """What makes a result wrong or takes rows away; what a person should look at; what is good to know."""
 
-MOST_NAMED = 1000
+MAX_NAMED = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Finding:
         why: Why it matters, and what to do.
         rows: Row numbers, the worst first.
         partners: Of pairs the other row's number, in the same order.
-        details: More of each row, by name: `likeness` of pairs, `given` and `suggested` classes of doubted labels.
+        details: More of each row, by name: `similarity` of pairs, `given` and `suggested` classes of doubted labels.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class Finding:
 
     def to_json(self, names: NDArray[Any], classes: tuple[str, ...]) -> dict[str, Any]:
         """All of it as plain values, of very many rows the first 1,000."""
-        shown = slice(MOST_NAMED)
+        shown = slice(MAX_NAMED)
         plain: dict[str, Any] = {
             "kind": self.kind,
             "severity": self.severity,

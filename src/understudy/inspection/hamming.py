@@ -20,8 +20,8 @@ from understudy.core.types import Ids, Observe
 Words = NDArray[np.uint64]
 
 _AGREEING = 3
-_MOST_NEIGHBORS = 512
-_MOST_PAIRS = 20_000_000
+_MAX_NEIGHBORS = 512
+_MAX_PAIRS = 20_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +44,17 @@ def close_pairs(
     words: Words,
     bits: int,
     *,
-    most_neighbors: int = _MOST_NEIGHBORS,
-    most_pairs: int = _MOST_PAIRS,
+    max_neighbors: int = _MAX_NEIGHBORS,
+    max_pairs: int = _MAX_PAIRS,
     observe: Observe | None = None,
 ) -> WordPairs:
     """All pairs that differ in at most so many bits.
 
     Args:
         words: Distinct and ascending.
-        most_neighbors: How many of those that share blocks with it a word is compared with, in the order of its other
+        max_neighbors: How many of those that share blocks with it a word is compared with, in the order of its other
             bits, so that very many alike cost no more than their number.
-        most_pairs: How many pairs are kept, those found first.
+        max_pairs: How many pairs are kept, those found first.
     """
     blocks = _blocks(bits + _AGREEING)
     total = comb(len(blocks), _AGREEING)
@@ -65,11 +65,11 @@ def close_pairs(
         moved = _moved(words, [blocks[at] for at in order])
         moved.sort()
         key_bits = sum(blocks[at][1] for at in chosen)
-        over, pairs = _neighbors(moved, key_bits, bits, most_neighbors)
+        over, pairs = _neighbors(moved, key_bits, bits, max_neighbors)
         back = _back([blocks[at] for at in order])
         if len(over):
             capped = np.union1d(capped, _moved(over, back))
-        if len(pairs) and num_found < most_pairs:
+        if len(pairs) and num_found < max_pairs:
             both = np.sort(_moved(pairs.ravel(), back).reshape(-1, 2), axis=1)
             # Of the tables that hold a pair the first keeps it.
             found.append(both[_first_agreement(both, blocks) == done - 1])

@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 from understudy.core.errors import DataError
 from understudy.core.seeding import generator
 from understudy.core.types import Ids
-from understudy.evaluation.label_errors import Suspect, suspects
+from understudy.evaluation.label_errors import SuspectLabel, find_label_errors
 from understudy.inspection.embedding import unit
 
-FEWEST_OF_CLASS = 3
-_FOLDS, _STRENGTH, _MOST_TAUGHT = 5, 0.1, 10_000
+MIN_PER_CLASS = 3
+_FOLDS, _STRENGTH, _MAX_TAUGHT = 5, 0.1, 10_000
 _PLANTED_SHARE, _WORTH = 0.05, 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
-class Doubted:
+class LabelIssues:
     """Labels to look at again.
 
     Args:
         suspects: Those first whose suggested class is the furthest above the given one; by row of the features.
         out_of_fold_accuracy: Of the linear model on images it was not trained on, against the labels given; NaN when
             none could be judged.
-        num_judged: Labels looked at: those of classes that have three.
+        num_checked: Labels looked at: those of classes that have three.
         planted_precision: When 5 % of the labels are made wrong on purpose, the share of all doubts that are about
             these; what a person may expect of doubts in data with so many random errors. It is lower the more labels
             are wrong already.
     """
 
-    suspects: tuple[Suspect, ...]
+    suspects: tuple[SuspectLabel, ...]
     out_of_fold_accuracy: float
-    num_judged: int
+    num_checked: int
     planted_precision: float
 
     @property
-    def is_worth_looking(self) -> bool:
+    def is_reliable(self) -> bool:
         """Whether one doubt in three is right where one label in twenty is wrong.
 
         A model that is often sure and wrong doubts what it fails to learn, and looking at that is wasted time.
@@ -47,7 +47,7 @@ class Doubted:
         return self.planted_precision >= _WORTH
 
 
-def find_doubted(features: NDArray[np.floating], labels: Ids, num_classes: int, *, seed: int = 0) -> Doubted:
+def find_label_issues(features: NDArray[np.floating], labels: Ids, num_classes: int, *, seed: int = 0) -> LabelIssues:
     """The labels that confident learning doubts, by probabilities of a linear model out of fold.
 
     Args:
@@ -62,23 +62,23 @@ def find_doubted(features: NDArray[np.floating], labels: Ids, num_classes: int, 
         raise DataError(f"{len(labels)} labels were given for {len(features)} rows of features; give one a row")
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise DataError(f"labels go from {labels.min()} to {labels.max()}; they must go from 0 to {num_classes - 1}")
-    judged = np.flatnonzero(np.bincount(labels, minlength=num_classes)[labels] >= FEWEST_OF_CLASS)
+    judged = np.flatnonzero(np.bincount(labels, minlength=num_classes)[labels] >= MIN_PER_CLASS)
     if not len(judged) or len(np.unique(labels)) < 2:
-        return Doubted((), float("nan"), 0, 0.0)
+        return LabelIssues((), float("nan"), 0, 0.0)
     rows = unit(features.astype(np.float32))
     rows = rows / (float(rows.std()) or 1.0)
     probabilities = _out_of_fold(rows, labels, num_classes, seed)
-    found = suspects(labels[judged], probabilities[judged])
+    found = find_label_errors(labels[judged], probabilities[judged])
     accuracy = float((probabilities[judged].argmax(1) == labels[judged]).mean())
-    return Doubted(
-        tuple(Suspect(int(judged[one.row]), *_rest(one)) for one in found),
+    return LabelIssues(
+        tuple(SuspectLabel(int(judged[one.row]), *_rest(one)) for one in found),
         accuracy,
         len(judged),
         _planted_precision(rows, labels, judged, num_classes, seed),
     )
 
 
-def _rest(one: Suspect) -> tuple[int, int, float, float]:
+def _rest(one: SuspectLabel) -> tuple[int, int, float, float]:
     return one.given, one.suggested, one.confidence, one.given_confidence
 
 
@@ -92,7 +92,7 @@ def _out_of_fold(rows: NDArray[np.float32], labels: Ids, num_classes: int, seed:
     fold = np.empty(len(labels), np.int64)
     fold[order] = np.arange(len(labels)) % _FOLDS
     taught = np.zeros(len(labels), np.bool_)
-    taught[random.permutation(len(labels))[:_MOST_TAUGHT]] = True
+    taught[random.permutation(len(labels))[:_MAX_TAUGHT]] = True
     found = np.zeros((len(labels), num_classes))
     for number in range(_FOLDS):
         mine, others = fold == number, (fold != number) & taught
@@ -119,5 +119,5 @@ def _planted_precision(rows: NDArray[np.float32], labels: Ids, judged: Ids, num_
     at = np.searchsorted(kinds, labels[wrong])
     changed[wrong] = kinds[(at + random.integers(1, len(kinds), len(wrong))) % len(kinds)]
     probabilities = _out_of_fold(rows, changed, num_classes, seed)
-    doubts = [judged[one.row] for one in suspects(changed[judged], probabilities[judged])]
+    doubts = [judged[one.row] for one in find_label_errors(changed[judged], probabilities[judged])]
     return float(np.isin(doubts, wrong).mean()) if doubts else 0.0

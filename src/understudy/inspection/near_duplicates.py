@@ -14,40 +14,42 @@ from torch import Tensor
 from understudy.core.types import Ids, Observe
 from understudy.data.copies import ALONE, first_of_each
 from understudy.inspection.hamming import close_pairs
-from understudy.inspection.scan import LEAST_PX, Scan
+from understudy.inspection.scan import MIN_PX, Scan
 from understudy.inspection.thumbnails import thumbnails
 
-BITS, BITS_OF_MANY, MANY = 8, 6, 300_000
+MAX_BITS, MAX_BITS_OF_MANY, MANY = 8, 6, 300_000
 """A crop of 5 % changes up to 8 bits in 9 of 10 images; compression, resizing and light change up to 4 in 99 of 100."""
-LIKENESS, FINE_LIKENESS = 0.9, 0.72
+MIN_SIMILARITY, MIN_FINE_SIMILARITY = 0.9, 0.72
 _POINTS, _CELL = 16, 4
-_LEAST_SPAN = 20
+_MIN_SPAN = 20
 _MEMBERS = 3
 _REACH = 8
 _PAIRS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True, eq=False)
-class NearCopies:
+class NearDuplicates:
     """Pairs of different images that show the same picture.
 
     Args:
         first: The smaller row number of each pair, the likest pairs first. Of exact copies only the first row is here.
         second: The other row's number.
-        likeness: Correlation of the two small images, in [0.9, 1].
+        similarity: Correlation of the two small images, in [0.9, 1].
         notes: What was not looked at, and why.
     """
 
     first: Ids
     second: Ids
-    likeness: NDArray[np.float32]
+    similarity: NDArray[np.float32]
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.first)
 
 
-def near_copies(rows: Tensor, scanned: Scan, copies: Ids | None, *, observe: Observe | None = None) -> NearCopies:
+def near_duplicates(
+    rows: Tensor, scanned: Scan, copies: Ids | None, *, observe: Observe | None = None
+) -> NearDuplicates:
     """The near copies among uint8 images [n c h w].
 
     Two images are near copies when their hashes differ in at most 8 of 64 bits (6 among over 300,000 images, for the
@@ -61,26 +63,26 @@ def near_copies(rows: Tensor, scanned: Scan, copies: Ids | None, *, observe: Obs
     """
     nothing = np.zeros(0, np.int64)
     if scanned.hashes is None:
-        note = f"Near copies were not looked for: images of under {LEAST_PX} px are too much alike to tell."
-        return NearCopies(nothing, nothing, np.zeros(0, np.float32), (note,))
-    usable = np.flatnonzero(scanned.span >= _LEAST_SPAN)
+        note = f"Near copies were not looked for: images of under {MIN_PX} px are too much alike to tell."
+        return NearDuplicates(nothing, nothing, np.zeros(0, np.float32), (note,))
+    usable = np.flatnonzero(scanned.span >= _MIN_SPAN)
     usable = first_of_each(copies, usable)
     order = usable[np.argsort(scanned.hashes[usable], kind="stable")]
     words, starts, counts = np.unique(scanned.hashes[order], return_index=True, return_counts=True)
-    bits = BITS if len(usable) <= MANY else BITS_OF_MANY
+    bits = MAX_BITS if len(usable) <= MANY else MAX_BITS_OF_MANY
     found = close_pairs(words, bits, observe=observe)
     pairs = np.concatenate([_within(order, starts, counts), _between(order, starts, counts, found.first, found.second)])
     pairs = np.unique(np.sort(pairs, axis=1), axis=0)
-    likeness = np.concatenate(
+    similarity = np.concatenate(
         [np.zeros(0, np.float32)]
-        + [_likeness(rows, pairs[at : at + _PAIRS_AT_ONCE]) for at in range(0, len(pairs), _PAIRS_AT_ONCE)]
+        + [_similarity(rows, pairs[at : at + _PAIRS_AT_ONCE]) for at in range(0, len(pairs), _PAIRS_AT_ONCE)]
     )
-    kept = np.flatnonzero(likeness >= LIKENESS)
-    kept = kept[np.argsort(-likeness[kept], kind="stable")]
-    return NearCopies(pairs[kept, 0], pairs[kept, 1], likeness[kept], _notes(len(usable), bits, found.num_capped))
+    kept = np.flatnonzero(similarity >= MIN_SIMILARITY)
+    kept = kept[np.argsort(-similarity[kept], kind="stable")]
+    return NearDuplicates(pairs[kept, 0], pairs[kept, 1], similarity[kept], _notes(len(usable), bits, found.num_capped))
 
 
-def near_groups(near: NearCopies, count: int, copies: Ids | None) -> Ids:
+def duplicate_groups(near: NearDuplicates, count: int, copies: Ids | None) -> Ids:
     """The number of each row's group of copies, exact or near, through however many others; -1 if alone.
 
     Args:
@@ -123,7 +125,7 @@ def _between(order: Ids, starts: Ids, counts: Ids, first: Ids, second: Ids) -> I
     return np.concatenate(found)
 
 
-def _likeness(rows: Tensor, pairs: Ids) -> NDArray[np.float32]:
+def _similarity(rows: Tensor, pairs: Ids) -> NDArray[np.float32]:
     """The correlation of the thumbnails of each pair, 0 where that of their details is too low."""
     ids, at = np.unique(pairs, return_inverse=True)
     at = at.reshape(pairs.shape)
@@ -133,7 +135,7 @@ def _likeness(rows: Tensor, pairs: Ids) -> NDArray[np.float32]:
         one, two = (small[at[start : start + 4096, side]].astype(np.float32) for side in (0, 1))
         coarse = _correlation(one, two)
         fine = _correlation(_details(one), _details(two))
-        found[start : start + 4096] = np.where(fine >= FINE_LIKENESS, coarse, 0)
+        found[start : start + 4096] = np.where(fine >= MIN_FINE_SIMILARITY, coarse, 0)
     return found
 
 
@@ -154,10 +156,10 @@ def _details(small: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _notes(count: int, bits: int, num_capped: int) -> tuple[str, ...]:
     notes = []
-    if bits < BITS:
+    if bits < MAX_BITS:
         notes.append(
-            f"Among {count:,} images near copies were looked for within {bits} bits of their hashes instead of {BITS}: "
-            "compressed, resized and brightened ones are found, some that were cropped are not."
+            f"Among {count:,} images near copies were searched for within {bits} instead of {MAX_BITS} bits of their "
+            "hashes: compressed, resized and brightened ones are found, some that were cropped are not."
         )
     if num_capped:
         notes.append(

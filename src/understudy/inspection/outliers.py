@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from understudy.core.seeding import generator
 from understudy.core.types import Ids
 
-FEWEST_ROWS = 50
-_GROUP_SHARE, _FEWEST_NEIGHBORS = 0.01, 5
-_MOST_REFERENCE, _ROWS_AT_ONCE = 10_000, 1024
+MIN_ROWS = 50
+_GROUP_SHARE, _MIN_NEIGHBORS = 0.01, 5
+_MAX_REFERENCE, _ROWS_AT_ONCE = 10_000, 1024
 _SPREADS = 2.5
 
 
@@ -43,12 +43,12 @@ def find_outliers(features: NDArray[np.floating], *, seed: int = 0) -> Outliers:
         features: As `embed` gives them (n, d).
     """
     count = len(features)
-    if count < FEWEST_ROWS:
+    if count < MIN_ROWS:
         return Outliers(np.zeros(0, np.int64), np.ones(count), float("inf"))
     rows = features.astype(np.float32)
-    drawn = np.sort(generator("outliers", seed).permutation(count)[:_MOST_REFERENCE])
+    drawn = np.sort(generator("outliers", seed).permutation(count)[:_MAX_REFERENCE])
     reference = rows[drawn]
-    neighbor = max(_FEWEST_NEIGHBORS, round(_GROUP_SHARE * len(reference)))
+    neighbor = max(_MIN_NEIGHBORS, round(_GROUP_SHARE * len(reference)))
     place = np.full(count, -1)
     place[drawn] = np.arange(len(drawn))
     lengths = np.square(reference).sum(1)

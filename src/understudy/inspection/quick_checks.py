@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.data.collection import Collection
-from understudy.inspection.duplicates import LABELED, POOL, Kin, roles_of
+from understudy.inspection.duplicates import LABELED, POOL, Duplicates, roles_of
 from understudy.inspection.quality import flaws
 from understudy.inspection.scan import scan
 
-_MOST_PIXELS = 1 << 25
+_MAX_PIXELS = 1 << 25
 _SEEN = {"blank": 0.01, "dark": 0.05, "overexposed": 0.05, "blurry": 0.2}
 _UNEQUAL = 10.0
 _SEE = "understudy audit shows them"
 
 
-def first_look(collection: Collection) -> tuple[str, ...]:
+def quick_checks(collection: Collection) -> tuple[str, ...]:
     """Warnings on copies, labels that disagree, bad images and unequal classes; none when there is nothing to say.
 
     Copies are known from loading. Of many or large images a sample of 33 million pixels is looked at, half a second of
@@ -27,15 +27,15 @@ def first_look(collection: Collection) -> tuple[str, ...]:
 
 
 def _copies(collection: Collection, roles: NDArray[np.int8]) -> list[str]:
-    kin = Kin.of(collection, roles)
-    if not kin.copied.any():
+    duplicates = Duplicates.of(collection, roles)
+    if not duplicates.has_copy.any():
         return []
     said = []
-    if count := len(kin.conflicts(None)):
+    if count := len(duplicates.conflicts(None)):
         pairs = "1 pair of identical images carries" if count == 1 else f"{count:,} pairs of identical images carry"
         said.append(f"{pairs} different labels; {_SEE}")
-    copied = kin.copied & (roles >= 0)
-    more = int(copied.sum()) - len(np.unique(kin.same_as[copied]))
+    copied = duplicates.has_copy & (roles >= 0)
+    more = int(copied.sum()) - len(np.unique(duplicates.first_copy[copied]))
     if more > 0:
         said.append(
             f"{more:,} {'image is an exact copy' if more == 1 else 'images are exact copies'} of others; {_SEE}"
@@ -48,7 +48,7 @@ def _flaws(collection: Collection, roles: NDArray[np.int8]) -> list[str]:
     used = np.flatnonzero(roles >= 0)
     if collection.size is None or not len(used):
         return []
-    most = max(1, _MOST_PIXELS // collection.rows.shape[-1] ** 2)
+    most = max(1, _MAX_PIXELS // collection.rows.shape[-1] ** 2)
     some = used if len(used) <= most else used[np.linspace(0, len(used) - 1, most).astype(np.int64)]
     found = flaws(scan(collection.rows[some], hashes=False), None, collection.size)
     said = []

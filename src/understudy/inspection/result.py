@@ -29,7 +29,7 @@ class Audit:
         findings: The worst first.
         counts: By role, images per class; of the pool one number.
         channels: By channel mean and standard deviation, from 0 to 1; empty for vectors.
-        not_judged: Sentences on what was not looked at and why.
+        not_checked: Sentences on what was not looked at and why.
     """
 
     collection: Collection
@@ -39,7 +39,7 @@ class Audit:
     findings: tuple[Finding, ...]
     counts: Mapping[str, tuple[int, ...]]
     channels: tuple[tuple[float, float], ...]
-    not_judged: tuple[str, ...]
+    not_checked: tuple[str, ...]
 
     def __getitem__(self, kind: str) -> Finding:
         """The finding of that kind, empty if there was nothing to find."""
@@ -67,7 +67,7 @@ class Audit:
         return (
             self.headline,
             *(f"{one.sentence} {one.why}" for one in self.findings),
-            *self.not_judged,
+            *self.not_checked,
         )
 
     def shape_sentence(self) -> str:
@@ -94,6 +94,6 @@ class Audit:
             "channels": [{"mean": round(mean, 5), "std": round(std, 5)} for mean, std in self.channels],
             "findings": [one.to_json(whole.names, whole.classes) for one in self.findings],
             "quarantine": [{"file": name, "reason": reason} for name, reason in whole.quarantine],
-            "not_judged": list(self.not_judged),
+            "not_checked": list(self.not_checked),
             "notes": list(whole.notes),
         }

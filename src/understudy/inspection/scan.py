@@ -13,7 +13,7 @@ from understudy.inspection.thumbnails import averages
 
 Floats = NDArray[np.float32]
 
-LEAST_PX = 16
+MIN_PX = 16
 """Side below which two different images look alike to a perceptual hash: it is made of waves down to a sixteenth."""
 _CHUNK_PIXELS = 1 << 18
 _FLAT = 1e-3
@@ -59,7 +59,7 @@ def scan(rows: Tensor, *, hashes: bool = True, observe: Observe | None = None) -
     """
     count, channels, side = len(rows), rows.shape[1], rows.shape[-1]
     found = {one.name: np.zeros(count, np.float32) for one in fields(Scan) if one.name not in _NOT_PER_ROW}
-    wanted = hashes and side >= LEAST_PX
+    wanted = hashes and side >= MIN_PX
     words = np.zeros(count if wanted else 0, np.uint64)
     sums, squares = np.zeros(channels), np.zeros(channels)
     waves = _waves(side)

@@ -29,12 +29,12 @@ from understudy.inspection.embedding import embed, unit
 Scores = NDArray[np.float64]
 
 KEPT = 0.95
-LEAST_LABELED = 20
+MIN_LABELED = 20
 SHEET, LIST, RECORD = "unrelated.png", "unrelated.csv", "unrelated.json"
-_FOLDS, _MOST_TAUGHT, _STRENGTH = 5, 20_000, 10.0
+_FOLDS, _MAX_TAUGHT, _STRENGTH = 5, 20_000, 10.0
 _WORTH_A_SECOND, _SURE_OF = 0.1, 0.9
 _DOUBT, _SLACK = 0.1, 0.01
-_MOST_SHOWN = 60
+_MAX_SHOWN = 60
 _NEARLY_ALL = 0.8
 
 
@@ -71,25 +71,25 @@ def find_unrelated(
         DataError: Too few images are labeled.
     """
     labeled, pool = splits.labeled, splits.unlabeled
-    if len(labeled) < LEAST_LABELED:
+    if len(labeled) < MIN_LABELED:
         raise DataError(
             f"unrelated images cannot be told from {len(labeled)} labeled training images; label at least "
-            f"{LEAST_LABELED}, or leave out filter_pool"
+            f"{MIN_LABELED}, or leave out filter_pool"
         )
     if not len(pool):
         return Unrelated(pool, np.zeros(0), 0.0, 0.0)
     rows = embed(collection, np.concatenate([labeled, pool]), seed=seed, observe=observe)
-    return replace(unlike(rows[: len(labeled)], rows[len(labeled) :], seed=seed), ids=pool)
+    return replace(score_unrelated(rows[: len(labeled)], rows[len(labeled) :], seed=seed), ids=pool)
 
 
-def unlike(known: NDArray[np.float32], pool: NDArray[np.float32], *, seed: int = 0) -> Unrelated:
+def score_unrelated(known: NDArray[np.float32], pool: NDArray[np.float32], *, seed: int = 0) -> Unrelated:
     """How unlike the known rows each row of the pool is; `ids` count the pool's rows from 0.
 
     The second classifier is worth it where a tenth of the pool is unwanted; in a pool without such images it would take
     the chance differences of the first for real.
     """
     known, pool = unit(known), unit(pool)
-    scale = float(np.concatenate([known[:_MOST_TAUGHT], pool[:_MOST_TAUGHT]]).std()) or 1.0
+    scale = float(np.concatenate([known[:_MAX_TAUGHT], pool[:_MAX_TAUGHT]]).std()) or 1.0
     known, pool = known / scale, pool / scale
     of_known, of_pool = _scores(known, pool, 0.0, seed)
     share = _unwanted_share(of_known, of_pool)
@@ -147,7 +147,7 @@ def _scores(known: NDArray[np.float32], pool: NDArray[np.float32], wanted: float
     random = generator("unlike", seed)
     fold_of_known = random.permutation(len(known)) % _FOLDS
     fold_of_pool = random.permutation(len(pool)) % _FOLDS
-    taught = random.permutation(len(pool))[:_MOST_TAUGHT]
+    taught = random.permutation(len(pool))[:_MAX_TAUGHT]
     of_known, of_pool = np.zeros(len(known)), np.zeros(len(pool))
     for fold in range(_FOLDS):
         others = known[fold_of_known != fold]
@@ -158,8 +158,8 @@ def _scores(known: NDArray[np.float32], pool: NDArray[np.float32], wanted: float
             model = _fitted(others, negatives[np.sort(order[int(wanted * len(order)) :])])
         of_known[fold_of_known == fold] = model.decision_function(known[fold_of_known == fold])
         mine = np.flatnonzero(fold_of_pool == fold)
-        for start in range(0, len(mine), _MOST_TAUGHT):
-            part = mine[start : start + _MOST_TAUGHT]
+        for start in range(0, len(mine), _MAX_TAUGHT):
+            part = mine[start : start + _MAX_TAUGHT]
             of_pool[part] = model.decision_function(pool[part])
     return of_known, of_pool
 
@@ -223,7 +223,7 @@ def _save(folder: Path, collection: Collection, found: Unrelated, note: str) -> 
                 for name, score in zip(collection.names[removed], found.score[order], strict=True)
             )
     if collection.is_images and len(removed):
-        shown = removed[np.linspace(0, len(removed) - 1, min(_MOST_SHOWN, len(removed))).round().astype(int)]
+        shown = removed[np.linspace(0, len(removed) - 1, min(_MAX_SHOWN, len(removed))).round().astype(int)]
         heading = (
             f"{len(shown):,} of {len(removed):,} unlabeled images that look unlike the labeled ones and are not "
             "trained on, the most unlike first, the last ones just above the threshold"

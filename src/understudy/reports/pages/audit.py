@@ -32,7 +32,7 @@ _TITLES = {
     "gray": "Gray among color",
     "outliers": "Outliers",
     "unrelated": "Unlike the labeled images",
-    "doubted_labels": "Doubted labels",
+    "label_errors": "Doubted labels",
 }
 _TONES = {"serious": "bad", "look": "open", "note": "good"}
 _MOST_LISTED = 100
@@ -98,8 +98,8 @@ def _tiles(found: Mapping[str, Any]) -> list[Tile]:
         Tile(f"{copies:,}", "further copies of images"),
         Tile(f"{flawed:,}", "blank, dark, overexposed, blurred or oddly shaped"),
     ]
-    if "doubted_labels" in counts:
-        tiles.append(Tile(f"{counts['doubted_labels']:,}", "labels in doubt"))
+    if "label_errors" in counts:
+        tiles.append(Tile(f"{counts['label_errors']:,}", "labels in doubt"))
     elif found["quarantine"]:
         tiles.append(Tile(f"{len(found['quarantine']):,}", "files that cannot be read"))
     return tiles
@@ -131,11 +131,11 @@ def _section(record: AuditRecord, one: Mapping[str, Any]) -> Section:
 
 def _words(kind: str, line: Mapping[str, Any]) -> str:
     """What is written below an example."""
-    if kind == "doubted_labels":
+    if kind == "label_errors":
         return f"labeled {line['given']}; looks like {line['suggested']} ({percent(line['confidence'])} sure)"
     if "partner" in line:
         words = f"{_role(line)} | {_role(line['partner'])}"
-        return words if line.get("likeness", 1) >= 1 else f"{words}, {int(100 * line['likeness'])} % alike"
+        return words if line.get("similarity", 1) >= 1 else f"{words}, {int(100 * line['similarity'])} % alike"
     if "size" in line:
         return f"{line['size'][0]:,} x {line['size'][1]:,} px, {_role(line)}"
     return _role(line)
@@ -185,5 +185,5 @@ def _measured(found: Mapping[str, Any]) -> Section:
         (name, f"{one['mean']:.3f}", f"{one['std']:.3f}") for name, one in zip(names, found["channels"], strict=False)
     ]
     tables = [Table(("channel", "mean", "standard deviation"), rows, "Levels from 0 to 1", numeric=(1, 2))]
-    sentences = [*found["not_judged"], *(f"{note[:1].upper()}{note[1:]}." for note in found["notes"])]
+    sentences = [*found["not_checked"], *(f"{note[:1].upper()}{note[1:]}." for note in found["notes"])]
     return Section("How this was looked at", sentences, tables=tables if rows else ())
