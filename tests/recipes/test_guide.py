@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sys
 import types
@@ -17,7 +18,6 @@ from tests.contract.tiny import different, same_execution, stage, tiny, unchecke
 from understudy.core.budget import Budget
 from understudy.core.config import from_table, to_table
 from understudy.core.errors import RunFolderError
-from understudy.core.files import read_json
 from understudy.engine.finalize import Trained
 from understudy.engine.fit import fit
 from understudy.engine.stage import Stage
@@ -64,7 +64,7 @@ def test_guide__recipe_divides_its_budget(recipe: Any, tmp_path: Path) -> None:
     assert [part.settings.method.name for part in seen] == ["fixmatch", "supervised"]
     assert trained.steps == 20
     assert [record["returned"] for record in trained.rounds] == [False, True]
-    assert read_json(tmp_path / "rounds.json") == list(trained.rounds)
+    assert json.loads((tmp_path / "rounds.json").read_text("utf-8")) == list(trained.rounds)
     assert from_table(Recipe, to_table(recipe(method_share=0.5)), where="recipe") == recipe(method_share=0.5)
 
 
