@@ -169,11 +169,11 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         rows, labels = validate_data(self, X, y, allow_nd=True, dtype=None, ensure_min_samples=2, y_numeric=False)
         return _numbers(rows), np.asarray(labels)
 
-    def _validation(self, given: Any) -> tuple[Any, NDArray[np.int64]]:
+    def _validation(self, pair: Any) -> tuple[Any, NDArray[np.int64]]:
         """The validation rows and their classes by number, once they are checked."""
-        if not isinstance(given, (tuple, list)) or len(given) != 2:
-            raise DataError(f"validation is {type(given).__name__}; give a pair of labeled rows (X, y)")
-        X, y = given[0], _without_gaps(given[1])  # noqa: N806 - scikit-learn's name
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise DataError(f"validation is {type(pair).__name__}; give a pair of labeled rows (X, y)")
+        X, y = pair[0], _without_gaps(pair[1])  # noqa: N806 - scikit-learn's name
         check_consistent_length(X, y)
         labels = np.asarray(column_or_1d(y))
         if not is_list_of_images(X):
@@ -230,11 +230,11 @@ def _without_gaps(y: Any) -> Any:
     """The labels with -1 or None in place of NaN and NA, which scikit-learn's checks refuse."""
     if isinstance(y, Tensor):
         y = to_numpy(y)
-    given = np.asarray(y) if hasattr(y, "dtype") or isinstance(y, (list, tuple)) else y
-    if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind == "f" and np.isnan(given).any():
-        return np.where(np.isnan(given), -1, given)
-    if hasattr(y, "dtype") and isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "OT":
-        return np.array([None if is_missing(label) else label for label in given.tolist()], dtype=object)
+    array = np.asarray(y) if hasattr(y, "dtype") or isinstance(y, (list, tuple)) else y
+    if isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind == "f" and np.isnan(array).any():
+        return np.where(np.isnan(array), -1, array)
+    if hasattr(y, "dtype") and isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "OT":
+        return np.array([None if is_missing(label) else label for label in array.tolist()], dtype=object)
     if isinstance(y, (list, tuple)) and any(is_missing(label) for label in y):
         return np.array([None if is_missing(label) else label for label in y], dtype=object)
     return y

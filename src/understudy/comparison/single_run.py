@@ -48,8 +48,8 @@ class Predicted:
     @property
     def classes(self) -> NDArray[np.int64]:
         """The most probable class of each image."""
-        found: NDArray[np.int64] = self.probabilities.argmax(-1)
-        return found
+        classes: NDArray[np.int64] = self.probabilities.argmax(-1)
+        return classes
 
     def save(self, folder: Path) -> None:
         """Write a compressed file, probabilities as half-precision numbers beside the exact predicted class."""
@@ -138,8 +138,8 @@ def run_one(
         return predict(trained.model, stage.data, ids, test_time_averaging=job.test_time_averaging)
 
     predicted = Predicted(splits.test, collection.labels[splits.test], probabilities(splits.test))
-    choosing = probabilities(splits.validation).argmax(-1) == collection.labels[splits.validation]
-    figures = _figures(prepared, trained, predicted, choosing, last)
+    is_right = probabilities(splits.validation).argmax(-1) == collection.labels[splits.validation]
+    figures = _figures(prepared, trained, predicted, is_right, last)
     if folder is not None:
         predicted.save(folder)
     return figures, predicted
@@ -203,8 +203,8 @@ class ProgressFile:
 def read_progress(folder: Path) -> dict[str, Any]:
     """What the run in a folder last said of itself; empty before its first step."""
     with contextlib.suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
-        return found
+        progress: dict[str, Any] = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
+        return progress
     return {}
 
 
@@ -224,7 +224,7 @@ def _figures(
     prepared: Prepared,
     trained: Trained,
     predicted: Predicted,
-    choosing: NDArray[np.bool_],
+    is_right: NDArray[np.bool_],
     pseudo_labels: Mapping[str, float] | None,
 ) -> Figures:
     splits, classes = prepared.splits, predicted.classes
@@ -239,8 +239,8 @@ def _figures(
         accuracy=float((classes == predicted.labels).mean()),
         balanced_accuracy=balanced_accuracy(predicted.labels, classes),
         num_test=len(classes),
-        validation_accuracy=float(choosing.mean()) if len(choosing) else None,
-        num_validation=len(choosing),
+        validation_accuracy=float(is_right.mean()) if len(is_right) else None,
+        num_validation=len(is_right),
         num_labeled=len(splits.labeled),
         num_unlabeled=len(splits.unlabeled),
         steps=trained.steps,

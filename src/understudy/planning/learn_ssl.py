@@ -140,9 +140,9 @@ def _by_trials(trials: Trials, method: Method[Any] | None, *, ample: bool) -> Ch
     plain = default.baseline()
     shown: dict[str, Trial] = {"supervised": trials.run("supervised", method=plain)}
     for name in (DEFAULT, *RIVALS):
-        kind = METHODS.get(name)
-        shared = {one.name: getattr(default, one.name) for one in dataclasses.fields(kind) if one.name in _SHARED}
-        shown[name] = trials.run(name, method=kind(**shared))
+        cls = METHODS.get(name)
+        shared = {knob.name: getattr(default, knob.name) for knob in dataclasses.fields(cls) if knob.name in _SHARED}
+        shown[name] = trials.run(name, method=cls(**shared))
     n = len(shown["supervised"].right)
     told = f"in short trainings, each tested on {n:,} images, {described(shown)}"
     best = max((name for name in shown if name != "supervised"), key=lambda name: shown[name].accuracy)

@@ -14,8 +14,8 @@ from understudy.core.errors import ConfigError, nearest
 
 def names() -> list[str]:
     """The names of all presets."""
-    found = list(files(__name__).iterdir())  # to the end, which closes the folder
-    return sorted(file.name.removesuffix(".toml") for file in found if file.name.endswith(".toml"))
+    entries = list(files(__name__).iterdir())  # to the end, which closes the folder
+    return sorted(file.name.removesuffix(".toml") for file in entries if file.name.endswith(".toml"))
 
 
 def summary(name: str) -> str:
