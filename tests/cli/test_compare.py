@@ -25,7 +25,8 @@ from understudy.comparison.runs import RunPlan
 from understudy.comparison.single_run import Figures
 from understudy.comparison.summaries import choose, rank_blocks, summarize
 from understudy.core.budget import Budget
-from understudy.display.comparing import LiveTable, clock
+from understudy.core.text import clock
+from understudy.display.comparing import LiveTable
 from understudy.display.comparison_tables import print_report
 
 QUICK = ("--network", "cnn", "--budget", "10steps", "--jobs", 1, "--set", "size=16", "--set", "batch_size=6")

@@ -44,7 +44,7 @@ def test_repr__says_what_matters(result: us.Result) -> None:
     assert result.metrics is not None
     assert repr(result) == (
         "Result: No verdict: only the labels were trained on, so there is nothing to compare.\n"
-        f"  supervised: {100 * result.metrics.accuracy:.0f} % of 20 held-out images, 2 steps\n  not saved"
+        f"  supervised: {100 * result.metrics.accuracy:.1f} % of 20 held-out images, 2 steps\n  not saved"
     )
     assert repr(us.load(IMAGES)).startswith("Collection: 60 images of 1 x 16 x 16, 60 of them labeled\n  2 classes: ")
     assert repr(result.predictions).endswith("and 15 more")

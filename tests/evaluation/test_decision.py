@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.core.budget import Cost
-from understudy.evaluation.decision import Facts, decide, interval_words, p_words
+from understudy.core.text import p_equals
+from understudy.evaluation.decision import Facts, decide, interval_words
 from understudy.evaluation.intervals import Interval
 from understudy.evaluation.verdict import Candidate, HeldOut, compute_verdict
 
@@ -89,7 +90,7 @@ def test_judge__words_and_numbers_agree(
         assert found.outcome == "helped" or (cost >= 0.949 and not divided)
     low, high = (float(bound) for bound in interval_words(interval).split(" to "))
     assert (low > 0 or high < 0) if proven else low <= 0 <= high, "what is printed says the same"
-    printed = p_words(p_value).split()[-1]
+    printed = p_equals(p_value).split()[-1]
     assert (float(printed) < 0.05) == proven
 
 
@@ -105,5 +106,5 @@ def test_interval_words__only_zero_reads_as_zero(low: float, high: float, text: 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.00001, "p < 0.0001"), (0.012, "p = 0.012"), (0.04996, "p = 0.04996"), (0.0501, "p = 0.05")]
 )
-def test_p_words__reads_on_its_own_side_of_five_percent(value: float, text: str) -> None:
-    assert p_words(value) == text
+def test_p_equals__reads_on_its_own_side_of_five_percent(value: float, text: str) -> None:
+    assert p_equals(value) == text

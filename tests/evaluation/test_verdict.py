@@ -9,7 +9,8 @@ import pytest
 
 from understudy.core.budget import Cost
 from understudy.core.errors import DataError
-from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict, percent, points
+from understudy.core.text import percent, points
+from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict
 
 BASELINE = Candidate("supervised", Cost(wall_s=50, cpu_s=100), 2_000)
 METHOD = Candidate("softmatch", Cost(wall_s=80, cpu_s=103), 900)

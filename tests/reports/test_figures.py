@@ -18,7 +18,7 @@ from tests.reports import made
 from understudy.reports.figures import by_class, labels, model
 from understudy.reports.figures import comparison as comparison_figures
 from understudy.reports.figures.labels import draw_rounds
-from understudy.reports.figures.picture import MINUS, Picture, points, spread
+from understudy.reports.figures.picture import MINUS, Picture, in_points, spread
 from understudy.reports.figures.probes import draw_probes
 from understudy.reports.figures.style import svg
 from understudy.reports.pages import comparison as comparison_page
@@ -381,7 +381,7 @@ def test_spread__keeps_order_and_distance() -> None:
 
 
 def test_points__has_a_sign() -> None:
-    assert [points(value) for value in (0.012, -0.1, 0.0, -0.00001)] == ["+1.2", f"{MINUS}10", "0", "0"]
+    assert [in_points(value) for value in (0.012, -0.1, 0.0, -0.00001)] == ["+1.2", f"{MINUS}10", "0", "0"]
 
 
 def test_draw_rounds__and_probes_write_files(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from understudy.api.evaluate import measured
 from understudy.core.arguments import check
 from understudy.core.brief import Brief
 from understudy.core.files import FORMAT
+from understudy.core.text import percent
 from understudy.data.split import Splits
 from understudy.engine.finalize import Trained
 from understudy.evaluation.metrics import Metrics, measure
@@ -28,7 +29,6 @@ from understudy.models import load_state
 from understudy.planning.plan import Plan
 from understudy.recipes.pretrain import Pretrain
 from understudy.reports.figures.model import accuracies
-from understudy.reports.figures.picture import percent
 from understudy.reports.figures.style import framed, svg
 from understudy.reports.record import RunRecord
 from understudy.reports.write import page_of, write_page
@@ -78,7 +78,7 @@ class Result(Brief):
         """The verdict, the accuracy of each model, and the folder."""
         first = self.verdict.sentences()[0] if self.repeats is None else self.repeats.sentences[0]
         models = (
-            f"{name}: {percent(metrics.accuracy)} % of {metrics.n:,} held-out images, {self.runs[name].steps:,} steps"
+            f"{name}: {percent(metrics.accuracy)} of {metrics.n:,} held-out images, {self.runs[name].steps:,} steps"
             for name, metrics in self.run_metrics.items()
         )
         where = "not saved" if self.folder is None else f"saved in {self.folder}, with report.html"

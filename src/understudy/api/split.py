@@ -15,7 +15,7 @@ from understudy.core.arguments import shown as quoted
 from understudy.core.brief import Brief
 from understudy.core.errors import UserError
 from understudy.core.outputs import check_output
-from understudy.core.text import agree, counted
+from understudy.core.text import agree, capitalized, counted
 from understudy.core.types import Observe
 from understudy.data.collection import Collection, Part
 from understudy.data.dividing import divide
@@ -132,7 +132,7 @@ def split(
         else:
             notes.append(f"The {role} images of {name} keep their role.")
     parts, more = divide(collection, shares, seed)
-    notes = [f"{note[0].upper()}{note[1:].removesuffix('.')}." for note in (*notes, *more)]
+    notes = [f"{capitalized(note).removesuffix('.')}." for note in (*notes, *more)]
     if collection.quarantine:
         number = len(collection.quarantine)
         notes.append(f"{counted(number, 'file')} could not be read and {agree(number, 'is', 'are')} not listed.")

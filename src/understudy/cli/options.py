@@ -352,6 +352,7 @@ def refuse_beside_resume(ctx: typer.Context, *allowed: str, otherwise: str) -> N
         UserError: Something else was given.
     """
     from understudy.core.errors import UserError
+    from understudy.core.text import listed
 
     given = [
         parameter.metavar if parameter.param_type_name == "argument" else max(parameter.opts, key=len)
@@ -361,5 +362,5 @@ def refuse_beside_resume(ctx: typer.Context, *allowed: str, otherwise: str) -> N
         and source.name == "COMMANDLINE"
     ]
     if given:
-        listed = " and ".join(filter(None, (", ".join(map(str, given[:-1])), str(given[-1]))))
-        raise UserError(f"--resume takes everything from {ctx.params['resume']}; leave out {listed}, or {otherwise}")
+        options = listed([str(name) for name in given])
+        raise UserError(f"--resume takes everything from {ctx.params['resume']}; leave out {options}, or {otherwise}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from understudy.comparison.result import AblationStep, Comparison, Summary, UpperBound
-from understudy.evaluation.decision import COST_TOLERANCE, p_words
+from understudy.core.text import capitalized, p_equals, percent, signed_points
+from understudy.evaluation.decision import COST_TOLERANCE
 from understudy.evaluation.learning_curve import learning_curve
-from understudy.evaluation.verdict import percent
 
 _SURE = 0.05
 
@@ -43,17 +43,17 @@ def _ingredients(comparison: Comparison) -> list[str]:
 
 def _ingredient(step: AblationStep, tested: int) -> str:
     """One step: its size, its interval, and whether it is more than chance once all steps are looked at."""
-    name, gain = f"{step.adds[:1].upper()}{step.adds[1:]}", step.gain
+    name, gain = capitalized(step.adds), step.gain
     if gain is None:
         return f"{name}: no seed finished with and without it."
     between = ""
     if gain.interval is not None:
         between = f" ({100 * gain.interval.low:.1f} to {100 * gain.interval.high:.1f})"
-    text = f"{name}: {100 * gain.difference:+.1f} points{between}"
+    text = f"{name}: {signed_points(gain.difference)} points{between}"
     if gain.p_holm is None:
         return f"{text}; all seeds differ alike, so there is no test."
     steps = f"corrected for {tested} steps" if tested > 1 else "of one step"
-    return f"{text}, {'proven' if gain.p_holm < _SURE else 'not proven'}: {p_words(gain.p_holm)}, {steps}."
+    return f"{text}, {'proven' if gain.p_holm < _SURE else 'not proven'}: {p_equals(gain.p_holm)}, {steps}."
 
 
 def _upper_bound(comparison: Comparison) -> list[str]:
@@ -119,7 +119,7 @@ def _proven(comparison: Comparison) -> list[str]:
     if not sure:
         return [f"Of {family}, none is proven at the level of 5 %.", *_few_seeds(comparison)]
     named = "; ".join(
-        f"{summary.method} with {labels_text(summary.num_labels)} ({100 * summary.gain.difference:+.1f} points)"
+        f"{summary.method} with {labels_text(summary.num_labels)} ({signed_points(summary.gain.difference)} points)"
         for summary in sure
         if summary.gain
     )
@@ -139,7 +139,7 @@ def _ranks(comparison: Comparison) -> list[str]:
         return []
     order = sorted(zip(test.mean_ranks, comparison.ranked, strict=True))
     named = ", ".join(f"{name} {rank:.2f}" for rank, name in order)
-    p_value = p_words(test.p_value)
+    p_value = p_equals(test.p_value)
     return [f"Mean ranks over {test.num_blocks} blocks of labels and seed: {named} (Friedman's test, {p_value})."]
 
 

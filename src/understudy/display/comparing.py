@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from understudy.core.text import counted
+from understudy.core.text import clock, counted
 from understudy.display.console import say
 from understudy.display.tables import new_table
 
@@ -213,10 +213,3 @@ def run_line(run: Run, state: State) -> str:
     seconds = state.seconds_left()
     left = f"  {clock(seconds)} left" if seconds else ""
     return f"{head}  {100 * one.accuracy:5.1f} %  {one.cpu_s:,.1f} CPU-s  {counted(one.steps, 'step')}{left}"
-
-
-def clock(seconds: float) -> str:
-    """A time left: 3:05 or 2:10:00."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

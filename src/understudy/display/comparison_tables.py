@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from understudy.core.text import capitalized, p_value, percent_range, signed_points
 from understudy.display.console import say
 from understudy.display.tables import new_table
 
@@ -45,7 +46,7 @@ def print_report(console: Console, found: Comparison) -> None:
             rows.append(found.upper_bound.summary)
         title = labels_text(count)
         say(console)
-        say(console, f"{title[0].upper()}{title[1:]}, {many} of {found.budget} a run; in % of {num_test:,} test images")
+        say(console, f"{capitalized(title)}, {many} of {found.budget} a run; in % of {num_test:,} test images")
         say(console)
         for table in [ablation_table(found)] if found.ablation else [accuracy_table(rows), cost_table(rows)]:
             _print_whole(console, table)
@@ -88,9 +89,9 @@ def accuracy_table(rows: list[Summary]) -> Table:
             _percent(one.deviation),
             _interval(one.interval),
             _percent(one.worst),
-            "-" if gain is None else f"{100 * gain.difference:+.1f}",
+            "-" if gain is None else signed_points(gain.difference),
             "-" if gain is None or gain.interval is None else _interval(gain.interval, signed=True),
-            "-" if gain is None or gain.p_holm is None else _p_value(gain.p_holm),
+            "-" if gain is None or gain.p_holm is None else p_value(gain.p_holm),
             "-" if gain is None or gain.effect is None else f"{gain.effect:.1f}",
         )
     return table
@@ -111,9 +112,9 @@ def ablation_table(found: Comparison) -> Table:
             one.settings if place else "",
             "failed" if one.accuracy is None else _percent(one.accuracy),
             _interval(one.interval),
-            "-" if step is None else f"{100 * step.difference:+.1f}",
+            "-" if step is None else signed_points(step.difference),
             "-" if step is None else _interval(step.interval, signed=True),
-            "-" if step is None or step.p_holm is None else _p_value(step.p_holm),
+            "-" if step is None or step.p_holm is None else p_value(step.p_holm),
             _number(cost[one.name], 1),
         )
     return table
@@ -153,9 +154,4 @@ def _number(value: float | None, digits: int) -> str:
 def _interval(found: Interval | None, *, signed: bool = False) -> str:
     if found is None:
         return "-"
-    sign = "+" if signed else ""
-    return f"{100 * found.low:{sign}.1f} to {100 * found.high:{sign}.1f}"
-
-
-def _p_value(value: float) -> str:
-    return "< 0.0001" if value < 0.0001 else f"{value:.2g}"
+    return percent_range(found.low, found.high, signed=signed)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from understudy.core.text import capitalized, percent, percent_range, signed_points
 from understudy.display.console import say
-from understudy.display.tables import interval, new_table, percent
+from understudy.display.tables import new_table
 from understudy.evaluation.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def print_rounds(console: Console, name: str, trained: Trained) -> None:
         if line.get("note"):
             say(console, f"{line['name'].capitalize()}: {line['note']}.")
     if trained.stopped and trained.stopped not in (line.get("note") for line in lines):
-        say(console, f"{trained.stopped[0].upper()}{trained.stopped[1:]}.")
+        say(console, f"{capitalized(trained.stopped)}.")
     say(console)
 
 
@@ -144,20 +145,20 @@ def _repeats(found: Repeats) -> Table:
     for at, number in enumerate(found.numbers):
         cells = [percent(found.accuracies[name][at]) for name in names]
         if found.method:
-            cells.append(f"{100 * found.differences[at]:+.1f}")
+            cells.append(signed_points(found.differences[at]))
         table.add_row(str(number), f"{found.n[at]:,}", *cells)
     table.add_section()
     whole = "mean" if found.kind == "seeds" else "all"
     means = [percent(found.spreads[name].mean) for name in names]
     if found.difference is not None:
-        means.append(f"{100 * found.difference:+.1f}")
+        means.append(signed_points(found.difference))
     table.add_row(whole, "" if found.kind == "seeds" else f"{sum(found.n):,}", *means)
-    known = [found.spreads[name].interval for name in names]
-    if any(known):
-        cells = ["-" if one is None else interval(one) for one in known]
+    intervals = [found.spreads[name].interval for name in names]
+    if any(intervals):
+        cells = ["-" if interval is None else percent_range(interval.low, interval.high) for interval in intervals]
         if found.method:
             gain = found.interval
-            cells.append("-" if gain is None else f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}")
+            cells.append("-" if gain is None else percent_range(gain.low, gain.high, signed=True))
         table.add_row("95 % interval", "", *cells)
     return table
 
@@ -182,7 +183,7 @@ def _comparison(result: Summary) -> Table:
         table.add_row(
             f"{name} (delivered)" if name == delivered else name,
             percent(metrics.accuracy),
-            interval(metrics.accuracy_interval),
+            percent_range(metrics.accuracy_interval.low, metrics.accuracy_interval.high),
             percent(metrics.balanced_accuracy),
             f"{trained.cost.wall_s if on_device else trained.cost.cpu_s:,.1f}",
             f"{trained.steps:,}",

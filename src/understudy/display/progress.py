@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from understudy.core.text import counted
+from understudy.core.text import clock, counted
 from understudy.display.console import say
 from understudy.methods.metric_names import metric_words
 
@@ -181,7 +181,7 @@ class Bars:
         self._shown_at = time.monotonic()
         self.display.detail = "" if report.progress >= 1 else self._detail(report)
         done = 1.0 if report.progress >= 1 else share_done(report)
-        self._move(report.run, done, f"{_clock(seconds_left(report, done))} left")
+        self._move(report.run, done, f"{clock(seconds_left(report, done))} left")
         if report.evaluation is not None:
             self._mark = (report.step.index, report.spent.wall_s)
 
@@ -235,7 +235,7 @@ def in_notebook() -> bool:
 def progress_line(report: StepReport) -> str:
     """How far a run is, and how long the rest takes at this rate."""
     done = share_done(report)
-    left = f"{_clock(seconds_left(report, done))} left"
+    left = f"{clock(seconds_left(report, done))} left"
     return f"{report.run:<12}{100 * done:4.0f} %  step {report.step.index + 1:<6,}  {left}"
 
 
@@ -276,11 +276,3 @@ def share_done(report: StepReport) -> float:
 def seconds_left(report: StepReport, done: float) -> float:
     """Wall seconds until the run ends, if it goes on as it did so far."""
     return report.spent.wall_s * (1 - done) / done if done > 0 else float("inf")
-
-
-def _clock(seconds: float) -> str:
-    if seconds == float("inf"):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
+from understudy.core.text import percent, percent_range
+
 if TYPE_CHECKING:
-    from understudy.evaluation.intervals import Interval
     from understudy.evaluation.metrics import Metrics
 
 MOST_CLASSES_IN_MATRIX = 20
@@ -19,22 +20,15 @@ def new_table() -> Table:
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
 
 
-def percent(share: float | None) -> str:
-    """A share as people read it; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def interval(found: Interval) -> str:
-    """An interval of shares, in percent."""
-    return f"{100 * found.low:.1f} to {100 * found.high:.1f}"
-
-
 def summary_lines(metrics: Metrics) -> list[str]:
     """The figures of all classes together."""
-    accuracy, balanced = metrics.accuracy_interval, metrics.balanced_accuracy_interval
+    accuracy, balanced = (
+        percent_range(interval.low, interval.high)
+        for interval in (metrics.accuracy_interval, metrics.balanced_accuracy_interval)
+    )
     lines = [
-        f"accuracy           {percent(metrics.accuracy):>7}  (95 % interval {interval(accuracy)})",
-        f"balanced accuracy  {percent(metrics.balanced_accuracy):>7}  (95 % interval {interval(balanced)})",
+        f"accuracy           {percent(metrics.accuracy):>7}  (95 % interval {accuracy})",
+        f"balanced accuracy  {percent(metrics.balanced_accuracy):>7}  (95 % interval {balanced})",
         f"macro F1           {percent(metrics.macro_f1):>7}",
     ]
     if metrics.auroc is not None:

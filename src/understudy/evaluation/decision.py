@@ -101,14 +101,6 @@ def interval_words(interval: Interval) -> str:
     return f"{low} to {high}"
 
 
-def p_words(value: float) -> str:
-    """A p-value with enough digits that it reads on its own side of 5 %."""
-    if value < 0.0001:
-        return "p < 0.0001"
-    digits = next((d for d in range(2, 9) if (float(f"{value:.{d}g}") < _ALPHA) == (value < _ALPHA)), 9)
-    return f"p = {value:.{digits}g}"
-
-
 def _sign(interval: Interval | None) -> int:
     """1 or -1 where the interval leaves zero out."""
     if interval is None:

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.evaluation.decision import Facts, Model, Outcome, decide, interval_words, opening, p_words
+from understudy.core.text import p_equals, percent, points, signed_points
+from understudy.evaluation.decision import Facts, Model, Outcome, decide, interval_words, opening
 from understudy.evaluation.intervals import Interval, wilson
 from understudy.evaluation.paired import compare_over_seeds
 from understudy.evaluation.ranking import are_equal, mean_interval, paired_effect
-from understudy.evaluation.verdict import Verdict, percent, points
+from understudy.evaluation.verdict import Verdict
 
 Kind = Literal["seeds", "folds"]
 BASELINE = "supervised"
@@ -263,7 +264,7 @@ def _change(
     size = "" if effect is None else f", Cohen's d {effect:.1f}"
     return [
         f"That is {change} (95 % interval of the difference {interval_words(interval)} "
-        f"points; paired t-test over {len(differences)} seeds, {p_words(p_value)}{size})."
+        f"points; paired t-test over {len(differences)} seeds, {p_equals(p_value)}{size})."
     ]
 
 
@@ -272,8 +273,8 @@ def _over_folds(differences: Sequence[float], num_folds: int) -> str:
         return ""
     deviation = 100 * float(np.std(differences, ddof=1))
     return (
-        f"Over the {num_folds} folds the difference goes from {_points(min(differences))} to "
-        f"{_points(max(differences))} points (standard deviation {deviation:.1f}). "
+        f"Over the {num_folds} folds the difference goes from {signed_points(min(differences))} to "
+        f"{signed_points(max(differences))} points (standard deviation {deviation:.1f}). "
     )
 
 
@@ -292,7 +293,3 @@ def _mean_words(spread: Spread) -> str:
     if spread.interval is not None:
         told.append(f"95 % interval {100 * spread.interval.low:.1f} to {100 * spread.interval.high:.1f}")
     return percent(spread.mean) + (f" ({', '.join(told)})" if told else "")
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"

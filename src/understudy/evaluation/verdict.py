@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.budget import Cost, format_seconds
-from understudy.core.text import counted
+from understudy.core.text import counted, p_equals, percent, percent_range, points
 from understudy.evaluation.decision import (
     COST_TOLERANCE,
     Facts,
@@ -18,7 +18,6 @@ from understudy.evaluation.decision import (
     decide,
     interval_words,
     opening,
-    p_words,
 )
 from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
 from understudy.evaluation.metrics import balanced_accuracy
@@ -171,16 +170,6 @@ def compute_verdict(
     )
 
 
-def percent(share: float) -> str:
-    """A share as people read it: 91.4 %."""
-    return f"{100 * share:.1f} %"
-
-
-def points(difference: float) -> str:
-    """A difference of two shares in percentage points, without the sign."""
-    return f"{100 * abs(difference):.1f} points"
-
-
 def _measured(
     run: Candidate, labels: NDArray[np.integer], predictions: NDArray[np.integer], imbalanced: bool
 ) -> Candidate:
@@ -218,7 +207,7 @@ def _answer(verdict: Verdict) -> tuple[str, ...]:
         f"{_share(method.accuracy, method.interval)}.",
         f"That is {change} (95 % interval of the difference {interval_words(paired.interval)} points): "
         f"{paired.gains} {changed} from wrong to right and {paired.losses} from right to wrong "
-        f"(McNemar's test, {p_words(paired.p_value)}).",
+        f"(McNemar's test, {p_equals(paired.p_value)}).",
         *_balanced_sentence(baseline, method, both),
         power_sentence(paired.n, paired.discordance, verdict.smallest_gain),
     )
@@ -260,7 +249,7 @@ def _cost_sentence(verdict: Verdict) -> str:
 def _share(value: float | None, interval: Interval | None) -> str:
     assert value is not None
     assert interval is not None
-    return f"{percent(value)} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    return f"{percent(value)} ({percent_range(interval.low, interval.high)})"
 
 
 def _more(difference: float) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from understudy.core.arguments import shown
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, DataError
+from understudy.core.text import counted, listed
 from understudy.data.folds import cross_validation
 from understudy.data.split import Splits, split
 from understudy.evaluation.decision import Facts
@@ -89,7 +90,7 @@ def train_seeds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome
         _check_tested(dataclasses.replace(experiment, job=dataclasses.replace(experiment.job, seed=seed)), count)
     share = _share(experiment, count)
     if share.is_timed:
-        experiment.log.say(f"{_count(count, 'seed')} of {share} each.")
+        experiment.log.say(f"{counted(count, 'seed')} of {share} each.")
     outcomes: list[Outcome] = []
     for number, seed in enumerate(seeds, 1):
         part = experiment.part(f"repeat-{seed}", share, seed=seed)
@@ -160,7 +161,7 @@ def _check_tested(experiment: Experiment, count: int) -> None:
     splits = split(hide_labels(experiment.collection, experiment.job)[0], experiment.job.seed)
     if not len(splits.test):
         raise DataError(
-            f"{_count(count, 'repeat')} with {len(splits.labeled)} labels would leave no test image, and nothing "
+            f"{counted(count, 'repeat')} with {len(splits.labeled)} labels would leave no test image, and nothing "
             "could be said of them; label at least 5 images per class, or give labeled images with test"
         )
 
@@ -176,7 +177,7 @@ def _about_seeds(outcomes: Sequence[Outcome]) -> list[str]:
     what += (
         ["the order of images"] if first.experiment.module is not None else ["initial weights", "the order of images"]
     )
-    differ = " and ".join(filter(None, [", ".join(what[:-1]), what[-1]]))
+    differ = listed(what)
     n = len(first.splits.test)
     tested = f"each was tested on {n:,} images held out"
     if first.splits.test_source == "test":
@@ -271,7 +272,3 @@ def _about_final(final: Outcome) -> str:
     share = 100 * float(final.right(final.method).mean())
     images = "test images" if final.splits.test_source == "test" else "validation images"
     return f"{made}; it gets {share:.1f} % of {len(final.splits.test):,} {images} right, which decided nothing."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

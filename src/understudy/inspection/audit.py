@@ -8,12 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.text import counted
 from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.data.copies import ALONE
 from understudy.data.split import FEW_PER_CLASS
 from understudy.inspection.duplicates import LABELED, POOL, ROLES, VALIDATION, Duplicates, Pairs, roles_of
-from understudy.inspection.finding import SEVERITIES, Finding, images
+from understudy.inspection.finding import SEVERITIES, Finding
 from understudy.inspection.near_duplicates import NearDuplicates, duplicate_groups, near_duplicates
 from understudy.inspection.quality import flaws
 from understudy.inspection.result import Audit
@@ -118,7 +119,7 @@ def _unreadable(collection: Collection) -> Iterator[Finding]:
         "unreadable",
         "look",
         count,
-        f"{images(count, 'file')} cannot be read{such}.",
+        f"{counted(count, 'file')} cannot be read{such}.",
         "They are passed over in training; replace or remove them.",
     )
 
@@ -180,7 +181,7 @@ def _conflicts(collection: Collection, duplicates: Duplicates, near: NearDuplica
         "conflicts",
         "serious",
         len(pairs),
-        f"{images(len(pairs), 'pair')} of copies carr{'ies' if len(pairs) == 1 else 'y'} different labels, such as "
+        f"{counted(len(pairs), 'pair')} of copies carr{'ies' if len(pairs) == 1 else 'y'} different labels, such as "
         f"{one!r} and {other!r}.",
         "One label of each pair is wrong, or the image shows both classes: correct it by hand. --drop conflicts leaves "
         "all of them out.",
@@ -258,7 +259,7 @@ def _flaws(scanned: Scan, collection: Collection, roles: NDArray[np.int8]) -> It
                 kind,
                 "serious" if serious else severity,  # type: ignore[arg-type]
                 len(rows),
-                f"{images(len(rows))} {_are(len(rows))} {what}{often}.",
+                f"{counted(len(rows), 'image')} {_are(len(rows))} {what}{often}.",
                 why,
                 rows,
             )
@@ -287,7 +288,7 @@ def _classes(collection: Collection, roles: NDArray[np.int8]) -> Iterator[Findin
             "few_labels",
             "look",
             len(few),
-            f"{images(len(few), 'class') if len(few) == 1 else f'{len(few):,} classes'} have under {FEW_PER_CLASS} "
+            f"{counted(len(few), 'class', 'classes')} have under {FEW_PER_CLASS} "
             f"labels: {', '.join(few[:5])}{', ...' if len(few) > 5 else ''}.",
             "That is too few to hold any back; label more of them first.",
         )

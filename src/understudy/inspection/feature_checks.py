@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.core.seeding import generator
+from understudy.core.text import counted, percent
 from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.inspection.audit import Watch
 from understudy.inspection.duplicates import LABELED, POOL
 from understudy.inspection.embedding import embed
-from understudy.inspection.finding import Finding, images
+from understudy.inspection.finding import Finding
 from understudy.inspection.label_issues import LabelIssues, find_label_issues
 from understudy.inspection.outliers import MIN_ROWS, find_outliers
 from understudy.inspection.unrelated import MIN_LABELED, Unrelated, score_unrelated
@@ -91,7 +92,7 @@ class FeatureChecks:
             "outliers",
             "look",
             count,
-            f"{images(count, 'unlabeled image')} {'is' if count == 1 else 'are'} unlike nearly all others, over "
+            f"{counted(count, 'unlabeled image')} {'is' if count == 1 else 'are'} unlike nearly all others, over "
             f"{outliers.threshold:.1f} times as far from them as usual.",
             "They may show something else. Look whether they belong; --drop outliers leaves them out.",
             pool[outliers.rows],
@@ -108,8 +109,8 @@ def _unrelated(unrelated: Unrelated, pool: Ids) -> Finding | None:
         "unrelated",
         "look",
         len(rows),
-        f"About {_percent(unrelated.share)} of the unlabeled images differ from all labeled ones, in what they show or "
-        f"in how they were taken; {images(len(rows), 'image')} can be told.",
+        f"About {percent(unrelated.share, 0)} of the unlabeled images differ from all labeled ones, in what they show "
+        f"or in how they were taken; {counted(len(rows), 'image')} can be told.",
         "If they show other things, train with --filter-pool, which leaves them out. If they show the same, only taken "
         "otherwise, keep them.",
         pool[rows],
@@ -121,12 +122,12 @@ def _doubts(doubted: LabelIssues, labeled: Ids) -> Finding | None:
     found = doubted.suspects
     if not found or not doubted.is_reliable:
         return None
-    right, just = _percent(doubted.out_of_fold_accuracy), _percent(doubted.planted_precision)
+    right, just = percent(doubted.out_of_fold_accuracy, 0), percent(doubted.planted_precision, 0)
     return Finding(
         "label_errors",
         "look",
         len(found),
-        f"{images(len(found), 'label')} {'is' if len(found) == 1 else 'are'} in doubt: a model that never saw these "
+        f"{counted(len(found), 'label')} {'is' if len(found) == 1 else 'are'} in doubt: a model that never saw these "
         "images is surer of another class.",
         f"Look at them and correct those that are wrong. The model is right on {right} of images it never saw; where "
         f"one label in 20 is wrong, {just} of its doubts are just.",
@@ -142,12 +143,8 @@ def _doubts(doubted: LabelIssues, labeled: Ids) -> Finding | None:
 def _why_not(doubted: LabelIssues) -> str:
     if not doubted.num_checked:
         return "Labels were not doubted: no class has enough of them to learn from some and judge others."
-    right, own = _percent(doubted.out_of_fold_accuracy), _percent(1 - doubted.planted_precision)
+    right, own = percent(doubted.out_of_fold_accuracy, 0), percent(1 - doubted.planted_precision, 0)
     return (
         f"Labels were not doubted: without training, a model is right on only {right} of images that it never saw, "
         f"so that {own} of its doubts would be its own mistakes. Train first, and give the run with --run."
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

@@ -59,8 +59,3 @@ class Finding:
                 classes[value] if key in ("given", "suggested") else round(float(value), 4) for value in values[shown]
             ]
         return plain
-
-
-def images(count: int, noun: str = "image") -> str:
-    """So many images, in words: '1 image', '1,200 images'."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from understudy.core.text import counted
 from understudy.core.types import Ids
 from understudy.data.collection import Collection
 from understudy.inspection.duplicates import ROLES
-from understudy.inspection.finding import SEVERITIES, Finding, images
+from understudy.inspection.finding import SEVERITIES, Finding
 
 FORMAT = 1
 
@@ -78,7 +79,7 @@ class Audit:
                 parts.append((f"{count:,} {'unlabeled' if role == 'pool' else role}", -number))
         of = ", ".join(text for text, _ in sorted(parts, key=lambda part: part[1]))
         what = "image" if self.collection.is_images else "row"
-        return f"{images(len(self.collection), what)} in {len(self.collection.classes)} classes: {of}."
+        return f"{counted(len(self.collection), what)} in {len(self.collection.classes)} classes: {of}."
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values; row numbers and names of at most 1,000 rows of each finding."""

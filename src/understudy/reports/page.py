@@ -142,11 +142,6 @@ def render(page: Page) -> str:
     return template.render(page={**vars(page), "sections": sections}, css=css, version=version("understudy")) + "\n"
 
 
-def p_value(value: float) -> str:
-    """A p-value as people read it."""
-    return "< 0.0001" if value < 0.0001 else f"{value:.2g}"
-
-
 def known(pictures: Iterable[Picture | None]) -> list[Picture]:
     """Those figures whose data is there."""
     return [picture for picture in pictures if picture is not None]

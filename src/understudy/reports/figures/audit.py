@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from understudy.reports.figures.picture import Picture, Plain, count, inside, numbers, rows_axis
+from understudy.core.text import counted
+from understudy.reports.figures.picture import Picture, Plain, inside, numbers, rows_axis
 from understudy.reports.figures.style import FURTHER, METHOD, MUTED, SMALL, new_figure, quoted, short_names, styled
 
 _MOST_NAMED = 30
@@ -47,10 +48,10 @@ def class_counts(found: Plain) -> Picture | None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     most, least = order[0], order[-1]
     name = next(iter(by_role))
-    caption = f"Each class has {count(first[most], f'{name} image')}."
+    caption = f"Each class has {counted(first[most], f'{name} image')}."
     if first[most] > first[least]:
         caption = (
-            f"Of {count(sum(first), f'{name} image')} {quoted(classes[most])} has the most, {first[most]:,.0f}, and "
+            f"Of {counted(sum(first), f'{name} image')} {quoted(classes[most])} has the most, {first[most]:,.0f}, and "
             f"{quoted(classes[least])} the fewest, {first[least]:,.0f}."
         )
     return Picture("class_counts", "Images per class", caption, figure)

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from understudy.core.text import capitalized, counted
 from understudy.reports.figures.picture import (
     BASELINE,
     Picture,
     Plain,
     classes_of,
     column_names,
-    count,
     delivered_of,
+    in_percent,
+    in_points,
     inside,
     method_of,
     number,
-    percent,
-    points,
     rows_axis,
     run_word,
-    upper,
 )
 from understudy.reports.figures.style import (
     FULL,
@@ -117,7 +116,7 @@ def per_class_change(result: Plain) -> Picture | None:
         change, old, new, n = one[:4]
         axes.barh(row, change, 0.62, color=RIGHT if change >= 0 else WRONG, linewidth=0)
         axes.annotate(
-            f"{points(change)}  ({percent(old, 0)} → {percent(new, 0)} % of {n:,})",
+            f"{in_points(change)}  ({in_percent(old, 0)} → {in_percent(new, 0)} % of {n:,})",
             (max(change, 0), row),
             xytext=(5, 0),
             textcoords="offset points",
@@ -127,7 +126,7 @@ def per_class_change(result: Plain) -> Picture | None:
     rows_axis(axes, labels, size=9)
     _symmetric(axes, [one[0] for one in changes])
     axes.axvline(0, color=MUTED, linewidth=1)
-    axes.xaxis.set_major_formatter(lambda value, _: points(value))
+    axes.xaxis.set_major_formatter(lambda value, _: in_points(value))
     axes.set_title("change in recall, in points")
     caption = _change_caption(changes, run_word(method), len(after) - len(changes))
     return Picture("per_class_change", "Change by class", caption, figure)
@@ -153,14 +152,14 @@ def _confusion_caption(name: str, counts: Any, classes: Sequence[str]) -> str:
 
     total, right = counts.sum(), np.trace(counts)
     wrong = counts - np.diag(np.diag(counts))
-    text = f"{run_word(name)} is right on {right:,.0f} of {count(total, 'test image')}"
+    text = f"{run_word(name)} is right on {right:,.0f} of {counted(total, 'test image')}"
     if wrong.max() > 0:
         true, taken = divmod(int(wrong.argmax()), len(wrong))
         text += (
             f"; most often {quoted(classes[true])} is taken for {quoted(classes[taken])}: "
-            f"{wrong[true, taken]:,.0f} of {count(counts[true].sum(), 'image')}"
+            f"{wrong[true, taken]:,.0f} of {counted(counts[true].sum(), 'image')}"
         )
-    text = upper(text) + "."
+    text = capitalized(text) + "."
     if len(counts) <= _MOST_COUNTED:
         return text + " Cells hold counts; the darker, the larger the share of the row."
     return text + " The darker a cell, the larger its share of the true class."
@@ -184,13 +183,12 @@ def _change_caption(changes: Sequence[Any], method: str, left_out: int) -> str:
         parts.append(f"the largest loss is {_change_words(worst)}")
     text = ", ".join(parts) or "no class changed"
     better, worse = sum(one[0] > 0 for one in changes), sum(one[0] < 0 for one in changes)
-    text = (
-        f"{upper(text)}. {upper(method)} finds more images of {count(better, 'class', 'classes')} and fewer of {worse}"
-    )
+    found = f"finds more images of {counted(better, 'class', 'classes')} and fewer of {worse}"
+    text = f"{capitalized(text)}. {capitalized(method)} {found}"
     if left_out > 0:
-        text += f"; {count(left_out, 'class', 'classes')} without test images left out"
+        text += f"; {counted(left_out, 'class', 'classes')} without test images left out"
     return f"{text}."
 
 
 def _change_words(one: Any) -> str:
-    return f"{quoted(one[4])}, from {percent(one[1])} to {percent(one[2])} % of {count(one[3], 'image')}"
+    return f"{quoted(one[4])}, from {in_percent(one[1])} to {in_percent(one[2])} % of {counted(one[3], 'image')}"

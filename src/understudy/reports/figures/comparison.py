@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from understudy.core.budget import format_seconds
+from understudy.core.text import capitalized, counted, listed, p_equals
 from understudy.reports.figures.ingredients import parallel_coordinates, waterfall
 from understudy.reports.figures.picture import (
     BASELINE,
     Picture,
     Plain,
     Range,
-    count,
     delivered_of,
     ends_of,
+    in_percent,
+    in_points,
     inside,
     interval,
     label_ends,
     label_points,
-    listed,
     method_of,
     number,
-    percent,
     percent_axis,
-    points,
     rows_axis,
     run_color,
     run_marker,
     run_word,
-    upper,
 )
 from understudy.reports.figures.style import (
     METHOD,
@@ -81,7 +80,7 @@ def methods(found: Plain) -> Picture | None:
                 axes.plot(seeds, [row] * len(seeds), "|", color=color, markersize=9, alpha=0.8, markeredgewidth=1.2)
             axes.plot(one["accuracy"], row, "o", color=color, markersize=7, markeredgecolor=PAPER)
             axes.annotate(
-                f"{percent(one['accuracy'])} %",
+                f"{in_percent(one['accuracy'])} %",
                 (1, row),
                 xycoords=("axes fraction", "data"),
                 xytext=(6, 0),
@@ -94,7 +93,7 @@ def methods(found: Plain) -> Picture | None:
         percent_axis(axes, "x", min(every), max(every))
         axes.set_title(_labels_word(labels))
     best = [
-        f"{run_word(one['method'])} ({percent(one['accuracy'])} %)"
+        f"{run_word(one['method'])} ({in_percent(one['accuracy'])} %)"
         for rows in panels.values()
         if (one := max(rows, key=lambda row: row["accuracy"]))
     ]
@@ -132,7 +131,7 @@ def gains(found: Plain) -> Picture | None:
             if between is not None:
                 axes.plot(between, (row, row), color=color, linewidth=2.2, alpha=0.55)
             axes.plot(difference, row, "s", color=color, markersize=6.5, markeredgecolor=PAPER)
-            for at, text in ((6, points(difference)), (42, _p_words(one["gain"]))):
+            for at, text in ((6, in_points(difference)), (42, _p_words(one["gain"]))):
                 axes.annotate(
                     text,
                     (1, row),
@@ -151,7 +150,7 @@ def gains(found: Plain) -> Picture | None:
     proven = sum(_is_proven(one["gain"]) for one in rows)
     caption = (
         f"The largest gain is {run_word(best['method'])}'s with {_labels_word(best['num_labels'])}, "
-        f"{points(best['gain']['difference'])} points. {proven} of {count(len(rows), 'difference')} "
+        f"{in_points(best['gain']['difference'])} points. {proven} of {counted(len(rows), 'difference')} "
         f"{'is' if proven == 1 else 'are'} proven at the 5 % level after Holm's correction; {_seeds_word(found)} each."
         f"{_judged(found)}"
     )
@@ -200,12 +199,12 @@ def label_curve(found: Plain) -> Picture | None:
     for labels in (few, many):
         best = max(places[labels], key=lambda one: one["accuracy"])
         base = next((one for one in places[labels] if one["method"] == BASELINE), None)
-        name, figures = run_word(best["method"]), f"{percent(best['accuracy'])} %"
+        name, figures = run_word(best["method"]), f"{in_percent(best['accuracy'])} %"
         if base is not None and best is not base:
-            figures += f", {points(best['accuracy'] - base['accuracy'])} points over {BASELINE}"
+            figures += f", {in_points(best['accuracy'] - base['accuracy'])} points over {BASELINE}"
         said.append(f"with {labels:,.0f} labels {name} is best ({figures})")
     caption = f"{listed(said)}. Means over {_seeds_word(found)}.{_judged(found)}"
-    return Picture("label_curve", "Accuracy over labels", upper(caption), figure)
+    return Picture("label_curve", "Accuracy over labels", capitalized(caption), figure)
 
 
 @styled
@@ -245,9 +244,9 @@ def cost(found: Plain) -> Picture | None:
     cheap, dear = min(every, key=lambda one: one[clock]), max(every, key=lambda one: one[clock])
     of = "of wall time" if clock == "wall_s" else "of processor time"
     if dear[clock] <= _ALIKE * cheap[clock]:
-        spent = f"All runs cost about {_seconds(dear[clock])} {of}"
+        spent = f"All runs cost about {format_seconds(dear[clock])} {of}"
     else:
-        bounds = [f"{_seconds(one[clock])} ({run_word(one['method'])})" for one in (cheap, dear)]
+        bounds = [f"{format_seconds(one[clock])} ({run_word(one['method'])})" for one in (cheap, dear)]
         spent = f"A run costs from {' to '.join(bounds)} {of}"
     caption = f"{spent}; means over {_seeds_word(found)}."
     return Picture("cost", "Accuracy and cost", caption, figure)
@@ -283,7 +282,7 @@ def several_runs(results: Sequence[Plain]) -> Picture | None:
             difference = (_accuracy(result, shown[1]) or 0) - (_accuracy(result, shown[0]) or 0)
             better, compared = better + (difference > 0), compared + 1
             axes.annotate(
-                points(difference),
+                in_points(difference),
                 (1, row),
                 xycoords=("axes fraction", "data"),
                 xytext=(6, 0),
@@ -295,12 +294,12 @@ def several_runs(results: Sequence[Plain]) -> Picture | None:
     axes.set_title("accuracy; at the right the difference in points" if compared else "accuracy")
     handles = [axes.plot([], [], "o", color=color)[0] for color in (SUPERVISED, METHOD)]
     axes.legend(handles, [BASELINE, "method"], loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    caption = f"The method is ahead of {BASELINE} in {better} of {count(compared, 'run')}." if compared else ""
+    caption = f"The method is ahead of {BASELINE} in {better} of {counted(compared, 'run')}." if compared else ""
     sizes = sorted({int(n) for _, result, shown in rows if (n := number(inside(result, "metrics", shown[0], "n")))})
     if sizes:
         judged = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
         caption += f" Each is tested on {judged} images; lines are 95 % intervals."
-    return Picture("several_runs", "Runs", caption.strip() or f"{count(len(rows), 'run')}.", figure)
+    return Picture("several_runs", "Runs", caption.strip() or f"{counted(len(rows), 'run')}.", figure)
 
 
 def _by_labels(found: Plain) -> dict[int, list[Any]]:
@@ -313,7 +312,7 @@ def _by_labels(found: Plain) -> dict[int, list[Any]]:
 
 
 def _labels_word(labels: int) -> str:
-    return count(labels, "label") if labels else "all labels"
+    return counted(labels, "label") if labels else "all labels"
 
 
 def _labels_given(found: Plain, labels: int) -> float:
@@ -339,7 +338,7 @@ def _extent(found: Plain, one: Plain) -> list[float]:
 
 
 def _seeds_word(found: Plain) -> str:
-    return count(len(found.get("seeds") or ()) or 1, "seed")
+    return counted(len(found.get("seeds") or ()) or 1, "seed")
 
 
 def _judged(found: Plain) -> str:
@@ -365,13 +364,7 @@ def _p_words(gain: Plain) -> str:
     p_value = number(gain.get("p_holm"))
     if p_value is None:
         return ""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
-
-
-def _seconds(seconds: float) -> str:
-    from understudy.core.budget import format_seconds
-
-    return format_seconds(seconds)
+    return p_equals(p_value)
 
 
 def _stacked(rows: Sequence[int]) -> tuple[Any, list[Axes]]:
@@ -394,7 +387,7 @@ def _run_labels(results: Sequence[Plain], places: Sequence[int]) -> list[str]:
             (
                 clean(inside(result, "data", "name") or ""),
                 run_word(method_of(result) or delivered_of(result) or ""),
-                "" if labels is None else count(labels, "label"),
+                "" if labels is None else counted(labels, "label"),
                 f"seed {inside(result, 'training', 'seed')}",
             )
         )

@@ -6,16 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from understudy.core.text import counted, listed
 from understudy.reports.figures.picture import (
     Picture,
-    count,
     ends_of,
+    in_percent,
+    in_points,
     interval,
-    listed,
     number,
-    percent,
     percent_axis,
-    points,
     rows_axis,
     run_word,
 )
@@ -66,7 +65,7 @@ def waterfall(steps: Sequence[tuple[str, float, Any]]) -> Picture | None:
             axes.plot((mean, mean), (row - 0.3, row + 1.3), color=MUTED, linewidth=0.8, zorder=1)
         if between is not None:
             axes.plot(between, (row, row), color=INK, linewidth=1.2)
-        text = f"{percent(mean)} %" if not row else f"{points(mean - before)}  → {percent(mean)} %"
+        text = f"{in_percent(mean)} %" if not row else f"{in_points(mean - before)}  → {in_percent(mean)} %"
         at = max(mean, before, *(between or ()))
         axes.annotate(text, (at, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
         if row:
@@ -75,13 +74,13 @@ def waterfall(steps: Sequence[tuple[str, float, Any]]) -> Picture | None:
     rows_axis(axes, short_names([name for name, *_ in known], 40))
     percent_axis(axes, "x", start, high)
     axes.set_xlim(start, high + 0.3 * (high - start))
-    axes.set_title(f"accuracy, the axis begins at {percent(start)} %" if start > 0 else "accuracy")
+    axes.set_title(f"accuracy, the axis begins at {in_percent(start)} %" if start > 0 else "accuracy")
     most, least = max(changes), min(changes)
-    caption = f"From {percent(known[0][1])} to {percent(known[-1][1])} % in {count(len(changes), 'step')}; "
-    gained = f"the largest gain is {shorten(most[1], 40)} ({points(most[0])} points)"
+    caption = f"From {in_percent(known[0][1])} to {in_percent(known[-1][1])} % in {counted(len(changes), 'step')}; "
+    gained = f"the largest gain is {shorten(most[1], 40)} ({in_points(most[0])} points)"
     caption += gained if most[0] > 0 else "none of them gains"
     if least[0] < 0:
-        caption += f", the largest loss {shorten(least[1], 40)} ({points(least[0])})"
+        caption += f", the largest loss {shorten(least[1], 40)} ({in_points(least[0])})"
     caption += "." + (" Thin lines are 95 % intervals of the mean." if any(one[2] for one in known) else "")
     return Picture("waterfall", "What each ingredient adds", caption, figure)
 
@@ -154,9 +153,8 @@ def parallel_coordinates(tried: Sequence[tuple[Mapping[str, Any], float]]) -> Pi
     chosen = listed(
         [f"{scale.name} {scale.word(best[0].get(name))}" for scale, name in zip(scales, names, strict=False)]
     )
-    caption = (
-        f"The best of {count(len(known), 'run')} (orange) has {percent(high)} %, the worst {percent(low)} %: {chosen}."
-    )
+    caption = f"The best of {counted(len(known), 'run')} (orange) has {in_percent(high)} %, "
+    caption += f"the worst {in_percent(low)} %: {chosen}."
     if hidden:
         caption += f" Not shown, though they differ: {listed([run_word(name) for name in hidden])}."
     return Picture("parallel_coordinates", "Settings tried", caption, figure)
@@ -219,7 +217,7 @@ class _Scale:
         known = number(value)
         if self._is_list or known is None:
             return shorten(_plain(value))
-        return f"{percent(known)} %" if self._is_share else f"{known:.3g}"
+        return f"{in_percent(known)} %" if self._is_share else f"{known:.3g}"
 
 
 def _plain(value: Any) -> str:

@@ -6,24 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from understudy.core.text import capitalized, counted
 from understudy.reports.figures.picture import (
     BASELINE,
     Picture,
     Plain,
     classes_of,
     column_names,
-    count,
     delivered_of,
     dots,
+    in_percent,
     inside,
     number,
     numbers,
-    percent,
     percent_axis,
     rows_axis,
     runs_of,
     series,
-    upper,
 )
 from understudy.reports.figures.style import (
     FURTHER,
@@ -131,15 +130,15 @@ def pseudo_labels(result: Plain) -> Picture | None:
     if "coverage" in ends:
         y = ends["coverage"]
         when = f"in round {int(drawn[0][4][-1])}" if rounds_of else "at the end"
-        said.append(f"{when} {percent(y[-1])} % of the unlabeled images shown had a pseudo-label that counted")
+        said.append(f"{when} {in_percent(y[-1])} % of the unlabeled images shown had a pseudo-label that counted")
     if "pseudo_label_accuracy" in ends:
         y = ends["pseudo_label_accuracy"]
-        first = f", after {percent(y[0])} % at first" if len(y) > 1 else ""
-        said.append(f"{percent(y[-1])} % of the pseudo-labels were right{first}")
+        first = f", after {in_percent(y[0])} % at first" if len(y) > 1 else ""
+        said.append(f"{in_percent(y[-1])} % of the pseudo-labels were right{first}")
     n = number(inside(result, "data", "num_unlabeled"))
     caption = ", and ".join(said)
     hidden = "the" if n is None else f"{n:,.0f}"
-    caption = f"{upper(caption)}. The labels of {hidden} images were hidden to see this."
+    caption = f"{capitalized(caption)}. The labels of {hidden} images were hidden to see this."
     return Picture("pseudo_labels", "Pseudo-labels", caption, figure)
 
 
@@ -161,15 +160,15 @@ def pseudo_labels_by_class(result: Plain) -> Picture | None:
     else:
         figure = _sorted_labels(counts, right if has_right else None)
     caption = (
-        f"Of {count(total, 'pseudo-label')} {quoted(classes[most])} got the most, {counts[most]:,.0f}; "
-        f"{count(few, 'class', 'classes') if few else 'no class'} got less than half of the mean, {mean:,.0f}."
+        f"Of {counted(total, 'pseudo-label')} {quoted(classes[most])} got the most, {counts[most]:,.0f}; "
+        f"{counted(few, 'class', 'classes') if few else 'no class'} got less than half of the mean, {mean:,.0f}."
     )
     judged = [at for at in range(len(counts)) if counts[at] >= 1]
     if has_right:
         worst = min(judged, key=lambda at: right[at] / counts[at])
         caption += (
             f" They are least often right for {quoted(classes[worst])}: "
-            f"{right[worst]:,.0f} of {counts[worst]:,.0f} ({percent(right[worst] / counts[worst])} %)."
+            f"{right[worst]:,.0f} of {counts[worst]:,.0f} ({in_percent(right[worst] / counts[worst])} %)."
         )
     return Picture("pseudo_labels_by_class", "Pseudo-labels by class", caption, figure)
 
@@ -235,16 +234,16 @@ def _face(marker: str, color: str) -> str:
 
 def _rounds_caption(lines: Sequence[Plain], num_validation: float | None) -> str:
     names = [shorten(str(line.get("name", place))) for place, line in enumerate(lines)]
-    of = "" if not num_validation else f" of {count(num_validation, 'validation image')}"
+    of = "" if not num_validation else f" of {counted(num_validation, 'validation image')}"
     said = []
     for key, words in (("validation_accuracy", "validation accuracy"), ("pseudo_label_accuracy", "label accuracy")):
         known = [(name, line[key]) for name, line in zip(names, lines, strict=True) if _known(line, key)]
         if len(known) > 1:
             (first, low), (last, high) = known[0], known[-1]
-            text = f"{words} goes from {percent(low)} % ({first}) to {percent(high)} % ({last})"
+            text = f"{words} goes from {in_percent(low)} % ({first}) to {in_percent(high)} % ({last})"
             said.append(text + of * (key == "validation_accuracy"))
     kept = [f"the model of {name} is kept" for name, line in zip(names, lines, strict=True) if line.get("returned")]
-    return upper("; ".join([*said, *kept[:1]]) or count(len(lines), "line")) + "."
+    return capitalized("; ".join([*said, *kept[:1]]) or counted(len(lines), "line")) + "."
 
 
 def _draw_classes(axes: Axes, lines: Sequence[Plain], classes: Sequence[str]) -> None:
@@ -291,7 +290,7 @@ def _named_labels(counts: Sequence[float], right: Sequence[float] | None, classe
             )
         text = f"{counts[at]:,.0f}"
         if right is not None and counts[at]:
-            text += f"  ({percent(known / counts[at], 0)} % right)"
+            text += f"  ({in_percent(known / counts[at], 0)} % right)"
         axes.annotate(text, (counts[at], row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=SMALL)
     rows_axis(axes, short_names([classes[at] for at in order]))
     axes.set_xlim(0, max(counts) * 1.28)
@@ -327,16 +326,16 @@ def _distribution_caption(
         apart = [a - b for a, b in zip(shares["predicted"], shares[against], strict=True)]
         at = max(range(len(apart)), key=lambda place: abs(apart[place]))
         return (
-            f"The prediction for {count(sum(counts['predicted']), 'unlabeled image')} is furthest from the "
+            f"The prediction for {counted(sum(counts['predicted']), 'unlabeled image')} is furthest from the "
             f"{_WORDS[against]} for {quoted(classes[at])}: "
-            f"{percent(shares['predicted'][at])} against {percent(shares[against][at])} %."
+            f"{in_percent(shares['predicted'][at])} against {in_percent(shares[against][at])} %."
         )
     kind = next(iter(shares))
     most, least = max(shares[kind]), min(shares[kind])
     name = _WORDS[kind]
     return (
-        f"The classes' shares of {sum(counts[kind]):,.0f} {name} go from {percent(least)} % to {percent(most)} %, "
-        f"the most being {quoted(classes[list(shares[kind]).index(most)])}."
+        f"The classes' shares of {sum(counts[kind]):,.0f} {name} go from {in_percent(least)} % to {in_percent(most)} %"
+        f", the most being {quoted(classes[list(shares[kind]).index(most)])}."
     )
 
 

@@ -6,28 +6,26 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from understudy.core.text import capitalized, counted, listed
 from understudy.methods.metric_names import MEANS, SHARES
 from understudy.reports.figures.picture import (
     BASELINE,
     Picture,
     Plain,
-    count,
     delivered_of,
+    in_percent,
+    in_points,
     inside,
     interval,
     label_ends,
-    listed,
     number,
     numbers,
-    percent,
     percent_axis,
-    points,
     rows_axis,
     run_color,
     run_word,
     runs_of,
     series,
-    upper,
 )
 from understudy.reports.figures.style import FULL, INK, METHOD, MUTED, PAPER, SMALL, new_figure, styled, tinted
 
@@ -65,8 +63,8 @@ def accuracies(result: Plain) -> Picture | None:
     percent_axis(axes, "x", min(ends), max(ends), room=0.15)
     axes.set_title("accuracy")
     n = number(inside(next(iter(known.values())), "n"))
-    said = [f"{run_word(name)} is right on {percent(of_one['accuracy'])} %" for name, of_one in known.items()]
-    caption = f"{listed(said)}{'' if n is None else ' of ' + count(n, 'test image')}."
+    said = [f"{run_word(name)} is right on {in_percent(of_one['accuracy'])} %" for name, of_one in known.items()]
+    caption = f"{listed(said)}{'' if n is None else ' of ' + counted(n, 'test image')}."
     if has_both and difference is not None:
         between = interval(inside(result, "verdict", "comparison", "interval"))
         below = figure.add_subplot(grid[1])
@@ -75,11 +73,13 @@ def accuracies(result: Plain) -> Picture | None:
         rows_axis(below, [""])
         percent_axis(below, "x", min(ends), max(ends), room=0.25, signed=True)
         below.set_title("difference in points, same images")
-        about = "" if between is None else f", with a 95 % interval from {points(between[0])} to {points(between[1])}"
-        caption += f" The difference is {points(difference)} points{about}."
+        about = (
+            "" if between is None else f", with a 95 % interval from {in_points(between[0])} to {in_points(between[1])}"
+        )
+        caption += f" The difference is {in_points(difference)} points{about}."
     if any(interval(of_one.get("accuracy_interval")) for of_one in known.values()):
         caption += " Lines are 95 % intervals."
-    return Picture("accuracies", "Accuracy", upper(caption), figure)
+    return Picture("accuracies", "Accuracy", capitalized(caption), figure)
 
 
 @styled
@@ -102,9 +102,9 @@ def learning_curves(result: Plain) -> Picture | None:
         axes.set_title("accuracy on validation images")
         axes.set_xlabel(unit)
         label_ends(axes, ends, 2.4)
-        best = [f"{run_word(name)} {percent(max(y))} %" for name, (_, y) in judged.items()]
+        best = [f"{run_word(name)} {in_percent(max(y))} %" for name, (_, y) in judged.items()]
         n = number(inside(result, "data", "num_validation"))
-        of = "" if not n else f" of {count(n, 'validation image')}"
+        of = "" if not n else f" of {counted(n, 'validation image')}"
         return Picture(
             "learning_curves", "Learning curves", f"Best validation accuracy: {listed(best)}{of}.{starts}", figure
         )
@@ -172,7 +172,7 @@ def reliability(result: Plain) -> Picture | None:
         above.set_title(run_word(name))
         ece = number(one.get("ece"))
         if ece is not None:
-            above.text(0.03, 0.95, f"ECE {percent(ece)} %", transform=above.transAxes, va="top")
+            above.text(0.03, 0.95, f"ECE {in_percent(ece)} %", transform=above.transAxes, va="top")
         below.bar(
             [line["low"] for line in bins],
             [line["n"] for line in bins],
@@ -189,7 +189,7 @@ def reliability(result: Plain) -> Picture | None:
     panels[0, 0].set_ylabel("share that is right")
     panels[1, 0].set_ylabel("images")
     n = number(inside(next(iter(found.values())), "n"))
-    of = "" if n is None else f" on {count(n, 'test image')}"
+    of = "" if n is None else f" on {counted(n, 'test image')}"
     caption = "On the dashed line a model is right as often as its confidence says, below it less often."
     if has_few:
         caption += f" Pale points stand for fewer than {_FEW} images and say little."
@@ -218,16 +218,18 @@ def confidence(result: Plain) -> Picture | None:
         else:
             axes.stairs(shares, edges, color=run_color(name), linewidth=1.8, label=run_word(name))
         sure = sum(one for one, low in zip(counts, edges, strict=False) if low >= _SURE - 1e-9) / sum(counts)
-        said.append(f"{run_word(name)} is at least 95 % sure of {percent(sure)} % of {count(sum(counts), 'image')}")
+        said.append(
+            f"{run_word(name)} is at least 95 % sure of {in_percent(sure)} % of {counted(sum(counts), 'image')}"
+        )
     axes.set_xlim(-0.01, 1.01)
     axes.tick_params(axis="x", pad=7)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{percent(value)} %"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{percent(value)} %"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{in_percent(value)} %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{in_percent(value)} %"))
     axes.yaxis.set_major_locator(_few_ticks(5))
     axes.set_xlabel("confidence of the predicted class")
     axes.set_title("share of the unlabeled images")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    return Picture("confidence", "Confidence in the unlabeled images", upper(f"{listed(said)}."), figure)
+    return Picture("confidence", "Confidence in the unlabeled images", capitalized(f"{listed(said)}."), figure)
 
 
 @styled
@@ -242,18 +244,18 @@ def robustness(result: Plain) -> Picture | None:
     few = len(found) <= _MOST_PANELS
     figure = _draw_panels(name, found, other, pale) if few else _draw_table(name, found)
     means = [
-        f"{run_word(one)} {percent(mean)} %"
+        f"{run_word(one)} {in_percent(mean)} %"
         for one in (name, other)
         if one and (mean := _mean_of(result, one)) is not None
     ]
     n, clean = number(inside(result, "robustness", name, "n")), number(inside(result, "robustness", name, "clean"))
     caption = f"Mean accuracy over all corruptions and strengths: {listed(means) or 'not known'}."
     if clean is not None:
-        caption += f" Without corruption {run_word(name)} has {percent(clean)} %."
+        caption += f" Without corruption {run_word(name)} has {in_percent(clean)} %."
     last = {one: values[-1] for one, values in found.items() if values[-1] is not None}
     if last:
         worst = min(last, key=lambda one: last[one] or 0)
-        caption += f" The worst at strength 5 is {run_word(worst)} with {percent(last[worst] or 0)} %."
+        caption += f" The worst at strength 5 is {run_word(worst)} with {in_percent(last[worst] or 0)} %."
     if n is not None:
         caption += f" n = {n:,.0f} images each."
     return Picture("robustness", "Robustness to corrupted images", caption, figure)
@@ -266,7 +268,7 @@ def _dot(
     if between is not None:
         axes.plot(between, (row, row), color=color, linewidth=2.2, alpha=0.55)
     axes.plot([value], [row], "o", color=color, markersize=8, markeredgecolor=PAPER)
-    text = points(value) if signed else f"{percent(value)} %"
+    text = in_points(value) if signed else f"{in_percent(value)} %"
     axes.annotate(
         text, (value, row), xytext=(0, 7), textcoords="offset points", ha="center", fontweight="bold", color=INK
     )
@@ -346,10 +348,10 @@ def _losses(
 def _calibration_sentence(name: str, one: Plain, ece: float | None) -> str:
     if ece is None:
         return ""
-    text = f"{run_word(name)} {percent(ece)} %"
+    text = f"{run_word(name)} {in_percent(ece)} %"
     temperature, scaled = number(one.get("temperature")), number(one.get("scaled_ece"))
     if temperature is not None and scaled is not None:
-        text += f" ({percent(scaled)} % after scaling with temperature {temperature:.2g})"
+        text += f" ({in_percent(scaled)} % after scaling with temperature {temperature:.2g})"
     return text
 
 
@@ -407,7 +409,7 @@ def _draw_table(name: str, found: Mapping[str, list[float | None]]) -> Any:
     for row, corruption in enumerate(order):
         for column, value in enumerate(found[corruption]):
             if value is not None:
-                axes.text(column, row, percent(value), ha="center", va="center", fontsize=SMALL)
+                axes.text(column, row, in_percent(value), ha="center", va="center", fontsize=SMALL)
     rows_axis(axes, [run_word(one) for one in order])
     axes.grid(False)
     axes.set_xticks(_STRENGTHS)

@@ -119,16 +119,11 @@ def run_word(name: str) -> str:
     return clean(name).replace("_", " ")
 
 
-def percent(share: float, digits: int = 1) -> str:
+def in_percent(share: float, digits: int = 1) -> str:
     """A share in percent without the sign; no zero behind the point."""
     text = f"{100 * share:.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
-
-
-def upper(text: str) -> str:
-    """The text as the beginning of a sentence."""
-    return text[:1].upper() + text[1:]
 
 
 def ends_of(values: Sequence[float]) -> Range:
@@ -136,20 +131,10 @@ def ends_of(values: Sequence[float]) -> Range:
     return min(values), max(values)
 
 
-def points(difference: float) -> str:
+def in_points(difference: float) -> str:
     """A difference of shares in points, with its sign."""
-    text, sign = percent(abs(difference)), "+" if difference > 0 else MINUS
+    text, sign = in_percent(abs(difference)), "+" if difference > 0 else MINUS
     return text if text == "0" else sign + text
-
-
-def count(value: float, noun: str, plural: str = "") -> str:
-    """So many of something: '1 image', '1,200 images'."""
-    return f"{value:,.0f} {noun if value == 1 else plural or noun + 's'}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """The words as part of a sentence: 'a, b and c'."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1] if words else ""]))
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -183,7 +168,7 @@ def percent_axis(
     (axes.set_xlim if which == "x" else axes.set_ylim)(*limits)
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], prune=None))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: points(value) if signed else f"{percent(value)} %"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: in_points(value) if signed else f"{in_percent(value)} %"))
     if label:
         axis.set_label_text(label)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from understudy.core.text import percent, points
 from understudy.evaluation.chance import guessing_note
-from understudy.evaluation.verdict import percent, points
 
 Tone = Literal["good", "bad", "open"]
 _LEAST_SUPPORT = 10

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.evaluation.verdict import percent
+from understudy.core.text import capitalized, percent
 from understudy.reports.figures.audit import class_counts
 from understudy.reports.page import Grid, Page, Section, Small, Table, Tile, image, known
 from understudy.reports.pages.advice import Advice, Headline
@@ -185,5 +185,5 @@ def _measured(found: Mapping[str, Any]) -> Section:
         (name, f"{one['mean']:.3f}", f"{one['std']:.3f}") for name, one in zip(names, found["channels"], strict=False)
     ]
     tables = [Table(("channel", "mean", "standard deviation"), rows, "Levels from 0 to 1", numeric=(1, 2))]
-    sentences = [*found["not_checked"], *(f"{note[:1].upper()}{note[1:]}." for note in found["notes"])]
+    sentences = [*found["not_checked"], *(f"{capitalized(note)}." for note in found["notes"])]
     return Section("How this was looked at", sentences, tables=tables if rows else ())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from understudy.evaluation.verdict import percent
+from understudy.core.text import capitalized, listed, p_value, percent, percent_range, signed_points
 from understudy.reports.figures import comparison as draw
 from understudy.reports.figures import ingredients as ingredients
-from understudy.reports.page import Page, Section, Table, Tile, known, p_value
+from understudy.reports.page import Page, Section, Table, Tile, known
 from understudy.reports.pages.advice import Advice, Headline
 from understudy.reports.record import ComparisonRecord
 
@@ -60,9 +60,9 @@ def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any]
         largest = max(better, key=lambda one: one["gain"]["difference"])
         return Headline(
             "good",
-            f"Proven better than the labels alone: {_listed(names)}",
+            f"Proven better than the labels alone: {listed(names)}",
             f"The largest proven gain is {largest['method']}'s{_labels(largest)}: "
-            f"{100 * largest['gain']['difference']:+.1f} points, {percent(largest['accuracy'])} on average of "
+            f"{signed_points(largest['gain']['difference'])} points, {percent(largest['accuracy'])} on average of "
             f"{len(largest['seeds'])} seeds. {len(better)} of {tested} comparisons hold after correction for all.",
         )
     if proven:
@@ -93,12 +93,12 @@ def _ablation_headline(ablation: Sequence[Mapping[str, Any]], num_seeds: int) ->
     detail = (
         f"From {first} with the bare training to {last} with everything, on average of "
         f"{'1 seed' if num_seeds == 1 else f'{num_seeds} seeds'}: {most['adds']} "
-        f"{100 * most['gain']['difference']:+.1f} points. {len(sure)} of {len(steps)} steps hold after "
+        f"{signed_points(most['gain']['difference'])} points. {len(sure)} of {len(steps)} steps hold after "
         "correction for all of them."
     )
     return Headline(
         "good" if sure else "open",
-        f"{_first_upper(most['adds'])} adds most" + ("" if sure else ", though nothing is proven"),
+        f"{capitalized(most['adds'])} adds most" + ("" if sure else ", though nothing is proven"),
         detail,
     )
 
@@ -183,10 +183,12 @@ def summary_table(found: Mapping[str, Any]) -> Table:
                 one["method"],
                 f"{one['num_labels']:,}" if one["num_labels"] else "all",
                 "failed" if one["accuracy"] is None else percent(one["accuracy"]),
-                "-" if one["interval"] is None else _interval(one["interval"]),
+                "-" if one["interval"] is None else percent_range(one["interval"]["low"], one["interval"]["high"]),
                 "-" if one["worst"] is None else percent(one["worst"]),
-                "-" if not gain else f"{100 * gain['difference']:+.1f}",
-                "-" if not gain or not gain["interval"] else _interval(gain["interval"]),
+                "-" if not gain else signed_points(gain["difference"]),
+                "-"
+                if not gain or not gain["interval"]
+                else percent_range(gain["interval"]["low"], gain["interval"]["high"]),
                 "-" if not gain or gain["p_holm"] is None else p_value(gain["p_holm"]),
                 "-" if one["cpu_s"] is None else f"{one['cpu_s']:,.1f}",
                 "-" if one["steps"] is None else f"{one['steps']:,.0f}",
@@ -207,21 +209,9 @@ def summary_table(found: Mapping[str, Any]) -> Table:
     return Table(columns, rows, numeric=range(1, len(columns)))
 
 
-def _interval(interval: Mapping[str, float]) -> str:
-    return f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f}"
-
-
 def _seeds(found: Mapping[str, Any]) -> str:
     return "1 seed" if len(found["seeds"]) == 1 else f"{len(found['seeds'])} seeds"
 
 
 def _labels(one: Mapping[str, Any]) -> str:
     return f" with {one['num_labels']:,} labels" if one["num_labels"] else ""
-
-
-def _first_upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

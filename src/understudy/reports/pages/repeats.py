@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.evaluation.verdict import percent
+from understudy.core.text import capitalized, counted, listed, percent, percent_range, signed_points
 from understudy.reports.figures.picture import (
     BASELINE,
     Picture,
-    count,
     interval,
-    listed,
     percent_axis,
     rows_axis,
     run_color,
     run_word,
-    upper,
 )
 from understudy.reports.figures.style import GRID, INK, PAPER, new_figure, styled
 from understudy.reports.page import Section, Table, Tile, known
@@ -27,14 +24,14 @@ def repeats_section(result: Mapping[str, Any]) -> Section:
     repeats = result.get("repeats")
     if not repeats:
         return Section("Over seeds")
-    title = f"Over {count(len(repeats['runs']), one_of(repeats))}"
+    title = f"Over {counted(len(repeats['runs']), one_of(repeats))}"
     return Section(title, repeats["sentences"], known([paired_dots(repeats)]), [_table(repeats)])
 
 
 def repeats_tiles(result: Mapping[str, Any]) -> list[Tile]:
     """The two accuracies of all seeds or folds together, their difference, and what judged them."""
     repeats, data = result["repeats"], result["data"]
-    over = f"{'mean of' if repeats['kind'] == 'seeds' else 'over'} {count(len(repeats['runs']), one_of(repeats))}"
+    over = f"{'mean of' if repeats['kind'] == 'seeds' else 'over'} {counted(len(repeats['runs']), one_of(repeats))}"
     tiles = []
     for name in names_of(repeats):
         who = "the labels alone" if name == BASELINE else f"with the unlabeled images ({name})"
@@ -43,8 +40,8 @@ def repeats_tiles(result: Mapping[str, Any]) -> list[Tile]:
         tiles.append(Tile(percent(repeats[name]["mean"]), f"right, {who}, {over}{about}"))
     if repeats["difference"] is not None:
         between = interval(repeats["interval"])
-        about = "" if between is None else f"; 95 % interval {100 * between[0]:+.1f} to {100 * between[1]:+.1f}"
-        tiles.append(Tile(f"{100 * repeats['difference']:+.1f} points", f"difference{about}"))
+        about = "" if between is None else f"; 95 % interval {percent_range(*between, signed=True)}"
+        tiles.append(Tile(f"{signed_points(repeats['difference'])} points", f"difference{about}"))
     judged = [run["n"] for run in repeats["runs"]]
     if repeats["kind"] == "folds":
         tiles.append(Tile(f"{sum(judged):,}", "labeled images judged, each by models that had not seen it"))
@@ -89,10 +86,10 @@ def paired_dots(repeats: Mapping[str, Any]) -> Picture | None:
     handles = [axes.plot([], [], "o", color=run_color(name))[0] for name in names]
     axes.legend(handles, [run_word(name) for name in names], loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     said = [f"{run_word(name)} is right on {percent(repeats[name]['mean'])}" for name in names]
-    caption = f"{upper(listed(said))} over {count(len(runs), one_of(repeats))}."
+    caption = f"{capitalized(listed(said))} over {counted(len(runs), one_of(repeats))}."
     if repeats["difference"] is not None:
         ahead = sum(run["difference"] > 0 for run in runs)
-        caption += f" {upper(run_word(names[1]))} is ahead in {ahead} of them."
+        caption += f" {capitalized(run_word(names[1]))} is ahead in {ahead} of them."
     if any(repeats[name]["interval"] for name in names):
         caption += " Lines through diamonds are 95 % intervals."
     return Picture("repeats", f"Every {one_of(repeats)}", caption, figure)
@@ -116,7 +113,7 @@ def _table(repeats: Mapping[str, Any]) -> Table:
             str(run[one]),
             f"{run['n']:,}",
             *(percent(run[name]) for name in names),
-            *([_points(run["difference"])] if has_both else []),
+            *([signed_points(run["difference"])] if has_both else []),
         ]
         for run in repeats["runs"]
     ]
@@ -132,15 +129,11 @@ def _table(repeats: Mapping[str, Any]) -> Table:
     if all(between):
         cells = [f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}" for ends in between if ends is not None]
         ends = interval(repeats["interval"])
-        gain = ["-" if ends is None else f"{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}"] if has_both else []
+        gain = ["-" if ends is None else percent_range(*ends, signed=True)] if has_both else []
         rows.append(["95 % interval", "", *cells, *gain])
     columns = [one, "judged by", *(run_word(name) for name in names), *(["difference, points"] if has_both else [])]
     return Table(columns, rows, numeric=range(1, len(columns)))
 
 
 def _gain(repeats: Mapping[str, Any]) -> list[str]:
-    return [] if repeats["difference"] is None else [_points(repeats["difference"])]
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}"
+    return [] if repeats["difference"] is None else [signed_points(repeats["difference"])]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.core.budget import format_seconds
+from understudy.core.text import counted, percent, percent_range, signed_points
 from understudy.evaluation.decision import interval_words
 from understudy.evaluation.intervals import Interval
-from understudy.evaluation.verdict import percent
 from understudy.reports.figures import by_class, labels, model
 from understudy.reports.page import Card, Grid, Neighbor, Page, Section, Small, Table, Tile, image, known
 from understudy.reports.pages.advice import Headline, advice, headline, is_too_sure, note_of_guessing
@@ -90,14 +90,15 @@ def _tiles(result: Mapping[str, Any]) -> list[Tile]:
     verdict, metrics = result["verdict"], result["metrics"]
     tiles = [
         Tile(
-            percent(found["accuracy"]), f"right, {_run_words(name)}; 95 % interval {_range(found['accuracy_interval'])}"
+            percent(found["accuracy"]),
+            f"right, {_run_words(name)}; 95 % interval {_range(found['accuracy_interval'])}",
         )
         for name, found in metrics.items()
     ]
     if verdict is not None and verdict["comparison"] is not None:
         found = verdict["comparison"]
         between = interval_words(Interval(found["interval"]["low"], found["interval"]["high"]))
-        tiles.append(Tile(f"{100 * found['difference']:+.1f} points", f"difference; 95 % interval {between}"))
+        tiles.append(Tile(f"{signed_points(found['difference'])} points", f"difference; 95 % interval {between}"))
     if metrics:
         judged = result["data"]["num_test"]
         kind = "test images" if result["data"]["test_source"] == "test" else "images held out of the labeled ones"
@@ -125,7 +126,7 @@ def _classes(result: Mapping[str, Any]) -> Section:
     tables = []
     if metrics is not None:
         rows = [
-            (one["name"], f"{one['support']:,}", *(_share(one[key]) for key in ("recall", "precision", "f1")))
+            (one["name"], f"{one['support']:,}", *(percent(one[key]) for key in ("recall", "precision", "f1")))
             for one in sorted(metrics["per_class"], key=lambda one: (one["recall"] is None, one["recall"]))
         ]
         more = len(rows) - _MOST_CLASSES_LISTED
@@ -177,7 +178,7 @@ def _doubted(record: RunRecord) -> Section:
     if lines[0].get("where") == "out of fold":
         which, seen = "labeled image", "it is of a fold that left this label out"
     intro = (
-        f"{_count(len(lines), which)} whose given label the model doubts, by confident learning: {seen}, and it is "
+        f"{counted(len(lines), which)} whose given label the model doubts, by confident learning: {seen}, and it is "
         "surer of another class than it is of that class in general. Some are wrong labels, some are hard images. "
         "label_errors.csv lists them for relabeling."
     )
@@ -185,7 +186,7 @@ def _doubted(record: RunRecord) -> Section:
         return Section(
             "Doubted labels",
             [
-                f"{_count(len(lines), which)} with a label that the model doubts, but it is often sure and wrong, as "
+                f"{counted(len(lines), which)} with a label that the model doubts, but it is often sure and wrong, as "
                 "the reliability below shows, so that most of these are its own mistakes. label_errors.csv lists them; "
                 "look there again when a model is better."
             ],
@@ -278,10 +279,10 @@ def _figures(result: Mapping[str, Any]) -> Table:
         ("macro_f1", "F1, mean over classes"),
         ("auroc", "AUROC, one class against the rest"),
     ):
-        rows.append((what, *(_share(metrics[name].get(key)) for name in names)))
+        rows.append((what, *(percent(metrics[name].get(key)) for name in names)))
     for k in sorted({int(k) for name in names for k in metrics[name]["top_k"]}):
         tops = ({int(at): share for at, share in metrics[name]["top_k"].items()} for name in names)
-        rows.append((f"right class among the {k} likeliest", *(_share(top.get(k)) for top in tops)))
+        rows.append((f"right class among the {k} likeliest", *(percent(top.get(k)) for top in tops)))
     for key, what, digits in (
         ("ece", "expected calibration error", 3),
         ("nll", "negative log-likelihood, nats", 3),
@@ -294,7 +295,7 @@ def _figures(result: Mapping[str, Any]) -> Table:
             rows.append((what, *("-" if value is None else f"{value:.{digits}f}" for value in values)))
     asked = result["robustness"]
     if asked:
-        rows.append(("accuracy on corrupted images", *(_share(asked[name]["mean"]) for name in names)))
+        rows.append(("accuracy on corrupted images", *(percent(asked[name]["mean"]) for name in names)))
     head = ("on the test images", *(_run_words(name) for name in names))
     return Table(head, rows if names else [], "All figures", numeric=range(1, len(names) + 1))
 
@@ -314,17 +315,9 @@ def _stopped(reason: str) -> str:
 
 
 def _range(interval: Mapping[str, float]) -> str:
-    return f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f}"
+    return percent_range(interval["low"], interval["high"])
 
 
 def _sure(confidence: float) -> str:
     """A confidence, of which nobody should read that it is certain."""
     return percent(confidence) if confidence < _ALMOST_CERTAIN else "over 99.9 %"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else percent(value)
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

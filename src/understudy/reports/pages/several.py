@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from understudy.core.errors import UserError
+from understudy.core.text import p_value, percent, signed_points
 from understudy.evaluation.paired import Paired, compare_paired
 from understudy.evaluation.ranking import holm
-from understudy.evaluation.verdict import percent
 from understudy.reports.figures import by_class
 from understudy.reports.figures import comparison as draw
 from understudy.reports.figures import ingredients as ingredients
 from understudy.reports.figures.picture import method_of
-from understudy.reports.page import Page, Section, Table, known, p_value
+from understudy.reports.page import Page, Section, Table, known
 from understudy.reports.pages.advice import Headline
 from understudy.reports.record import RunRecord
 
@@ -71,7 +71,7 @@ def several_page(records: Sequence[RunRecord]) -> Page:
         row += [f"{100 * low:.1f} to {100 * high:.1f}"]
         if number:
             other = others[number - 1]
-            row += [f"{100 * other.difference:+.1f}", p_value(adjusted[number - 1])]
+            row += [signed_points(other.difference), p_value(adjusted[number - 1])]
         else:
             row += ["-", "-"]
         rows.append(row)

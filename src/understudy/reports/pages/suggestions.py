@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.reports.figures.picture import count
+from understudy.core.text import counted
 from understudy.reports.figures.style import clean
 from understudy.reports.page import Card, Page, Section, image
 from understudy.reports.pages.advice import Headline
@@ -36,7 +36,7 @@ def suggestions_page(
     return Page(
         title=f"{clean(title)}: images to label",
         kicker=f"understudy suggest \u00b7 {clean(title)}",
-        headline=Headline("open", f"{count(len(names), 'image')} to label", why),
+        headline=Headline("open", f"{counted(len(names), 'image')} to label", why),
         sections=(Section("In this order", list(notes), cards=cards),),
         footer="The numbers are those of the column order in the table of suggestions. Nothing here leaves this file.",
     )
