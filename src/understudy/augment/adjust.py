@@ -16,13 +16,15 @@ from understudy.core.errors import ConfigError, nearest
 class Augmentation(Config):
     """Changes of a domain's weak and strong views; what is None stays as the domain has it."""
 
-    hflip: Annotated[bool | None, Knob("whether left and right may be swapped")] = None
-    rotations: Annotated[bool | None, Knob("whether quarter turns and a swap of top and bottom are allowed")] = None
-    magnitude: Annotated[
-        float | None, Knob("share of the FixMatch paper's magnitudes that the strong view uses", 0, 1)
-    ] = None
-    cutout: Annotated[float | None, Knob("greatest side of the square cut out, as a share of the image's", 0, 1)] = None
-    operations: Annotated[tuple[str, ...] | None, Knob("what the strong view draws two of, by name")] = None
+    hflip: Annotated[bool | None, Knob("whether to use horizontal flips")] = None
+    rotations: Annotated[bool | None, Knob("whether to use rotations by 90 degrees and vertical flips")] = None
+    magnitude: Annotated[float | None, Knob("magnitude of the strong view, relative to the FixMatch paper", 0, 1)] = (
+        None
+    )
+    cutout: Annotated[float | None, Knob("maximum side of the cutout square, relative to the image's side", 0, 1)] = (
+        None
+    )
+    operations: Annotated[tuple[str, ...] | None, Knob("operations from which the strong view draws two")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

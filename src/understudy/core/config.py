@@ -112,7 +112,7 @@ def lines(config: Config, prefix: str = "") -> list[Line]:
             key, variants = prefix + field.name, type(nested).variants
             if variants is not None:
                 allowed = _names(_config_class(_hints(type(config))[field.name]) or type(nested))
-                found.append(Line(f"{key}.name", nested.name, " | ".join(allowed), f"kind of {field.name}"))
+                found.append(Line(f"{key}.name", nested.name, " | ".join(allowed), f"name of the {field.name}"))
             found += lines(nested, f"{key}.")
     return found
 

@@ -24,7 +24,7 @@ class Optimizer(Config):
 
     layer_decay: Annotated[
         float,
-        Knob("rate of a block as a share of the next one's; under 1 the first blocks move least", 0, 1, probe=0.3),
+        Knob("layer-wise learning-rate decay: factor from each block to the one before", 0, 1, probe=0.3),
     ] = 1.0
 
     def build(self, networks: list[nn.Module]) -> torch.optim.Optimizer:
@@ -39,7 +39,7 @@ class SGD(Optimizer):
 
     lr: Annotated[float, Knob("peak learning rate", 0, probe=0.3)] = 0.03
     momentum: Annotated[float, Knob("momentum", 0, 1, probe=0.5)] = 0.9
-    weight_decay: Annotated[float, Knob("decay of the weights per unit of learning rate", 0, probe=0.1)] = 5e-4
+    weight_decay: Annotated[float, Knob("weight decay, scaled by the learning rate", 0, probe=0.1)] = 5e-4
 
     def build(self, networks: list[nn.Module]) -> torch.optim.Optimizer:
         """torch's SGD, fused where torch has it."""
@@ -53,7 +53,7 @@ class AdamW(Optimizer):
     """Adam with decoupled weight decay."""
 
     lr: Annotated[float, Knob("peak learning rate", 0, probe=0.1)] = 1e-3
-    weight_decay: Annotated[float, Knob("decoupled decay of the weights", 0, probe=1.0)] = 0.05
+    weight_decay: Annotated[float, Knob("decoupled weight decay", 0, probe=1.0)] = 0.05
 
     def build(self, networks: list[nn.Module]) -> torch.optim.Optimizer:
         """torch's AdamW, fused where torch has it."""
@@ -88,7 +88,7 @@ class Muon(Optimizer):
     momentum: Annotated[float, Knob("momentum of the filters", 0, 1, probe=0.0)] = 0.9
     sgd_lr: Annotated[float, Knob("peak learning rate of all other parameters", 0, probe=0.5)] = 0.03
     sgd_momentum: Annotated[float, Knob("momentum of all other parameters", 0, 1, probe=0.0)] = 0.9
-    weight_decay: Annotated[float, Knob("decay of the other weights", 0, probe=0.3)] = 5e-4
+    weight_decay: Annotated[float, Knob("weight decay of all other parameters", 0, probe=0.3)] = 5e-4
 
     def build(self, networks: list[nn.Module]) -> torch.optim.Optimizer:
         """One optimizer with both kinds of groups."""

@@ -27,40 +27,55 @@ class Settings(Config):
 
     method: Method[Any] = field(default_factory=SoftMatch)
     optimizer: Optimizer = field(default_factory=Muon)
-    seed: Annotated[int, Knob("number that all randomness derives from", 0, probe=1)] = 0
+    seed: Annotated[int, Knob("random seed", 0, probe=1)] = 0
     batch_size: Annotated[int, Knob("labeled rows per step", 1, probe=8)] = 64
     labeled_view: Annotated[
         str,
-        Knob("augmentation of labeled rows; mixed is half weak, half strong", choices=("weak", "strong", "mixed")),
+        Knob(
+            "augmentation of labeled rows; mixed: half of them weak, half strong", choices=("weak", "strong", "mixed")
+        ),
     ] = "mixed"
     mix: Annotated[
         str,
-        Knob("blend of labeled rows, and of their labels, with others of the batch", choices=("none", *MIXES)),
+        Knob("mix labeled rows and their labels within the batch", choices=("none", *MIXES)),
     ] = "none"
     mix_alpha: Annotated[
         float,
-        Knob("with mix: parameter of the Beta distribution of shares; the larger, the more even", 0.001, probe=0.1),
+        Knob("with mix: parameter of the Beta distribution; larger mixes more evenly", 0.001, probe=0.1),
     ] = 1.0
     oversampling: Annotated[
         float,
-        Knob("repeats of rare classes in labeled batches: 0 draws rows equally often, 1 classes", 0, 1, probe=1.0),
+        Knob("oversampling of rare classes: 0 draws rows uniformly, 1 draws classes uniformly", 0, 1, probe=1.0),
     ] = 0.0
     warmup: Annotated[
         float,
-        Knob("share of training that is supervised alone; timed runs give it 40 steps if they can", 0, 1, probe=0.5),
+        Knob(
+            "share of training in the supervised first phase; in timed runs at least 40 steps if possible",
+            0,
+            1,
+            probe=0.5,
+        ),
     ] = 0.1
-    lr_warmup: Annotated[float, Knob("share of training in which the rate rises", 0, 1, probe=0.5)] = 0.05
-    lr_decay: Annotated[str, Knob("fall of the rate after it", choices=("cosine", "linear", "constant"))] = "cosine"
-    lr_final: Annotated[float, Knob("rate at the end, as a share of the peak", 0, 1, probe=1.0)] = 0.0
-    freeze: Annotated[
-        str, Knob("layers kept as they are, such as body.0,body.1; backbone is all but the head", probe="backbone")
-    ] = ""
-    num_evaluations: Annotated[int, Knob("evaluations on the validation images", 1)] = 20
-    patience: Annotated[int, Knob("evaluations without a gain that end a phase; 0 is never", 0)] = 0
-    device: Annotated[str, Knob("auto, cpu, cuda or mps, with a number where there are several")] = "auto"
-    dtype: Annotated[str, Knob("arithmetic of the network; auto measures", choices=("auto", "float32", "bfloat16"))] = (
-        "auto"
+    lr_warmup: Annotated[float, Knob("share of training with learning-rate warm-up", 0, 1, probe=0.5)] = 0.05
+    lr_decay: Annotated[str, Knob("learning-rate schedule after warm-up", choices=("cosine", "linear", "constant"))] = (
+        "cosine"
     )
+    lr_final: Annotated[float, Knob("final learning rate, relative to the peak", 0, 1, probe=1.0)] = 0.0
+    freeze: Annotated[
+        str, Knob("layers to freeze, such as body.0,body.1; backbone freezes all but the head", probe="backbone")
+    ] = ""
+    num_evaluations: Annotated[int, Knob("number of evaluations on the validation images", 1)] = 20
+    patience: Annotated[
+        int, Knob("early stopping: evaluations without improvement before a phase ends; 0 disables it", 0)
+    ] = 0
+    device: Annotated[str, Knob("auto, cpu, cuda, cuda:1 or mps")] = "auto"
+    dtype: Annotated[
+        str,
+        Knob(
+            "data type of the network's computations; auto selects by measured speed",
+            choices=("auto", "float32", "bfloat16"),
+        ),
+    ] = "auto"
     compile: Annotated[str, Knob("torch.compile of the network", choices=("auto", "on", "off"))] = "auto"
 
     def __post_init__(self) -> None:

@@ -47,40 +47,41 @@ class Job(Settings):
     budget: Annotated[
         Budget,
         Knob(
-            "length of the whole command, as 90s, 10m or 2h; of planning and training, as 1200cpu-s; of each training, "
-            "as 5000steps or 10epochs"
+            "time of the whole command (90s, 10m, 2h), CPU time of planning and training (1200cpu-s), or length of "
+            "each training run (5000steps, 10epochs)"
         ),
     ] = DEFAULT_BUDGET
     recipe: Recipe = field(default_factory=Plain)
-    network: Annotated[str, Knob("name of the network, timm:NAME or torchvision:NAME; auto selects by the images")] = (
-        "auto"
-    )
-    pretrained: Annotated[bool, Knob("start from the library's pretrained weights")] = False
-    weights_file: Annotated[str, Knob("file of weights to start from")] = ""
-    domain: Annotated[str, Knob("what the images show", choices=("auto", *DOMAINS))] = "auto"
+    network: Annotated[str, Knob("network: a name, timm:NAME or torchvision:NAME; auto selects by the images")] = "auto"
+    pretrained: Annotated[bool, Knob("use the pretrained weights of timm or torchvision")] = False
+    weights_file: Annotated[str, Knob("file with initial weights")] = ""
+    domain: Annotated[str, Knob("image domain, which selects the augmentations", choices=("auto", *DOMAINS))] = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
-    size: Annotated[int, Knob("side in px at which images are trained; 0 selects by the images", 0)] = 0
-    channels: Annotated[int, Knob("1 or 3; 0 is as in the images", 0, 3)] = 0
+    size: Annotated[int, Knob("training resolution in px; 0 selects by the images", 0)] = 0
+    channels: Annotated[int, Knob("1 (grayscale) or 3 (color); 0 selects by the images", 0, 3)] = 0
     num_labels: Annotated[
-        int, Knob("labels to keep, the others hidden, to see what a label budget buys; 0 keeps all", 0)
+        int, Knob("number of labels to keep, to measure what fewer labels achieve; 0 keeps all", 0)
     ] = 0
     imbalance: Annotated[
-        float, Knob("with num_labels: largest class over smallest among the labels; 1 is uniform, 0 as in the data", 0)
+        float,
+        Knob("with num_labels: imbalance ratio of the labels (largest class / smallest); 0 keeps that of the data", 0),
     ] = 0.0
     num_unlabeled: Annotated[
-        int, Knob("with num_labels: images of the unlabeled pool, the others left out; 0 is as many as can be", 0)
+        int, Knob("with num_labels: number of unlabeled images to keep; 0 keeps as many as possible", 0)
     ] = 0
     unlabeled_imbalance: Annotated[
-        float, Knob("with num_labels: largest class over smallest in the pool; 1 is uniform, 0 as in the data", 0)
+        float, Knob("with num_labels: imbalance ratio of the unlabeled images; 0 keeps that of the data", 0)
     ] = 0.0
     unlabeled_order: Annotated[
-        str, Knob("whether the pool's largest class is the labels' largest or smallest", choices=ORDERS)
+        str, Knob("order of the classes by size among the unlabeled images, relative to the labels", choices=ORDERS)
     ] = "same"
-    filter_pool: Annotated[bool, Knob("leave images unlike the labeled ones out of the pool")] = False
+    filter_pool: Annotated[bool, Knob("drop unlabeled images that are unrelated to the labeled ones")] = False
     corrupted: Annotated[
-        int, Knob("held-out images that each model is also shown under common corruptions; 0 is none", 0)
+        int, Knob("number of test images on which both models are also evaluated under common corruptions", 0)
     ] = 0
-    test_time_averaging: Annotated[bool, Knob("average predictions over shifts and mirrors of an image")] = False
+    test_time_averaging: Annotated[bool, Knob("average predictions over shifted and mirrored copies of each image")] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -43,9 +43,14 @@ class Alignment(Config):
 
     target: Annotated[
         str,
-        Knob("class balance aligned to", choices=("none", "uniform", "labeled", "running", "estimated")),
+        Knob(
+            "class distribution to which predictions are aligned",
+            choices=("none", "uniform", "labeled", "running", "estimated"),
+        ),
     ] = "none"
-    momentum: Annotated[float, Knob("decay of running means, reached as (1 + t) / (10 + t)", 0, 1, probe=0.2)] = 0.999
+    momentum: Annotated[float, Knob("decay of the running means; ramps up as (1 + t) / (10 + t)", 0, 1, probe=0.2)] = (
+        0.999
+    )
 
     def __call__(
         self,

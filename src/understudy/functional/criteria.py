@@ -28,12 +28,18 @@ class Criterion(Config):
 
     variants: ClassVar[Registry[Any] | None] = CRITERIA
 
-    label_smoothing: Annotated[float, Knob("share of each true label spread over all classes", 0, 1, probe=0.3)] = 0.0
+    label_smoothing: Annotated[
+        float, Knob("label smoothing: probability mass spread evenly over all classes", 0, 1, probe=0.3)
+    ] = 0.0
     class_weights: Annotated[
-        str, Knob("weight of a row by how rare its class is", choices=("none", "inverse", "effective"))
+        str,
+        Knob(
+            "class weights of the loss: none, inverse frequency or effective number",
+            choices=("none", "inverse", "effective"),
+        ),
     ] = "none"
     logit_adjustment: Annotated[
-        float, Knob("tau, by which logits in the loss lean to common classes", 0, probe=2.0)
+        float, Knob("tau: strength of logit adjustment for class imbalance; 0 disables it", 0, probe=2.0)
     ] = 0.0
 
     def __call__(
@@ -95,9 +101,9 @@ class SymmetricCrossEntropy(Criterion):
     The reverse term is bounded, so a wrong label cannot pull without end. Defaults are the paper's for CIFAR-10.
     """
 
-    alpha: Annotated[float, Knob("weight of the usual cross-entropy", 0, probe=2.0)] = 0.1
+    alpha: Annotated[float, Knob("weight of the cross-entropy", 0, probe=2.0)] = 0.1
     beta: Annotated[float, Knob("weight of the reverse cross-entropy", 0, probe=0.1)] = 1.0
-    log_of_zero: Annotated[float, Knob("A, which stands for the logarithm of zero", None, 0, probe=-8.0)] = -4.0
+    log_of_zero: Annotated[float, Knob("A: value used for log 0", None, 0, probe=-8.0)] = -4.0
 
     def rows(self, logits: Float[Tensor, "n k"], targets: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
         """Equation 6 on each row."""
@@ -114,7 +120,10 @@ class GeneralizedCrossEntropy(Criterion):
     Between cross-entropy (q to 0) and mean absolute error (q = 1): the larger q, the less a wrong label pulls.
     """
 
-    q: Annotated[float, Knob("exponent of the true class's probability", 0.01, 1, probe=0.2)] = 0.7
+    q: Annotated[
+        float,
+        Knob("exponent of the true class's probability; larger is more robust to wrong labels", 0.01, 1, probe=0.2),
+    ] = 0.7
 
     def rows(self, logits: Float[Tensor, "n k"], targets: Float[Tensor, "n k"]) -> Float[Tensor, "n"]:
         """Equation 6 on each row; for probabilities as targets, its mean under them."""

@@ -122,9 +122,7 @@ class ABC(Method[BaseMemory]):
     views: ClassVar[tuple[str, ...]] = ("weak", "strong")
 
     base: Method[Any] = field(default_factory=lambda: METHODS.get("fixmatch")())
-    threshold: Annotated[
-        float, Knob("balanced head's confidence below which an image is left out", 0, 1, probe=0.0)
-    ] = 0.95
+    threshold: Annotated[float, Knob("tau: minimum confidence of the balanced head", 0, 1, probe=0.0)] = 0.95
     teacher: Annotated[str, Knob("network that predicts the weak view", choices=("ema", "model"))] = "ema"
 
     def __post_init__(self) -> None:

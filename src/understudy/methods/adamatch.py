@@ -46,8 +46,12 @@ class AdaMatch(WeakToStrong[AlignedMemory]):
     cost: ClassVar[float | None] = 10.3
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 3
-    threshold: Annotated[float, Knob("tau, a share of the mean labeled confidence", 0, 1, probe=0.0)] = 0.9
-    ramp_up_end: Annotated[float, Knob("share of training at which lambda_u counts fully", 0, 1, probe=0.0)] = 0.5
+    threshold: Annotated[
+        float, Knob("tau: threshold relative to the mean confidence on labeled rows", 0, 1, probe=0.0)
+    ] = 0.9
+    ramp_up_end: Annotated[
+        float, Knob("share of training after which lambda_u is fully ramped up", 0, 1, probe=0.0)
+    ] = 0.5
     alignment: Alignment = field(default_factory=lambda: Alignment(target="running"))
 
     def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:

@@ -35,8 +35,8 @@ class BarlowTwins(Pretext[nn.Module]):
     use_when: ClassVar[str] = "before another method, with batches too small for simclr"
     views: ClassVar[tuple[str, ...]] = ("strong",)
 
-    redundancy: Annotated[float, Knob("lambda: weight of the correlations between features", 0, probe=0.5)] = 5e-3
-    embedding_width: Annotated[int, Knob("D: width of the projections", 2, probe=8)] = 1024
+    redundancy: Annotated[float, Knob("lambda: weight of the redundancy reduction term", 0, probe=0.5)] = 5e-3
+    embedding_width: Annotated[int, Knob("D: dimension of the projections", 2, probe=8)] = 1024
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
         """The classifier, and a projection of its features."""

@@ -53,7 +53,7 @@ class Method(Config, Generic[Memory]):
     remembers_labeled: ClassVar[bool] = False
     kept_networks: ClassVar[tuple[str, ...]] = ()
 
-    ema_decay: Annotated[float, Knob("decay of the running average of the weights", 0, 1, probe=0.5)] = 0.999
+    ema_decay: Annotated[float, Knob("decay of the exponential moving average of the weights", 0, 1, probe=0.5)] = 0.999
     criterion: Criterion = field(default_factory=CrossEntropy)
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
@@ -114,7 +114,7 @@ class Pretext(Method[Memory]):
     needs_features: ClassVar[bool] = True
     criterion: ClassVar[Any] = CrossEntropy()  # type: ignore[misc]  # pretext tasks use no labels, so it is not a knob
 
-    mu: Annotated[int, Knob("unlabeled rows per row of batch_size; labels go unused", 1, probe=2)] = 7
+    mu: Annotated[int, Knob("rows per step, as a multiple of batch_size; labels are not used", 1, probe=2)] = 7
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step: `mu` times the labeled ones."""

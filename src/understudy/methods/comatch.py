@@ -58,13 +58,23 @@ class CoMatch(OnFeatures[RecentEmbeddings]):
     use_when: ClassVar[str] = "with a few labels per class; a step may cost twice as much as FixMatch's"
     cost: ClassVar[float | None] = 14.0
 
-    threshold: Annotated[float, Knob("confidence below which an image teaches no class", 0, 1, probe=0.0)] = 0.95
+    threshold: Annotated[float, Knob("tau: minimum confidence of a pseudo-label", 0, 1, probe=0.0)] = 0.95
     lambda_c: Annotated[float, Knob("weight of the contrastive loss", 0, probe=5.0)] = 1.0
-    alpha: Annotated[float, Knob("share of the classifier's own word in a pseudo-label", 0, 1, probe=0.3)] = 0.9
-    temperature: Annotated[float, Knob("t of both softmaxes over embeddings", 0.01, probe=1.0)] = 0.2
-    edge_threshold: Annotated[float, Knob("T: agreement under which rows are not tied", 0, 1, probe=0.1)] = 0.8
-    queue_size: Annotated[int, Knob("K, rows that are remembered", 1, probe=8)] = 2560
-    embedding_width: Annotated[int, Knob("width of the embeddings", 1, probe=8)] = 64
+    alpha: Annotated[
+        float,
+        Knob(
+            "weight of the classifier's prediction in a pseudo-label; the rest comes from similar images",
+            0,
+            1,
+            probe=0.3,
+        ),
+    ] = 0.9
+    temperature: Annotated[float, Knob("t: temperature of both softmaxes over similarities", 0.01, probe=1.0)] = 0.2
+    edge_threshold: Annotated[
+        float, Knob("T: minimum similarity of two pseudo-labels for an edge in the graph", 0, 1, probe=0.1)
+    ] = 0.8
+    queue_size: Annotated[int, Knob("K: number of rows in the memory bank", 1, probe=8)] = 2560
+    embedding_width: Annotated[int, Knob("dimension of the embeddings", 1, probe=8)] = 64
     alignment: Alignment = field(default_factory=lambda: Alignment(target="uniform", momentum=0.94))
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:

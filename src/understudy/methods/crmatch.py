@@ -48,8 +48,8 @@ class CRMatch(OnFeatures[AlignedMemory]):
     cost: ClassVar[float | None] = 10.4
     needs_images: ClassVar[bool] = True
 
-    threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95
-    lambda_d: Annotated[float, Knob("weight of the distance between features", 0, probe=5.0)] = 1.0
+    threshold: Annotated[float, Knob("tau: minimum confidence of a pseudo-label", 0, 1, probe=0.0)] = 0.95
+    lambda_d: Annotated[float, Knob("weight of the feature distance loss", 0, probe=5.0)] = 1.0
     lambda_r: Annotated[float, Knob("weight of the rotation loss", 0, probe=5.0)] = 1.0
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:

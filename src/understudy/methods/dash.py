@@ -58,11 +58,17 @@ class Dash(WeakToStrong[LabeledLoss]):
     use_when: ClassVar[str] = "if few predictions are confident early, so that a fixed threshold selects nothing"
     cost: ClassVar[float | None] = 8.0
 
-    rho_min: Annotated[float, Knob("loss that the threshold never falls below", 0, probe=1.0)] = 0.05
-    gamma: Annotated[float, Knob("factor by which the threshold falls each time", 1, probe=1.01)] = 1.27
-    c: Annotated[float, Knob("the threshold's start, in losses of the labeled rows", 0, probe=20.0)] = 1.0001
-    num_reductions: Annotated[int, Knob("times the threshold falls, the last ones to no effect", 1, probe=2)] = 114
-    temperature: Annotated[float, Knob("sharpening of the targets until rho_min is reached", 0, probe=2.0)] = 0.5
+    rho_min: Annotated[float, Knob("minimum of the threshold", 0, probe=1.0)] = 0.05
+    gamma: Annotated[float, Knob("factor by which the threshold is divided at each reduction", 1, probe=1.01)] = 1.27
+    c: Annotated[
+        float, Knob("initial threshold, relative to the labeled loss after the first phase", 0, probe=20.0)
+    ] = 1.0001
+    num_reductions: Annotated[
+        int, Knob("number of reductions; those after rho_min is reached have no effect", 1, probe=2)
+    ] = 114
+    temperature: Annotated[
+        float, Knob("temperature of the targets until rho_min is reached; 1 leaves them unchanged", 0, probe=2.0)
+    ] = 0.5
 
     def memory(self, spec: DataSpec) -> LabeledLoss:
         """The labeled loss of the first phase."""

@@ -60,9 +60,9 @@ class DebiasedPseudoLabel(WeakToStrong[MeanPrediction]):
     use_when: ClassVar[str] = "with few labels or many classes, if a few classes attract most pseudo-labels"
     cost: ClassVar[float | None] = 7.6
 
-    threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95
+    threshold: Annotated[float, Knob("tau: minimum confidence of a pseudo-label", 0, 1, probe=0.0)] = 0.95
     momentum: Annotated[float, Knob("decay of the running mean prediction", 0, 1, probe=0.2)] = 0.999
-    debiasing: Annotated[float, Knob("lambda of the paper: strength of debiasing and margins", 0, probe=2.0)] = 0.5
+    debiasing: Annotated[float, Knob("lambda: strength of the debiasing and of the margins", 0, probe=2.0)] = 0.5
 
     def memory(self, spec: DataSpec) -> MeanPrediction:
         """The running mean prediction."""

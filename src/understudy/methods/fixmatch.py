@@ -25,7 +25,7 @@ class FixMatch(WeakToStrong[AlignedMemory]):
     use_when: ClassVar[str] = "from about 25 labels per class on, and as the reference of its family"
     cost: ClassVar[float | None] = 7.3
 
-    threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95
+    threshold: Annotated[float, Knob("tau: minimum confidence of a pseudo-label", 0, 1, probe=0.0)] = 0.95
 
     def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
         """Equations 3 and 4 on one step."""

@@ -52,9 +52,13 @@ class FlexMatch(WeakToStrong[Flags]):
     use_when: ClassVar[str] = "with few labels, classes of unequal difficulty, and a balanced pool"
     cost: ClassVar[float | None] = 8.4
 
-    threshold: Annotated[float, Knob("tau, the threshold of the best learned class", 0, 1, probe=0.5)] = 0.95
-    mapping: Annotated[str, Knob("M, from a class's status to its share of tau", choices=MAPPINGS)] = "convex"
-    threshold_warm_up: Annotated[bool, Knob("whether images given no class hold thresholds down", probe=False)] = True
+    threshold: Annotated[float, Knob("tau: threshold of the best learned class", 0, 1, probe=0.5)] = 0.95
+    mapping: Annotated[str, Knob("M: mapping from a class's learning status to its share of tau", choices=MAPPINGS)] = (
+        "convex"
+    )
+    threshold_warm_up: Annotated[
+        bool, Knob("whether images without a pseudo-label lower the thresholds (threshold warm-up)", probe=False)
+    ] = True
 
     def memory(self, spec: DataSpec) -> Flags:
         """A flag for each image of the pool."""

@@ -68,7 +68,7 @@ class FreeMatch(WeakToStrong[LearningStatus]):
     use_when: ClassVar[str] = "with very few labels, or if no threshold is known to work"
     cost: ClassVar[float | None] = 8.0
 
-    momentum: Annotated[float, Knob("lambda, the decay of the running means", 0, 1, probe=0.2)] = 0.999
+    momentum: Annotated[float, Knob("lambda: decay of the running means", 0, 1, probe=0.2)] = 0.999
     w_f: Annotated[float, Knob("weight of the fairness term", 0, probe=1.0)] = 0.05
 
     def memory(self, spec: DataSpec) -> LearningStatus:

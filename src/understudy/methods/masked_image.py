@@ -40,8 +40,8 @@ class MaskedImage(Pretext[nn.Module]):
     views: ClassVar[tuple[str, ...]] = ("weak",)
     needs_images: ClassVar[bool] = True
 
-    masked_share: Annotated[float, Knob("share of a picture's patches that is hidden", 0, 1, probe=0.2)] = 0.6
-    grid: Annotated[int, Knob("patches along each side of a picture", 2, probe=3)] = 6
+    masked_share: Annotated[float, Knob("share of patches that are masked", 0, 1, probe=0.2)] = 0.6
+    grid: Annotated[int, Knob("number of patches along each side of an image", 2, probe=3)] = 6
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
         """The classifier, and a layer that draws a picture from its features."""

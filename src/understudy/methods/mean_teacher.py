@@ -43,8 +43,10 @@ class MeanTeacher(Method[nn.Module]):
     views: ClassVar[tuple[str, ...]] = ("weak",)
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1
-    lambda_u: Annotated[float, Knob("weight of the unlabeled loss at its full height", 0, probe=5.0)] = 50.0
-    ramp_up_end: Annotated[float, Knob("share of training at which the weight is full", 0, 1, probe=0.9)] = 0.27
+    lambda_u: Annotated[float, Knob("weight of the unlabeled loss after ramp-up", 0, probe=5.0)] = 50.0
+    ramp_up_end: Annotated[
+        float, Knob("share of training after which the weight is fully ramped up", 0, 1, probe=0.9)
+    ] = 0.27
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step: `mu` times the labeled ones."""

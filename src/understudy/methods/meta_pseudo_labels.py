@@ -67,16 +67,20 @@ class MetaPseudoLabels(Method[Feedback]):
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 7
     lambda_u: Annotated[float, Knob("weight of the teacher's consistency loss", 0, probe=8.0)] = 1.0
-    threshold: Annotated[float, Knob("teacher's confidence below which consistency is not asked", 0, 1, probe=1.0)] = (
+    threshold: Annotated[float, Knob("tau: minimum confidence for the teacher's consistency loss", 0, 1, probe=1.0)] = (
         0.6
     )
-    temperature: Annotated[float, Knob("sharpening of the teacher's targets: 1 leaves them", 0, probe=2.0)] = 0.7
-    ramp_up_end: Annotated[float, Knob("share of training at which consistency weighs fully", 0, 1, probe=1.0)] = 0.02
-    labels: Annotated[str, Knob("how the teacher's prediction becomes a class", choices=("sample", "argmax"))] = (
-        "sample"
-    )
+    temperature: Annotated[
+        float, Knob("temperature of the teacher's targets; 1 leaves them unchanged", 0, probe=2.0)
+    ] = 0.7
+    ramp_up_end: Annotated[
+        float, Knob("share of training after which the consistency weight is fully ramped up", 0, 1, probe=1.0)
+    ] = 0.02
+    labels: Annotated[
+        str, Knob("how pseudo-labels are drawn from the teacher's prediction", choices=("sample", "argmax"))
+    ] = "sample"
     baseline_decay: Annotated[float, Knob("decay of the running mean of the student's gain", 0, 1, probe=0.2)] = 0.99
-    finetune: Annotated[float, Knob("last share of training, on labeled images alone", 0, 1, probe=0.6)] = 0.02
+    finetune: Annotated[float, Knob("final share of training, on labeled images only", 0, 1, probe=0.6)] = 0.02
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step: `mu` times the labeled ones."""

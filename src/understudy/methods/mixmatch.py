@@ -53,13 +53,19 @@ class MixMatch(Method[nn.Module]):
     views: ClassVar[tuple[str, ...]] = ("weak",)
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1
-    num_views: Annotated[int, Knob("K, weak views of each unlabeled row", 1, probe=3)] = 2
-    lambda_u: Annotated[float, Knob("weight of the unlabeled loss at its full height", 0, probe=5.0)] = 75.0
-    ramp_up_end: Annotated[float, Knob("share of training at which the weight is full", 0, 1, probe=0.9)] = 0.4
-    temperature: Annotated[float, Knob("T of sharpening; 0 gives one-hot guesses", 0, 1, probe=1.0)] = 0.5
-    alpha: Annotated[float, Knob("parameter of the Beta distribution; 0 mixes nothing", 0, probe=4.0)] = 0.75
-    mix: Annotated[str, Knob("how rows are mixed; cutmix is for images", choices=MIXES)] = "mixup"
-    teacher: Annotated[str, Knob("network that guesses", choices=("model", "ema"), probe="ema")] = "model"
+    num_views: Annotated[int, Knob("K: number of weak views of each unlabeled row", 1, probe=3)] = 2
+    lambda_u: Annotated[float, Knob("weight of the unlabeled loss after ramp-up", 0, probe=5.0)] = 75.0
+    ramp_up_end: Annotated[
+        float, Knob("share of training after which the weight is fully ramped up", 0, 1, probe=0.9)
+    ] = 0.4
+    temperature: Annotated[
+        float, Knob("T: temperature of sharpening; 0 makes the pseudo-labels one-hot", 0, 1, probe=1.0)
+    ] = 0.5
+    alpha: Annotated[float, Knob("parameter of the Beta distribution; 0 disables mixing", 0, probe=4.0)] = 0.75
+    mix: Annotated[str, Knob("how rows are mixed; cutmix needs images", choices=MIXES)] = "mixup"
+    teacher: Annotated[str, Knob("network that predicts the pseudo-labels", choices=("model", "ema"), probe="ema")] = (
+        "model"
+    )
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step: `mu` times the labeled ones."""

@@ -36,10 +36,14 @@ class PseudoLabel(Method[nn.Module]):
     views: ClassVar[tuple[str, ...]] = ("weak",)
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 7
-    lambda_u: Annotated[float, Knob("weight of the unlabeled loss at its full height", 0, probe=0.25)] = 1.0
-    threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.95
-    ramp_up_end: Annotated[float, Knob("share of training at which the weight is full", 0, 1, probe=0.0)] = 0.4
-    teacher: Annotated[str, Knob("network that labels", choices=("ema", "model"), probe="model")] = "ema"
+    lambda_u: Annotated[float, Knob("weight of the unlabeled loss after ramp-up", 0, probe=0.25)] = 1.0
+    threshold: Annotated[float, Knob("tau: minimum confidence of a pseudo-label", 0, 1, probe=0.0)] = 0.95
+    ramp_up_end: Annotated[
+        float, Knob("share of training after which the weight is fully ramped up", 0, 1, probe=0.0)
+    ] = 0.4
+    teacher: Annotated[
+        str, Knob("network that predicts the pseudo-labels", choices=("ema", "model"), probe="model")
+    ] = "ema"
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step: `mu` times the labeled ones."""

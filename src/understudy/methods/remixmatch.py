@@ -59,15 +59,21 @@ class ReMixMatch(Method[AlignedMemory]):
     needs_images: ClassVar[bool] = True
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1
-    num_views: Annotated[int, Knob("K, strong views of each unlabeled row", 1, probe=3)] = 2
-    lambda_u: Annotated[float, Knob("weight of the mixed unlabeled rows at its full height", 0, probe=0.25)] = 1.5
-    lambda_u1: Annotated[float, Knob("weight of the unmixed strong view at its full height", 0, probe=4.0)] = 0.5
+    num_views: Annotated[int, Knob("K: number of strong views of each unlabeled row", 1, probe=3)] = 2
+    lambda_u: Annotated[float, Knob("weight of the loss on mixed unlabeled rows after ramp-up", 0, probe=0.25)] = 1.5
+    lambda_u1: Annotated[float, Knob("weight of the loss on one unmixed strong view after ramp-up", 0, probe=4.0)] = 0.5
     lambda_r: Annotated[float, Knob("weight of the rotation loss", 0, probe=4.0)] = 0.5
-    ramp_up_end: Annotated[float, Knob("share of training at which weights are full", 0, 1, probe=0.9)] = 1 / 64
-    temperature: Annotated[float, Knob("T of sharpening; 0 gives one-hot guesses", 0, 1, probe=1.0)] = 0.5
-    alpha: Annotated[float, Knob("parameter of the Beta distribution; 0 mixes nothing", 0, probe=4.0)] = 0.75
+    ramp_up_end: Annotated[
+        float, Knob("share of training after which the weights are fully ramped up", 0, 1, probe=0.9)
+    ] = 1 / 64
+    temperature: Annotated[
+        float, Knob("T: temperature of sharpening; 0 makes the pseudo-labels one-hot", 0, 1, probe=1.0)
+    ] = 0.5
+    alpha: Annotated[float, Knob("parameter of the Beta distribution; 0 disables mixing", 0, probe=4.0)] = 0.75
     mix: Annotated[str, Knob("how rows are mixed", choices=MIXES)] = "mixup"
-    teacher: Annotated[str, Knob("network that guesses", choices=("model", "ema"), probe="ema")] = "model"
+    teacher: Annotated[str, Knob("network that predicts the pseudo-labels", choices=("model", "ema"), probe="ema")] = (
+        "model"
+    )
     alignment: Alignment = field(default_factory=lambda: Alignment(target="labeled", momentum=0.985))
 
     def unlabeled_batch_size(self, batch_size: int) -> int:

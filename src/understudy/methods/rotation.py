@@ -33,7 +33,7 @@ class Rotation(Pretext[nn.Module]):
     views: ClassVar[tuple[str, ...]] = ("weak",)
     needs_images: ClassVar[bool] = True
 
-    mu: Annotated[int, Knob("unlabeled rows per row of batch_size; labels go unused", 1, probe=1)] = 2
+    mu: Annotated[int, Knob("rows per step, as a multiple of batch_size; labels are not used", 1, probe=1)] = 2
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
         """The classifier, and a layer that tells turns apart."""

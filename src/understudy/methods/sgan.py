@@ -137,14 +137,18 @@ class SGAN(Method[Made]):
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 1
     generated: Annotated[float, Knob("generated rows per unlabeled row", 0.01, probe=0.5)] = 1.0
-    lambda_u: Annotated[float, Knob("weight of telling real from generated rows", 0, probe=0.1)] = 0.5
-    lambda_entropy: Annotated[float, Knob("weight of the unlabeled rows' entropy", 0, probe=1.0)] = 0.0
-    lambda_matching: Annotated[float, Knob("weight of matching mean features, for the generator", 0, probe=10.0)] = 1.0
-    distance: Annotated[str, Knob("how mean features are compared", choices=("absolute", "squared"))] = "absolute"
-    lambda_pull_away: Annotated[float, Knob("weight of unlike generated rows, for the generator", 0, probe=1.0)] = 0.0
-    latent_width: Annotated[int, Knob("random numbers that a generated row is made of", 1, probe=8)] = 100
+    lambda_u: Annotated[float, Knob("weight of the adversarial loss (real or generated)", 0, probe=0.1)] = 0.5
+    lambda_entropy: Annotated[float, Knob("weight of the entropy of unlabeled predictions", 0, probe=1.0)] = 0.0
+    lambda_matching: Annotated[float, Knob("weight of the generator's feature matching loss", 0, probe=10.0)] = 1.0
+    distance: Annotated[str, Knob("distance of the feature matching loss", choices=("absolute", "squared"))] = (
+        "absolute"
+    )
+    lambda_pull_away: Annotated[float, Knob("weight of the generator's pull-away term", 0, probe=1.0)] = 0.0
+    latent_width: Annotated[int, Knob("dimension of the generator's latent vector", 1, probe=8)] = 100
 
-    generator_rate: Annotated[float, Knob("rate of the generator as a share of the classifier's", 0, probe=0.1)] = 1.0
+    generator_rate: Annotated[
+        float, Knob("learning rate of the generator, relative to the classifier's", 0, probe=0.1)
+    ] = 1.0
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step: `mu` times the labeled ones."""

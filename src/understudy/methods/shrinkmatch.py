@@ -71,7 +71,7 @@ class ShrinkMatch(OnFeatures[CertainShare]):
     use_when: ClassVar[str] = "with few labels and many similar classes"
     cost: ClassVar[float | None] = 7.9
 
-    threshold: Annotated[float, Knob("tau: confidence that makes an image certain", 0, 1, probe=0.7)] = 0.95
+    threshold: Annotated[float, Knob("tau: confidence from which an image counts as certain", 0, 1, probe=0.7)] = 0.95
     momentum: Annotated[float, Knob("decay of the share of certain images", 0, 1, probe=0.2)] = 0.999
     alignment: Alignment = field(default_factory=lambda: Alignment(target="uniform", momentum=0.94))
 

@@ -34,8 +34,8 @@ class SimCLR(Pretext[nn.Module]):
     use_when: ClassVar[str] = "before another method, with a pool large enough for batches of different images"
     views: ClassVar[tuple[str, ...]] = ("strong",)
 
-    temperature: Annotated[float, Knob("tau, under which near images count most", 0.01, probe=0.1)] = 0.5
-    embedding_width: Annotated[int, Knob("width of the projections", 1, probe=8)] = 128
+    temperature: Annotated[float, Knob("tau: temperature of the contrastive loss", 0.01, probe=0.1)] = 0.5
+    embedding_width: Annotated[int, Knob("dimension of the projections", 1, probe=8)] = 128
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:
         """The classifier, and a projection of its features."""

@@ -58,12 +58,20 @@ class SimMatch(OnFeatures[LabeledEmbeddings]):
     remembers_labeled: ClassVar[bool] = True
     cost: ClassVar[float | None] = 8.4
 
-    threshold: Annotated[float, Knob("confidence below which an image teaches no class", 0, 1, probe=0.0)] = 0.95
-    lambda_in: Annotated[float, Knob("weight of the relations' loss", 0, probe=5.0)] = 1.0
-    alpha: Annotated[float, Knob("share of the classifier's own word in its target", 0, 1, probe=0.3)] = 0.9
-    temperature: Annotated[float, Knob("t of the relations' softmax", 0.01, probe=1.0)] = 0.1
-    bank_momentum: Annotated[float, Knob("m, by which a remembered embedding stays", 0, 1, probe=0.0)] = 0.7
-    embedding_width: Annotated[int, Knob("width of the embeddings", 1, probe=8)] = 128
+    threshold: Annotated[float, Knob("tau: minimum confidence of a pseudo-label", 0, 1, probe=0.0)] = 0.95
+    lambda_in: Annotated[float, Knob("weight of the similarity (instance) loss", 0, probe=5.0)] = 1.0
+    alpha: Annotated[
+        float,
+        Knob(
+            "weight of the classifier's prediction in a pseudo-label; the rest comes from similar images",
+            0,
+            1,
+            probe=0.3,
+        ),
+    ] = 0.9
+    temperature: Annotated[float, Knob("t: temperature of the softmax over similarities", 0.01, probe=1.0)] = 0.1
+    bank_momentum: Annotated[float, Knob("m: momentum of the embeddings in the memory bank", 0, 1, probe=0.0)] = 0.7
+    embedding_width: Annotated[int, Knob("dimension of the embeddings", 1, probe=8)] = 128
     alignment: Alignment = field(default_factory=lambda: Alignment(target="uniform", momentum=0.94))
 
     def networks(self, classifier: nn.Module, spec: DataSpec) -> Networks:

@@ -65,9 +65,11 @@ class SoftMatch(WeakToStrong[ConfidenceStatistics]):
     cost: ClassVar[float | None] = 7.9
 
     momentum: Annotated[float, Knob("decay of the running statistics", 0, 1, probe=0.5)] = 0.999
-    num_deviations: Annotated[float, Knob("n_sigma of the paper: larger falls faster", 0.1, probe=8.0)] = 2.0
+    num_deviations: Annotated[
+        float, Knob("n_sigma: larger values reduce the weight of unconfident images faster", 0.1, probe=8.0)
+    ] = 2.0
     alignment: Alignment = field(default_factory=lambda: Alignment(target="uniform"))
-    cut_off: Annotated[float, Knob("weight under which an image is left out", 0, 1, probe=0.6)] = 0.05
+    cut_off: Annotated[float, Knob("minimum weight; images below it are skipped", 0, 1, probe=0.6)] = 0.05
 
     def memory(self, spec: DataSpec) -> ConfidenceStatistics:
         """Running statistics of confidence and class balance."""

@@ -40,11 +40,11 @@ class UDA(WeakToStrong[AlignedMemory]):
     use_when: ClassVar[str] = "if classes overlap, so that soft targets contain more information than classes"
     cost: ClassVar[float | None] = 8.0
 
-    threshold: Annotated[float, Knob("confidence below which an image is left out", 0, 1, probe=0.0)] = 0.8
-    temperature: Annotated[float, Knob("sharpening of the targets: 1 leaves them, 0 gives classes", 0, probe=2.0)] = 0.4
-    signal_annealing: Annotated[str, Knob("how fast well-known labeled rows are let in again", choices=ANNEALINGS)] = (
-        "none"
-    )
+    threshold: Annotated[float, Knob("tau: minimum confidence of a pseudo-label", 0, 1, probe=0.0)] = 0.8
+    temperature: Annotated[
+        float, Knob("temperature of sharpening: 1 leaves the targets unchanged, 0 makes them one-hot", 0, probe=2.0)
+    ] = 0.4
+    signal_annealing: Annotated[str, Knob("schedule of training signal annealing", choices=ANNEALINGS)] = "none"
 
     def loss(self, nets: Networks, batch: Batch, memory: AlignedMemory, step: Step) -> Loss:
         """Equation 1 on one step."""

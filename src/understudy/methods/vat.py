@@ -46,11 +46,15 @@ class VAT(Method[nn.Module]):
     views: ClassVar[tuple[str, ...]] = ("weak",)
 
     mu: Annotated[int, Knob("unlabeled rows per labeled row", 1, probe=2)] = 4
-    lambda_u: Annotated[float, Knob("weight of the divergence", 0, probe=0.25)] = 1.0
-    lambda_entropy: Annotated[float, Knob("weight of the entropy", 0, probe=0.25)] = 1.0
-    epsilon: Annotated[float, Knob("size of the perturbation, in standard deviations", 0, probe=0.5)] = 0.144
-    xi: Annotated[float, Knob("size of the power iteration's step, alike", 1e-6, probe=0.3)] = 0.03
-    num_power_iterations: Annotated[int, Knob("K; with 0 the perturbation is random", 0, probe=2)] = 1
+    lambda_u: Annotated[float, Knob("weight of the consistency loss (divergence)", 0, probe=0.25)] = 1.0
+    lambda_entropy: Annotated[float, Knob("weight of the entropy of unlabeled predictions", 0, probe=0.25)] = 1.0
+    epsilon: Annotated[float, Knob("size of the perturbation in standard deviations of the input", 0, probe=0.5)] = (
+        0.144
+    )
+    xi: Annotated[float, Knob("step size of the power iteration, in the same unit as epsilon", 1e-6, probe=0.3)] = 0.03
+    num_power_iterations: Annotated[
+        int, Knob("K: number of power iterations; 0 makes the perturbation random", 0, probe=2)
+    ] = 1
 
     def unlabeled_batch_size(self, batch_size: int) -> int:
         """Unlabeled rows per step: `mu` times the labeled ones."""

@@ -45,16 +45,18 @@ class Ensemble(Recipe):
     summary: ClassVar[str] = "Several seeds of a method, distilled into one network."
     use_when: ClassVar[str] = "to get the accuracy of several networks from one, which may be smaller"
 
-    num_members: Annotated[int, Knob("classifiers whose probabilities are averaged", 1)] = 3
-    student: Annotated[str, Knob("name of the student's network; as the members' without one")] = ""
-    student_share: Annotated[float, Knob("share of the budget for the student", 0.01, 0.99)] = 0.3
-    temperature: Annotated[
-        float, Knob("softens the targets: their logarithms are divided by it; under 1 it sharpens", 0.01)
+    num_members: Annotated[int, Knob("number of classifiers whose probabilities are averaged", 1)] = 3
+    student: Annotated[str, Knob("network of the student; by default that of the members")] = ""
+    student_share: Annotated[float, Knob("share of the budget for training the student", 0.01, 0.99)] = 0.3
+    temperature: Annotated[float, Knob("temperature of the targets: above 1 softens, below 1 sharpens", 0.01)] = 1.0
+    lambda_u: Annotated[
+        float, Knob("weight of the loss on the ensemble's predictions; true labels have weight 1", 0)
     ] = 1.0
-    lambda_u: Annotated[float, Knob("weight of the targets' loss; that of the true labels is 1", 0)] = 1.0
-    labeled_share: Annotated[float, Knob("share of truly labeled rows in a batch, which repeats them", 0, 0.99)] = 0.25
+    labeled_share: Annotated[
+        float, Knob("share of labeled rows in a batch; they are repeated to reach it", 0, 0.99)
+    ] = 0.25
     student_view: Annotated[
-        str, Knob("augmentation of what the student sees", choices=("weak", "strong", "mixed"))
+        str, Knob("augmentation of the student's training images", choices=("weak", "strong", "mixed"))
     ] = "mixed"  # fmt: skip
 
     def outline(self, method: str) -> str:

@@ -38,19 +38,19 @@ class NoisyStudent(Rounds):
     summary: ClassVar[str] = "Rounds in which a student with noise learns a teacher's labels of the pool."
     use_when: ClassVar[str] = "for robustness, or to transfer from a small network to a larger one"
 
-    threshold: Annotated[float, Knob("confidence from which on a label is kept", 0, 1)] = 0.3
+    threshold: Annotated[float, Knob("minimum confidence of a pseudo-label", 0, 1)] = 0.3
     balance: Annotated[
-        str, Knob("cap classes at their quota; duplicate also repeats rows of the smaller ones", choices=BALANCES)
+        str, Knob("cap limits classes to their quota; duplicate also repeats rows of rare classes", choices=BALANCES)
     ] = "duplicate"
-    labels: Annotated[str, Knob("class, or probabilities of all classes, as target", choices=("hard", "soft"))] = "soft"
-    student_network: Annotated[str, Knob("name of the students' network; as the teacher's without one")] = ""
-    dropout: Annotated[float, Knob("share of the head's inputs that training zeroes", 0, 0.95)] = 0.5
+    labels: Annotated[str, Knob("hard (class) or soft (probabilities) targets", choices=("hard", "soft"))] = "soft"
+    student_network: Annotated[str, Knob("network of the students; by default that of the teacher")] = ""
+    dropout: Annotated[float, Knob("dropout rate at the input of the head", 0, 0.95)] = 0.5
     stochastic_depth: Annotated[
-        float, Knob("share of rows for which training skips the last residual branch; earlier ones less", 0, 0.95)
+        float, Knob("drop rate of the last residual block; lower for earlier blocks", 0, 0.95)
     ] = 0.2
-    student_view: Annotated[str, Knob("augmentation of what students see", choices=("weak", "strong", "mixed"))] = (
-        "strong"
-    )
+    student_view: Annotated[
+        str, Knob("augmentation of the students' training images", choices=("weak", "strong", "mixed"))
+    ] = "strong"
 
     def check(self, stage: Stage) -> None:
         """Validate that there is a pool to label, and that the student can be built.

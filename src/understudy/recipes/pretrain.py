@@ -48,15 +48,11 @@ class Pretrain(Recipe):
     pretext: Pretext[Any] = field(default_factory=SimCLR)
     downstream: Recipe = field(default_factory=Plain)
     pretext_share: Annotated[float, Knob("share of the budget for pretraining", 0.01, 0.99)] = 0.5
-    refresh_head: Annotated[
-        bool, Knob("draw the head anew for the method; else it starts as the network given had it")
-    ] = True
-    freeze: Annotated[
-        str, Knob("layers that the method leaves as pretrained, as in the setting freeze, which it replaces if given")
-    ] = ""
+    refresh_head: Annotated[bool, Knob("reinitialize the head after pretraining")] = True
+    freeze: Annotated[str, Knob("layers frozen after pretraining; overrides the setting freeze")] = ""
     layer_decay: Annotated[
         float | None,
-        Knob("for the method: rate of a block as a share of the next one's; the optimizer's own if not given", 0, 1),
+        Knob("layer-wise learning-rate decay after pretraining; by default that of the optimizer", 0, 1),
     ] = None
 
     def outline(self, method: str) -> str:

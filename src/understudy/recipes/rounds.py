@@ -73,24 +73,28 @@ class Rounds(Recipe):
     fewer than half of the first teacher's steps.
     """
 
-    num_rounds: Annotated[int, Knob("students trained, one after another, at most", 1)] = 2
+    num_rounds: Annotated[int, Knob("maximum number of students, trained one after another", 1)] = 2
     teacher_share: Annotated[float, Knob("share of the budget for the first teacher", 0.01, 0.99)] = 0.2
-    threshold: Annotated[float, Knob("confidence from which on a label is kept", 0, 1)] = 0.8
-    top_share: Annotated[float, Knob("share of each predicted class kept at most, the most confident", 0.001, 1)] = 1.0
-    balance: Annotated[
-        str, Knob("cap classes at their quota; duplicate also repeats rows of the smaller ones", choices=BALANCES)
-    ] = "none"
-    quota: Annotated[
-        float, Knob("most rows of a class, as a multiple of its share of the labels times all rows kept", 0.01)
+    threshold: Annotated[float, Knob("minimum confidence of a pseudo-label", 0, 1)] = 0.8
+    top_share: Annotated[
+        float, Knob("maximum share of each predicted class to keep, most confident first", 0.001, 1)
     ] = 1.0
-    labels: Annotated[str, Knob("class, or probabilities of all classes, as target", choices=("hard", "soft"))] = "hard"
-    lambda_u: Annotated[float, Knob("weight of the pseudo-labels' loss; that of the true labels is 1", 0)] = 1.0
-    labeled_share: Annotated[float, Knob("share of truly labeled rows in a batch, which repeats them", 0, 0.99)] = 0.25
-    gate: Annotated[float, Knob("largest p-value at which a teacher counts as better than chance", 0, 1)] = 0.05
-    min_changed: Annotated[float, Knob("share of the pool's labels that must change for another round", 0, 1)] = 0.01
-    min_gain: Annotated[float, Knob("gain on validation images that must be passed for another round", 0, 1)] = 0.0
+    balance: Annotated[
+        str, Knob("cap limits classes to their quota; duplicate also repeats rows of rare classes", choices=BALANCES)
+    ] = "none"
+    quota: Annotated[float, Knob("maximum rows of a class, relative to its share among the labels", 0.01)] = 1.0
+    labels: Annotated[str, Knob("hard (class) or soft (probabilities) targets", choices=("hard", "soft"))] = "hard"
+    lambda_u: Annotated[float, Knob("weight of the pseudo-label loss; true labels have weight 1", 0)] = 1.0
+    labeled_share: Annotated[
+        float, Knob("share of labeled rows in a batch; they are repeated to reach it", 0, 0.99)
+    ] = 0.25
+    gate: Annotated[
+        float, Knob("maximum p-value of the test that the teacher beats chance; 1 accepts any teacher", 0, 1)
+    ] = 0.05
+    min_changed: Annotated[float, Knob("minimum share of pseudo-labels that must change to continue", 0, 1)] = 0.01
+    min_gain: Annotated[float, Knob("validation gain that must be exceeded to continue", 0, 1)] = 0.0
     corrupted: Annotated[
-        int, Knob("validation images on whose corruptions first teacher and result are compared at the end", 0)
+        int, Knob("number of validation images, corrupted, on which the first teacher and the result are compared", 0)
     ] = 0
 
     def outline(self, method: str) -> str:  # noqa: ARG002

@@ -69,19 +69,22 @@ class Transfer(Recipe):
     summary: ClassVar[str] = "A head on the features of a frozen backbone, which are computed once."
     use_when: ClassVar[str] = "with a pretrained backbone, few labels, or little time"
 
-    head: Annotated[str, Knob("what is put on the features", choices=HEADS)] = "linear"
-    num_neighbors: Annotated[int, Knob("label_propagation: neighbors of each row in the graph", 1)] = 50
-    alpha: Annotated[float, Knob("label_propagation: how far labels go, from 0 to below 1", 0, 0.9999)] = 0.99
-    num_refinements: Annotated[int, Knob("prototypes: times that confident unlabeled rows join the means", 0)] = 1
-    threshold: Annotated[float, Knob("prototypes: confidence from which on a row joins", 0, 1)] = 0.8
+    head: Annotated[str, Knob("head to train on the features", choices=HEADS)] = "linear"
+    num_neighbors: Annotated[int, Knob("label_propagation: number of neighbors in the graph", 1)] = 50
+    alpha: Annotated[float, Knob("label_propagation: weight of the neighbors in each row's label", 0, 0.9999)] = 0.99
+    num_refinements: Annotated[
+        int, Knob("prototypes: number of times the class means are updated with unlabeled rows", 0)
+    ] = 1
+    threshold: Annotated[float, Knob("prototypes: minimum confidence of the unlabeled rows used", 0, 1)] = 0.8
     noise: Annotated[
-        float, Knob("method: noise of a strong view in standard deviations of each feature; weak has a quarter", 0)
+        float,
+        Knob("method: noise of the strong view in standard deviations of each feature; a quarter for the weak view", 0),
     ] = 0.4
-    finetune: Annotated[float, Knob("share of the budget in which all layers are then trained; 0 is none", 0, 0.95)] = (
-        0.0
-    )
+    finetune: Annotated[
+        float, Knob("share of the budget for fine-tuning all layers afterwards; 0 disables it", 0, 0.95)
+    ] = 0.0
     layer_decay: Annotated[
-        float, Knob("finetune: rate of a block as a share of the next one's, times what the optimizer says", 0, 1)
+        float, Knob("finetune: layer-wise learning-rate decay, times that of the optimizer", 0, 1)
     ] = 0.75
 
     def outline(self, method: str) -> str:
