@@ -53,7 +53,7 @@ def test_ablate__interrupted_and_resumed(understudy: Run, photos: Path, unlabele
     [
         ((), "no images were given; name a folder, manifest or data set: understudy ablate PHOTOS"),
         (("digits", "--method", "fixmtch"), "unknown method 'fixmtch'; did you mean 'fixmatch'?"),
-        (("digits", "--num-labels", 40, "--recipe", "ensemble"), "recipe 'ensemble' is no ingredient of a run"),
+        (("digits", "--num-labels", 40, "--recipe", "ensemble"), "recipe 'ensemble' is not an ingredient"),
         (("digits", "--seeds", "many"), "--seeds is 'many'; give whole numbers"),
         (("digits", "--num-labels", 40, "--set", "threshold=1"), "unknown setting threshold"),
         (("digits", "--budget", "soon"), "budget 'soon' is not a length of time"),

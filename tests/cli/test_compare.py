@@ -71,7 +71,7 @@ def comparison(table: dict[str, list[Figures | None]], **changes: Any) -> Compar
         "budget": "10cpu-s",
         "cost_clock": "cpu_s",
         "is_timed": True,
-        "test_source": "The 200 test images judge, and select nothing.",
+        "test_source": "The 200 test images measure accuracy and select nothing.",
         "runs": tuple(runs),
         "summaries": summaries,
         "chosen": choose(summaries, [40], len(seeds)),
@@ -124,7 +124,7 @@ def test_compare__prints_plan_runs_tables_and_sentences(finished: tuple[Path, Ou
     assert ended[0].split()[1:6] == ["supervised", "6", "labels", "seed", "0"]
     assert "6 labels, 2 seeds of 10steps a run; in % of 4 test images" in lines
     assert any(line.startswith("supervised ") and " - " in line for line in lines)
-    assert "4 of 24 labeled images, a fifth of each class, were set aside once and for all" in finished[1].out
+    assert "4 of 24 labeled images, a fifth of each class, were set aside for testing" in finished[1].out
     assert "6 and 10 labels leave no validation images, so nothing is chosen" in finished[1].out
     assert "\x1b" not in finished[1].out
 

@@ -183,8 +183,8 @@ def test_ablate__a_step_that_failed_leaves_the_others(tmp_path: Path, monkeypatc
     [
         ({"method": "softmach"}, "unknown method 'softmach'; did you mean 'softmatch'?"),
         ({"method": {"mut": 1}}, "unknown setting method.mut: did you mean 'mu'?"),
-        ({"recipe": "self_training"}, "recipe 'self_training' is no ingredient of a run; allowed: plain, pretrain"),
-        ({"recipe": "pretain"}, "recipe 'pretain' is no ingredient of a run; did you mean 'pretrain'?"),
+        ({"recipe": "self_training"}, "recipe 'self_training' is not an ingredient; allowed: plain, pretrain"),
+        ({"recipe": "pretain"}, "recipe 'pretain' is not an ingredient; did you mean 'pretrain'?"),
         ({"recipe": {"name": "pretrain", "share": 1}}, "unknown setting recipe.share"),
         ({"threshold": 0.9}, "threshold is a setting of method fixmatch; write method.threshold"),
         ({"labeld_view": "weak"}, "unknown setting labeld_view: did you mean 'labeled_view'?"),

@@ -180,7 +180,10 @@ def test_variants__hostile_names_stay_within_the_folder(tmp_path: Path) -> None:
         ({"a": {"budget": "9steps"}}, "variant 'a': budget is the same for all variants; set it for"),
         ({"a": {"seed": 1}}, "variant 'a': seed is the same for all variants"),
         ({"a": {"size": 8}}, "variant 'a': size is the same for all variants"),
-        ({"a": "fixmatch"}, "variant 'a': 'fixmatch' is no table of settings; write for example method = 'fixmatch'"),
+        (
+            {"a": "fixmatch"},
+            "variant 'a': 'fixmatch' is not a table of settings; write for example method = 'fixmatch'",
+        ),
         ({"a": {"method": 3}}, "variant 'a': method is 3; give a name, one of abc"),
         (["a"], "variants is ['a']; give a table of settings under the name of each variant"),
         ({"": WEAK}, "variant name '' cannot be shown"),

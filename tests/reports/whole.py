@@ -99,7 +99,7 @@ def comparison_record(**options: Any) -> ComparisonRecord:
         one |= {"seeds": found["seeds"], "worst": one["accuracy"] - 0.01, "steps": 100.0, "failed": []}
     found |= {
         "budget": "60cpu-s",
-        "test_source": "The 2,000 test images judge, and select nothing.",
+        "test_source": "The 2,000 test images measure accuracy and select nothing.",
         "chosen": {str(count): "fixmatch" for count in found["num_labels"]},
         "sentences": ["With 40 labels fixmatch gains."],
         "notes": ["Read."],

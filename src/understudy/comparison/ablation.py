@@ -118,7 +118,7 @@ def ingredients(method: Any, recipe: Any, options: Mapping[str, Any]) -> list[In
     """All ingredients from the bare run on, whether or not the options turn one off.
 
     Raises:
-        ConfigError: A setting is unknown or the recipe is no ingredient.
+        ConfigError: A setting is unknown or the recipe is not an ingredient.
     """
     table, full = _method(method)
     _check(options, full)
@@ -169,7 +169,7 @@ def _recipe(given: Any) -> Any:
         return None
     if name != Pretrain.name:
         raise ConfigError(
-            f"recipe {shown(name)} is no ingredient of a run; {nearest(str(name), (Plain.name, Pretrain.name))}"
+            f"recipe {shown(name)} is not an ingredient; {nearest(str(name), (Plain.name, Pretrain.name))}"
         )
     return {"name": name} if isinstance(given, str) else given
 

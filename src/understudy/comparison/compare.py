@@ -111,7 +111,7 @@ def run_comparison(
     watch: ComparisonWatcher | None,
     ablation: Sequence[PlannedStep] = (),
 ) -> Comparison:
-    """The comparison that was asked for, as `compare` says.
+    """Run the comparison of a spec, as `compare` documents.
 
     Args:
         ablation: The steps to measure, if the comparison is an ablation.
@@ -214,7 +214,10 @@ class _ComparisonRunner:
             shared = {**spec.shared, "budget": spec.budget, "num_labels": count}
             jobs = [variant.job(shared, collection, named) for variant in spec.variants]
             if count == spec.num_labels[0]:
-                full = [one.label(job, shared, collection, named) for one, job in zip(spec.variants, jobs, strict=True)]
+                full = [
+                    variant.label(job, shared, collection, named)
+                    for variant, job in zip(spec.variants, jobs, strict=True)
+                ]
                 self.labels = [BASELINE, *full[1:]]
                 self.name_folders(full)
             for variant, label, job in zip(spec.variants, self.labels, jobs, strict=True):
@@ -229,11 +232,13 @@ class _ComparisonRunner:
         """
         for variant, label, text in zip(self.spec.variants, self.labels, full, strict=True):
             if variant.name and label in self.slugs:
-                raise ConfigError(f"variant {label!r} is called as a method that is compared too; choose another name")
+                raise ConfigError(
+                    f"variant {label!r} has the name of a method that is compared too; choose another name"
+                )
             self.slugs.setdefault(label, variant.folder(text))
 
     def identity(self, collection: Collection) -> dict[str, str]:
-        """What all runs of a folder have in common: images, which of them judge, budget and settings."""
+        """What all runs of a folder have in common: images, which of them test, budget and settings."""
         tests = hashlib.blake2b((collection.parts == Part.TEST).tobytes(), digest_size=16).hexdigest()
         settings = {name: value for name, value in self.spec.shared.items() if name != "device"}
         return {
@@ -274,7 +279,7 @@ class _ComparisonRunner:
             tuple(self.runs.values()),
             tuple(left),
             spec.upper_bound,
-            "variants" if any(one.name for one in spec.variants) else "methods",
+            "variants" if any(variant.name for variant in spec.variants) else "methods",
         )
         self.say(str(plan))
         self.watch.began(plan)
@@ -288,7 +293,7 @@ class _ComparisonRunner:
         return Task(images, self.root, place, ALL_LABELS, job, execution, reveal=True, module=self.module)
 
     def check_setups(self, collection: Collection) -> None:
-        """Nothing, when every number of labels and every named variant can begin.
+        """Validate that every number of labels and every named variant can start.
 
         Raises:
             UserError: One cannot, or there are no hidden labels to learn an upper bound from.
@@ -304,19 +309,22 @@ class _ComparisonRunner:
         for variant, label in zip(spec.variants, self.labels, strict=True):
             if variant.name or self.module is not None:  # methods may not suit an own network
                 with prefix_errors(variant.name):
-                    set_up(collection, self.first_job(label, spec.num_labels[0]), module=self.module)
+                    set_up(
+                        collection, self.first_job(label, spec.num_labels[0]), module=self.module
+                    ).stage()  # refuses what the network cannot do
 
     def first_job(self, label: str, count: int) -> Job:
         """The job with so many labels and the first seed."""
         return dataclasses.replace(self.jobs_asked[label, count], seed=self.spec.seeds[0])
 
     def first_setup(self, collection: Collection, count: int) -> Prepared:
-        """Supervised with so many labels and the first seed, which finds what is wrong before anything is trained.
+        """Prepare supervised with so many labels and the first seed, to find errors before anything is trained.
 
         Raises:
             DataError: There are too few or too many labels, or no image is left without one.
         """
         setup = set_up(collection, self.first_job(BASELINE, count), module=self.module)
+        setup.stage()
         jobs = [self.jobs_asked[label, count] for label in self.labels]
         uses_pool = any(job.method.unlabeled_batch_size(1) or not isinstance(job.recipe, Plain) for job in jobs)
         if uses_pool and not len(setup.splits.unlabeled):
@@ -334,10 +342,10 @@ class _ComparisonRunner:
         try:
             return Execution(**read_decisions(path))
         except TypeError:
-            raise RunFolderError(f"{path} holds something else than it did; compare in a new folder") from None
+            raise RunFolderError(f"{path} was changed; compare in a new folder") from None
 
     def train(self, tasks: list[Task]) -> None:
-        """Train what is not there yet; the first run to end is the first to be told of."""
+        """Train what is not there yet; runs are shown in the order in which they end."""
         if not tasks:
             return
         fan_out = self.map or (builtins.map if self.jobs == 1 else in_processes(self.jobs, lost_run))
@@ -389,7 +397,7 @@ class _ComparisonRunner:
         return comparison
 
     def settings(self) -> dict[str, Any]:
-        """What was asked for, as values of JSON: for all runs, and for each variant."""
+        """The settings as values of JSON: those of all runs, and those of each variant."""
         count = self.spec.num_labels[0]
         return {
             "settings": {name: json_value(value) for name, value in self.spec.shared.items()},
@@ -404,7 +412,7 @@ class _ComparisonRunner:
 
 
 def _digest(module: nn.Module) -> str:
-    """What tells the initial weights of an own network from others."""
+    """A digest of the initial weights of an own network."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in module.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())

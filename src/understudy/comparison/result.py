@@ -1,4 +1,4 @@
-"""What a comparison found: every run, and per number of labels how the methods did, by how much and how surely."""
+"""The result of a comparison: every run, and for each number of labels the gain of each method and its significance."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class UpperBound:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Brief):
-    """Variants x numbers of labels x seeds, every run at one budget, judged by images that decided nothing.
+    """Variants x numbers of labels x seeds, every run at one budget, tested on images that selected nothing.
 
     Args:
         methods: Names of the variants in the order asked for, supervised first.
@@ -188,9 +188,9 @@ class Comparison(Brief):
         Raises:
             DataError: It is not part of the comparison.
         """
-        for one in self.summaries:
-            if (one.method, one.num_labels) == (method, num_labels):
-                return one
+        for summary in self.summaries:
+            if (summary.method, summary.num_labels) == (method, num_labels):
+                return summary
         raise DataError(
             f"method {method!r} with {num_labels} labels is not part of the comparison of {', '.join(self.methods)} "
             f"with {', '.join(map(str, self.num_labels))} labels"
@@ -204,11 +204,11 @@ class Comparison(Brief):
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         plain |= {
             "runs": [asdict(run) for run in self.runs],
-            "summaries": [asdict(one) for one in self.summaries],
+            "summaries": [asdict(summary) for summary in self.summaries],
             "chosen": {str(count): name for count, name in self.chosen.items()},
             "friedman": None if self.friedman is None else asdict(self.friedman),
             "upper_bound": None if self.upper_bound is None else asdict(self.upper_bound),
-            "ablation": [asdict(one) for one in self.ablation],
+            "ablation": [asdict(step) for step in self.ablation],
         }
         del plain["folder"]
         return {"format": FORMAT, **plain}
@@ -221,16 +221,18 @@ class Comparison(Brief):
         """
         write_json(folder / "comparison.json", {**self.to_json(), **more})
         _write_csv(folder / "runs.csv", [_flat(run, run.figures) for run in self.runs])
-        _write_csv(folder / "summary.csv", [_flat(one, one.gain) for one in self.summaries])
+        _write_csv(folder / "summary.csv", [_flat(summary, summary.gain) for summary in self.summaries])
 
 
-def _flat(one: Run | Summary, inner: Figures | Gain | None) -> dict[str, Any]:
+def _flat(record: Run | Summary, inner: Figures | Gain | None) -> dict[str, Any]:
     """A line of CSV: intervals as two columns, the inner record's columns after the outer's, lists as text."""
     line: dict[str, Any] = {}
-    kind = Figures if isinstance(one, Run) else Gain
-    prefix = "" if isinstance(one, Run) else "gain_"
-    inside = {f"{prefix}{field.name}": getattr(inner, field.name, None) for field in fields(kind)}
-    plain = {field.name: getattr(one, field.name) for field in fields(one) if field.name not in ("figures", "gain")}
+    inner_class = Figures if isinstance(record, Run) else Gain
+    prefix = "" if isinstance(record, Run) else "gain_"
+    inside = {f"{prefix}{field.name}": getattr(inner, field.name, None) for field in fields(inner_class)}
+    plain = {
+        field.name: getattr(record, field.name) for field in fields(record) if field.name not in ("figures", "gain")
+    }
     for name, value in {**plain, **inside}.items():
         if name.endswith("interval"):
             line |= {f"{name}_low": getattr(value, "low", None), f"{name}_high": getattr(value, "high", None)}

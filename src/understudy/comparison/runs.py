@@ -1,4 +1,4 @@
-"""The runs of a comparison: what each of them is, where it is kept, and how one is trained."""
+"""The runs of a comparison: what each is, where it is kept, and how it is trained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from understudy.experiment.job import Job
 from understudy.models.nets import Execution
 
 _RECORD = "run.json"
-_LONGEST_NAME = 80
+# File systems allow 255 bytes; 80 characters stay below that in any script, digest included.
+_MAX_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a comparison is about to do.
+    """The runs that a comparison is about to train.
 
     Args:
         methods: Their names in the report, supervised first.
@@ -76,7 +77,7 @@ class RunPlan:
         finished: Runs that the folder held already.
         left: Those to train, in order.
         upper_bound: Whether supervised learning is also trained on all labels, once per seed.
-        noun: What the methods are to be called.
+        noun: What the report calls the methods.
     """
 
     methods: tuple[str, ...]
@@ -114,7 +115,7 @@ class RunPlan:
 
 
 def run_task(task: Task) -> Run:
-    """The run of a task, trained to its end and recorded in its folder; a run that fails says why.
+    """Train the run of a task and record it in its folder; a run that fails says why.
 
     Raises:
         Interrupted: It was asked to stop; everything is saved.
@@ -133,7 +134,7 @@ def run_task(task: Task) -> Run:
         raise
     except UserError as error:
         return task.run(error=str(error))
-    except Exception as error:  # of a method's own making, which must not take the other runs with it
+    except Exception as error:  # raised by a method, which must not end the other runs
         with contextlib.suppress(OSError):
             (place / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         return task.run(error=f"{type(error).__name__}: {error} (see {task.folder}/error.txt)")
@@ -156,18 +157,18 @@ def recorded_run(task: Task) -> Run | None:
     path = task.root / task.folder / _RECORD
     if not path.exists():
         return None
-    found = read_json(path)
-    check_format(found, path.parent)
+    record = read_json(path)
+    check_format(record, path.parent)
     different: set[str] = set()
     for part, wanted in task.settings.items():
-        there = found.get(part, {})  # variants came after the first records
+        there = record.get(part, {})  # variants came after the first records
         different |= {name for name in {*wanted, *there} if wanted.get(name) != there.get(name)}
     if different:
         raise RunFolderError(
             f"{path.parent} holds a run of {task.method} with another {' and '.join(sorted(different))}; "
             "choose another folder"
         )
-    return task.run(Figures(**found["figures"]))
+    return task.run(Figures(**record["figures"]))
 
 
 def lost_run(task: Task, reason: str) -> Run:
@@ -179,4 +180,4 @@ def folder_name(label: str) -> str:
     """The label as a folder's name, cut short and made distinct by a digest where it is long."""
     text = re.sub(r"[^\w.=-]+", "-", label).strip("-")
     digest = hashlib.blake2b(label.encode(), digest_size=4).hexdigest()
-    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}-{digest}"
+    return text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}-{digest}"

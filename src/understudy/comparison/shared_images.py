@@ -21,7 +21,8 @@ from understudy.data.load import load
 from understudy.data.split import FEW_PER_CLASS, hold_out
 from understudy.data.table import to_names
 
-_SHARE = 0.2
+# Of each class: enough to test on, while four fifths of the labels remain for training.
+_TEST_SHARE = 0.2
 _ROWS = "rows.npy"
 _open: dict[str, Collection] = {}
 
@@ -34,7 +35,7 @@ def held_out_test(collection: Collection) -> tuple[Collection, str]:
     """
     tests = (collection.parts == Part.TEST) & (collection.labels >= 0)
     if tests.any():
-        return collection, f"The {int(tests.sum()):,} test images judge, and select nothing."
+        return collection, f"The {int(tests.sum()):,} test images measure accuracy and select nothing."
     training = np.isin(collection.parts, (Part.FREE, Part.TRAIN, Part.PSEUDO))
     labeled = np.flatnonzero(training & (collection.labels >= 0))
     least = FEW_PER_CLASS * max(2, len(collection.classes))
@@ -43,17 +44,17 @@ def held_out_test(collection: Collection) -> tuple[Collection, str]:
             f"there are no labeled test images, and {len(labeled)} labeled images are too few to set some aside "
             f"(at least {least} are needed); give labeled test images with test"
         )
-    held = hold_out(collection, labeled, _SHARE, key("test images of a comparison") & 0x7FFF_FFFF)
+    held = hold_out(collection, labeled, _TEST_SHARE, key("test images of a comparison") & 0x7FFF_FFFF)
     if not len(held):
         raise DataError(
-            "no labeled image can be set aside to judge without splitting a group; give test images with test"
+            "no labeled image can be set aside for testing without splitting a group; give test images with test"
         )
     parts = collection.parts.copy()
     parts[held] = Part.TEST
     content = hashlib.blake2b(collection.content.encode() + parts.tobytes(), digest_size=16).hexdigest()
     sentence = (
-        f"{len(held):,} of {len(labeled):,} labeled images, a fifth of each class, were set aside once and for all; "
-        "they judge, and select nothing."
+        f"{len(held):,} of {len(labeled):,} labeled images, a fifth of each class, were set aside for testing; "
+        "they select nothing."
     )
     return replace(collection, parts=parts, content=content), sentence
 
@@ -78,7 +79,7 @@ class SharedImages:
     def of(
         cls, collection: Collection, sources: Mapping[str, Any], root: Path, *, in_process: bool
     ) -> Iterator[SharedImages]:
-        """While it lasts, a way to the collection from this process and, unless it alone trains, from others."""
+        """Make the collection available to this process and, unless it alone trains, to others."""
         _open[collection.content] = collection
         rows = root / _ROWS
         try:
@@ -115,10 +116,10 @@ class SharedImages:
             names = to_names(np.arange(len(rows)).astype(object).astype(str))
             return Collection(rows=rows, names=names, values=self.rest["classes"], content=self.content, **self.rest)
         assert self.sources is not None
-        found, _ = held_out_test(load(**self.sources))
-        if found.content != self.content:
-            raise DataError("the images changed while they were being compared; begin again in another folder")
-        return found
+        collection, _ = held_out_test(load(**self.sources))
+        if collection.content != self.content:
+            raise DataError("the images changed during the comparison; start again in another folder")
+        return collection
 
 
 def _is_files(source: Any) -> bool:

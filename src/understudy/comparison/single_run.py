@@ -1,4 +1,4 @@
-"""One trained and judged run: images and a job in, figures and predictions of the test images out."""
+"""One run, trained and tested: images and a job in, figures and predictions of the test images out."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ from understudy.experiment.prepare import Prepared, assign_roles, prepare
 from understudy.models.nets import Execution
 from understudy.recipes.plain import Plain
 
+# Other processes look at the file about twice a second.
 _PROGRESS_S = 0.5
 _PROGRESS, _PREDICTIONS = "progress.json", "predictions.npz"
 
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What the finished classifier says of the test images, by row number."""
+    """The finished classifier's predictions of the test images, by row number."""
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -167,7 +168,7 @@ def measure_execution(prepared: Prepared) -> Execution:
 
 
 class ProgressFile:
-    """An observer that tells other processes, by a small file, how far a run is."""
+    """An observer that shows other processes, by a small file, how far a run is."""
 
     def __init__(self, folder: Path, quality: PseudoLabelQuality | None, budget: Budget) -> None:
         """Take up the costs of parts that an earlier process trained.
@@ -201,7 +202,7 @@ class ProgressFile:
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
-    """What the run in a folder last said of itself; empty before its first step."""
+    """The progress that the run in a folder last wrote; empty before its first step."""
     with contextlib.suppress(OSError, ValueError):
         progress: dict[str, Any] = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
         return progress

@@ -35,16 +35,16 @@ def summarize(
         root: The comparison's folder, where predictions are.
     """
     table = {(run.method, run.num_labels, run.seed): run for run in runs}
-    found = []
+    summaries = []
     for count in num_labels:
         mean_ranks = dict(zip(*_mean_ranks(runs, methods, [count], seeds), strict=True))
         baseline = [table[BASELINE, count, seed] for seed in seeds]
         for method in methods:
             own = [table[method, count, seed] for seed in seeds]
             gain = None if method == BASELINE else paired_gain(baseline, own, root)
-            found.append(_summary(own, baseline, mean_ranks.get(method), gain, cost_clock))
-    gains = corrected([one.gain for one in found])
-    return tuple(replace(one, gain=gain) for one, gain in zip(found, gains, strict=True))
+            summaries.append(_summary(own, baseline, mean_ranks.get(method), gain, cost_clock))
+    gains = corrected([summary.gain for summary in summaries])
+    return tuple(replace(summary, gain=gain) for summary, gain in zip(summaries, gains, strict=True))
 
 
 def upper_bound(
@@ -92,9 +92,11 @@ def choose(summaries: Sequence[Summary], num_labels: Sequence[int], num_seeds: i
     chosen: dict[int, str | None] = {}
     for count in num_labels:
         scores = {
-            one.method: one.validation_accuracy
-            for one in summaries
-            if one.num_labels == count and one.validation_accuracy is not None and len(one.seeds) == num_seeds
+            summary.method: summary.validation_accuracy
+            for summary in summaries
+            if summary.num_labels == count
+            and summary.validation_accuracy is not None
+            and len(summary.seeds) == num_seeds
         }
         chosen[count] = max(scores, key=lambda name: scores[name]) if scores else None
     return chosen
@@ -133,14 +135,14 @@ def _summary(
     if not done:
         return head
     figures = [run.figures for run in done if run.figures is not None]
-    accuracy = np.array([one.accuracy for one in figures])
+    accuracy = np.array([run_figures.accuracy for run_figures in figures])
     worst = int(accuracy.argmin())
     ratios = [
         getattr(run.figures, cost_clock) / getattr(other.figures, cost_clock)
         for run, other in zip(own, baseline, strict=True)
         if run.figures and other.figures
     ]
-    means: dict[str, Any] = {name: _mean([getattr(one, name) for one in figures]) for name in _MEANS}
+    means: dict[str, Any] = {name: _mean([getattr(run_figures, name) for run_figures in figures]) for name in _MEANS}
     return replace(
         head,
         accuracy=float(accuracy.mean()),
@@ -148,7 +150,7 @@ def _summary(
         interval=_share_interval(accuracy),
         worst=float(accuracy[worst]),
         worst_seed=done[worst].seed,
-        balanced_accuracy=_mean([one.balanced_accuracy for one in figures]),
+        balanced_accuracy=_mean([run_figures.balanced_accuracy for run_figures in figures]),
         mean_rank=mean_rank,
         gain=gain,
         cost_ratio=_mean(ratios),
@@ -176,21 +178,21 @@ def paired_gain(baseline: Sequence[Run], own: Sequence[Run], root: Path) -> Gain
         return Gain(1, mean, None, "McNemar", mcnemar(int(gains), int(losses)), None, None)
     if are_equal(differences):
         return Gain(len(pairs), mean, None, "paired t", 1.0 if abs(mean) < 1e-12 else None, None, None)
-    found = compare_over_seeds(first, second)
-    return Gain(len(pairs), mean, found.interval, "paired t", found.p_value, None, paired_effect(first, second))
+    result = compare_over_seeds(first, second)
+    return Gain(len(pairs), mean, result.interval, "paired t", result.p_value, None, paired_effect(first, second))
 
 
 def corrected(gains: Sequence[Gain | None]) -> list[Gain | None]:
     """The gains with Holm's p-values, all of them being one family."""
-    tested = [one.p_value for one in gains if one is not None and one.p_value is not None]
+    tested = [gain.p_value for gain in gains if gain is not None and gain.p_value is not None]
     adjusted = iter(holm(tested))
-    return [one and replace(one, p_holm=None if one.p_value is None else next(adjusted)) for one in gains]
+    return [gain and replace(gain, p_holm=None if gain.p_value is None else next(adjusted)) for gain in gains]
 
 
 def _share_interval(accuracy: NDArray[np.float64]) -> Interval | None:
     """Student's interval, cut to what an accuracy can be; None where all seeds agree, as if they could not differ."""
-    found = None if are_equal(accuracy) else mean_interval(accuracy)
-    return found and Interval(max(0.0, found.low), min(1.0, found.high), found.level)
+    interval = None if are_equal(accuracy) else mean_interval(accuracy)
+    return interval and Interval(max(0.0, interval.low), min(1.0, interval.high), interval.level)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -25,7 +25,8 @@ SHARED = (
     "size", "channels", "domain", "device", "dtype", "compile", "corrupted",
 )  # fmt: skip
 """Settings that no variant may have of its own: without them equal, a difference would say nothing of the variant."""
-_LONGEST_NAME = 60
+# Longer names leave no room for figures in a table of the terminal.
+_MAX_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,9 @@ def named_variants(tables: Any, taken: Iterable[str]) -> list[Variant]:
             raise ConfigError(
                 f"variant name {shown(name)} cannot be shown; give printable text without spaces around it"
             )
-        if len(name) > _LONGEST_NAME:
+        if len(name) > _MAX_NAME:
             raise ConfigError(
-                f"variant name {shown(name)} has {len(name)} characters, too many for a table; give at most "
-                f"{_LONGEST_NAME}"
+                f"variant name {shown(name)} has {len(name)} characters, too many for a table; give at most {_MAX_NAME}"
             )
         if name.casefold() in names:
             raise ConfigError(
@@ -121,7 +121,7 @@ def named_variants(tables: Any, taken: Iterable[str]) -> list[Variant]:
 
 @contextmanager
 def prefix_errors(name: str) -> Iterator[None]:
-    """While it lasts, errors of the user say which variant they are about."""
+    """Name the variant at the start of every user error raised inside."""
     try:
         yield
     except UserError as error:
@@ -138,7 +138,7 @@ def json_value(value: Any) -> Any:
 def _checked(settings: Any) -> dict[str, Any]:
     """A variant's table with its method, optimizer and recipe as tables or objects."""
     if not isinstance(settings, Mapping):
-        raise ConfigError(f"{shown(settings)} is no table of settings; write for example method = 'fixmatch'")
+        raise ConfigError(f"{shown(settings)} is not a table of settings; write for example method = 'fixmatch'")
     table: dict[str, Any] = {"method": Job().method.name, **settings}
     table = normalize_options(table)
     method = table["method"]

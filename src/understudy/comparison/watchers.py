@@ -1,4 +1,4 @@
-"""Whoever shows a person how a comparison goes."""
+"""Displays of the progress of a comparison."""
 
 from __future__ import annotations
 
@@ -6,35 +6,30 @@ from typing import Protocol
 
 from understudy.comparison.result import Run
 from understudy.comparison.runs import RunPlan
+from understudy.experiment.log import Silent
 
 
 class ComparisonWatcher(Protocol):
-    """Whoever shows a person how a comparison goes."""
+    """A display of the progress of a comparison."""
 
     def message(self, text: str) -> None:
-        """Something worth knowing, in a sentence."""
+        """Show a sentence."""
 
     def decoding(self, done: int, total: int) -> None:
-        """Images decoded so far."""
+        """Show how many images were decoded so far."""
 
     def began(self, plan: RunPlan) -> None:
-        """What will be trained; the folders of its runs tell how far they are."""
+        """Show what will be trained; `read_progress` tells how far a run in its folder is."""
 
     def finished(self, run: Run) -> None:
-        """A run that ended."""
+        """Show a run that ended."""
 
 
-class SilentComparison:
+class SilentComparison(Silent):
     """A watcher that shows nothing."""
 
-    def message(self, text: str) -> None:
-        """Nothing."""
-
-    def decoding(self, done: int, total: int) -> None:
-        """Nothing."""
-
     def began(self, plan: RunPlan) -> None:
-        """Nothing."""
+        """Ignore it."""
 
     def finished(self, run: Run) -> None:
-        """Nothing."""
+        """Ignore it."""

@@ -144,7 +144,7 @@ class _FileRows:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """While it lasts, no other process writes here; one that comes later waits, and finds what this one leaves."""
+        """Lock the folder; another process waits, and then finds what this one wrote."""
         with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / "lock").open("w") as lock:
