@@ -105,7 +105,7 @@ def split(arguments: dict[str, Any], seed: int) -> Arrays:
 
 def summed_up(lines: list[dict[str, Any]], baseline: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
     """The figures of one way over its draws, and against supervised on the same draws."""
-    from understudy.evaluation.paired import compare_over_seeds
+    from understudy.evaluation.seeds import gain_over_seeds
 
     found: dict[str, Any] = {"settings": settings}
     for figure in ("accuracy", "accuracy_test_time_averaging", "corrupted_accuracy", "steps", "cpu_s"):
@@ -114,10 +114,11 @@ def summed_up(lines: list[dict[str, Any]], baseline: list[dict[str, Any]], setti
     if lines is not baseline and len(lines) > 1:
         for figure, gain in (("accuracy", "gain"), ("corrupted_accuracy", "corrupted_gain")):
             if figure in lines[0]:
-                over = compare_over_seeds([line[figure] for line in baseline], [line[figure] for line in lines])
+                over = gain_over_seeds([line[figure] for line in baseline], [line[figure] for line in lines])
+                interval = over.interval
                 found[gain] = {
                     "points": round(100 * over.difference, 2),
-                    "interval": [round(100 * end, 2) for end in (over.interval.low, over.interval.high)],
+                    "interval": interval and [round(100 * end, 2) for end in (interval.low, interval.high)],
                     "p_value": over.p_value,
                 }
     found["runs"] = [

@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from understudy.core.errors import DataError
 from understudy.evaluation.paired import (
-    compare_over_seeds,
     compare_paired,
     difference_interval,
     mcnemar,
@@ -111,25 +109,3 @@ def test_smallest_detectable_gain__falls_with_images_and_rises_with_changes() ->
     assert gains == sorted(gains, reverse=True)
     rising = [smallest_detectable_gain(400, discordance=share) or 1.0 for share in (0.0, 0.05, 0.2, 0.5)]
     assert rising == sorted(rising)
-
-
-def test_compare_over_seeds__agrees_with_scipy() -> None:
-    first, second = np.array([0.80, 0.82, 0.79, 0.85, 0.81]), np.array([0.84, 0.83, 0.85, 0.86, 0.83])
-    found, expected = compare_over_seeds(first, second), stats.ttest_rel(second, first)
-    interval = expected.confidence_interval(0.95)
-    assert found.num_seeds == 5
-    assert found.difference == pytest.approx(0.028)
-    assert found.p_value == pytest.approx(expected.pvalue)
-    assert (found.interval.low, found.interval.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
-
-
-@pytest.mark.parametrize(("gain", "p_value"), [(0.0, 1.0), (0.5, 0.0)])
-def test_compare_over_seeds__equal_differences(gain: float, p_value: float) -> None:
-    found = compare_over_seeds([0.25, 0.5], [0.25 + gain, 0.5 + gain])
-    assert (found.difference, found.p_value, found.interval.low, found.interval.high) == (gain, p_value, gain, gain)
-
-
-@pytest.mark.parametrize(("first", "second"), [([0.5], [0.6]), ([0.5, 0.6], [0.6]), ([], [])])
-def test_compare_over_seeds__needs_pairs(first: list[float], second: list[float]) -> None:
-    with pytest.raises(DataError, match="give one figure per seed for both, and at least two seeds"):
-        compare_over_seeds(first, second)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from understudy.core.errors import DataError
-from understudy.evaluation.ranking import are_equal, friedman, holm, mean_interval, paired_effect, ranks
+from understudy.evaluation.ranking import friedman, holm, ranks
 
 
 def test_holm__by_hand() -> None:
@@ -76,41 +76,3 @@ def test_friedman__nothing_but_ties() -> None:
 def test_friedman__too_little(shape: tuple[int, int]) -> None:
     with pytest.raises(DataError, match=r"needs 2 blocks and 3 methods, got \d and \d; add seeds or methods"):
         friedman(np.zeros(shape))
-
-
-def test_mean_interval__equals_scipy() -> None:
-    values = [0.91, 0.95, 0.90, 0.97]
-    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    found = mean_interval(values)
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx(expected)
-    assert mean_interval([0.9]) is None
-
-
-def test_paired_effect__by_hand() -> None:
-    assert paired_effect([0.0, 0.0, 0.0], [1.0, 2.0, 3.0]) == pytest.approx(2.0)
-    assert paired_effect([0.1, 0.2], [0.2, 0.3]) is None
-    assert paired_effect([0.1], [0.2]) is None
-
-
-def test_paired_effect__corrected_by_hand() -> None:
-    """Of 3 pairs the factor is gamma(1) / (sqrt(1) gamma(1/2)) = 1 / sqrt(pi)."""
-    assert paired_effect([0.0, 0.0, 0.0], [1.0, 2.0, 3.0], corrected=True) == pytest.approx(2 / np.sqrt(np.pi))
-    assert paired_effect([0.1, 0.2], [0.2, 0.4], corrected=True) is None
-    assert paired_effect([0.1, 0.2, 0.3], [0.2, 0.3, 0.4], corrected=True) is None
-
-
-@pytest.mark.parametrize("pairs", [4, 5, 8])
-def test_paired_effect__corrected_is_right_on_average(pairs: int) -> None:
-    differences = np.random.default_rng(0).normal(0.8, 1.0, (6000, pairs))
-    plain, corrected = (
-        np.array([paired_effect(np.zeros(pairs), row, corrected=which) for row in differences], float)
-        for which in (False, True)
-    )
-    assert corrected.mean() == pytest.approx(0.8, abs=3 * corrected.std() / np.sqrt(6000))
-    assert plain.mean() > 0.87
-
-
-def test_are_equal__but_for_rounding() -> None:
-    assert are_equal(np.array([0.2 - 0.1, 0.3 - 0.2]))
-    assert not are_equal([0.1, 0.1001])

@@ -11,6 +11,7 @@ from understudy.core.budget import Cost
 from understudy.evaluation.decision import Facts
 from understudy.evaluation.paired import mcnemar
 from understudy.evaluation.repeats import over_folds, over_seeds
+from understudy.evaluation.seeds import few_seeds_sentence
 from understudy.evaluation.verdict import Candidate, HeldOut, compute_verdict
 
 SUPERVISED, METHOD = (0.90, 0.92, 0.94), (0.95, 0.94, 0.99)
@@ -19,11 +20,13 @@ SUPERVISED, METHOD = (0.90, 0.92, 0.94), (0.95, 0.94, 0.99)
 def test_over_seeds__by_hand() -> None:
     """Differences 5, 2 and 5 points: mean 4, standard error 1, and t of 2 degrees at 97.5 % is 4.3027."""
     found = over_seeds((3, 4, 5), (40, 40, 40), {"supervised": SUPERVISED, "fixmatch": METHOD})
-    assert found.difference == pytest.approx(0.04)
-    assert found.interval is not None
-    assert (found.interval.low, found.interval.high) == pytest.approx((0.04 - 0.043027, 0.04 + 0.043027), abs=1e-6)
-    assert found.p_value == pytest.approx(0.0572, abs=1e-4)
-    assert found.effect == pytest.approx(0.04 / np.sqrt(0.0003), rel=1e-6)
+    gain = found.gain
+    assert gain is not None
+    assert gain.difference == pytest.approx(0.04)
+    assert gain.interval is not None
+    assert (gain.interval.low, gain.interval.high) == pytest.approx((0.04 - 0.043027, 0.04 + 0.043027), abs=1e-6)
+    assert gain.p_value == pytest.approx(0.0572, abs=1e-4)
+    assert gain.effect == pytest.approx(0.04 / np.sqrt(0.0003), rel=1e-6)
     alone, both = found.spreads["supervised"], found.spreads["fixmatch"]
     assert (alone.mean, alone.deviation) == pytest.approx((0.92, 0.02))
     assert alone.interval is not None
@@ -33,7 +36,7 @@ def test_over_seeds__by_hand() -> None:
     assert both.interval.high == 1.0, "an accuracy cannot be above 1"
     assert (found.outcome, found.delivered) == ("not proven", "supervised")
     assert found.sentences[-2] == "Delivered: the model trained on the labels alone, because nothing else is proven."
-    assert "that of the first seed, 3; no seed was picked" in found.sentences[-1]
+    assert "that of the first seed, 3; no seed was selected" in found.sentences[-1]
 
 
 def test_over_seeds__to_json() -> None:
@@ -66,13 +69,16 @@ def test_over_seeds__proven_without_the_pool(shift: int, outcome: str, delivered
 
 def test_over_seeds__equal_differences_have_no_test() -> None:
     found = over_seeds((0, 1), (10, 10), {"supervised": (0.5, 0.6), "uda": (0.6, 0.7)})
-    assert (found.interval, found.p_value, found.effect, found.outcome) == (None, None, None, "not proven")
-    assert "10.0 points more for every seed alike, so that no test can be made" in found.sentences[1]
+    assert found.gain is not None
+    assert (found.gain.interval, found.gain.p_value, found.gain.effect) == (None, None, None)
+    assert found.outcome == "not proven"
+    assert found.sentences[1] == "uda against supervised: +10.0 points with each of 2 seeds, so there is no test."
+    assert found.sentences[2] == few_seeds_sentence(2)
 
 
 def test_over_seeds__labels_alone() -> None:
     found = over_seeds((0, 1), (10, 10), {"supervised": (0.5, 0.6)})
-    assert (found.difference, found.outcome, found.delivered, found.method) == (None, None, "supervised", None)
+    assert (found.gain, found.outcome, found.delivered, found.method) == (None, None, "supervised", None)
     assert found.to_json()["runs"][0]["difference"] is None
 
 
@@ -85,12 +91,13 @@ def test_over_folds__pools_the_images() -> None:
     candidates = [Candidate(name, Cost(1, 1), 10) for name in ("supervised", "uda")]
     verdict = compute_verdict(HeldOut(labels, one, two), baseline=candidates[0], method=candidates[1], folds=2)
     found = over_folds({"supervised": supervised, "uda": method}, verdict)
-    assert found.difference == pytest.approx(0.4)
-    assert found.p_value == pytest.approx(mcnemar(2, 0)) == pytest.approx(0.5)
+    assert found.gain is not None
+    assert found.gain.difference == pytest.approx(0.4)
+    assert found.gain.p_value == pytest.approx(mcnemar(2, 0)) == pytest.approx(0.5)
     assert found.spreads["supervised"].mean == pytest.approx(0.4)
     assert found.differences == pytest.approx((1 / 3, 1 / 2))
     assert found.spreads["uda"].deviation == pytest.approx(np.std([1, 0.5], ddof=1))
-    assert (found.n, found.test, found.outcome, found.delivered) == ((3, 2), "McNemar", "not proven", "supervised")
+    assert (found.n, found.gain.test, found.outcome, found.delivered) == ((3, 2), "McNemar", "not proven", "supervised")
     text = " ".join(found.sentences)
     assert "of 5 labeled images, each tested by models of a fold that had not seen it," in text
     assert "The models of the 2 folds share training images, so that the interval is approximate." in text

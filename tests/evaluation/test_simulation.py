@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval
-from understudy.evaluation.paired import compare_over_seeds, compare_paired, mcnemar
-from understudy.evaluation.ranking import friedman, holm, mean_interval
+from understudy.evaluation.paired import compare_paired, mcnemar
+from understudy.evaluation.ranking import friedman, holm
+from understudy.evaluation.seeds import gain_over_seeds, mean_interval
 
 
 def within(share: float, expected: float, n: int) -> bool:
@@ -68,11 +69,11 @@ def test_mean_interval__covers_over_seeds(num_seeds: int, level: float) -> None:
     assert within(float(np.mean(hits)), level, 2000)
 
 
-def test_compare_over_seeds__interval_covers() -> None:
+def test_gain_over_seeds__interval_covers() -> None:
     rng = np.random.default_rng(0)
     luck = rng.normal(0.8, 0.05, (2000, 5))
     first, second = (luck + gain + rng.normal(0, 0.01, luck.shape) for gain in (0, 0.02))
-    hits = [0.02 in compare_over_seeds(*pair).interval for pair in zip(first, second, strict=True)]
+    hits = [0.02 in (gain_over_seeds(*pair).interval or Interval(0, 0)) for pair in zip(first, second, strict=True)]
     assert within(float(np.mean(hits)), 0.95, 2000)
 
 
@@ -97,7 +98,7 @@ def test_holm__of_tests_over_seeds_keeps_its_level(num_real: int) -> None:
     for row in baseline:
         methods = rng.normal(0.8, 0.02, (4, 5))
         methods[:num_real] += 0.2
-        p_values = [compare_over_seeds(row, method).p_value for method in methods]
+        p_values = [gain_over_seeds(row, method).p_value or 0.0 for method in methods]
         wrong += min(holm(p_values)[num_real:]) <= 0.05
         uncorrected += min(p_values[num_real:]) <= 0.05
     assert at_most(wrong / 600, 0.05, 600)
@@ -127,6 +128,7 @@ def test_paired_statistics__equal_statsmodels() -> None:
     for (gains, losses), p_value in expected.items():
         assert mcnemar(gains, losses) == pytest.approx(p_value, rel=1e-12)
     assert holm([0.011, 0.2, 0.049, 0.0031, 0.04, 0.011]) == pytest.approx((0.055, 0.2, 0.12, 0.0186, 0.12, 0.055))
-    found = compare_over_seeds([0.80, 0.82, 0.79, 0.85, 0.81], [0.84, 0.83, 0.85, 0.86, 0.83])
+    found = gain_over_seeds([0.80, 0.82, 0.79, 0.85, 0.81], [0.84, 0.83, 0.85, 0.86, 0.83])
     assert found.p_value == pytest.approx(0.04465344976883761)
+    assert found.interval is not None
     assert (found.interval.low, found.interval.high) == pytest.approx((0.0010813659766209828, 0.05491863402337893))

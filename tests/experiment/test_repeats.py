@@ -184,7 +184,8 @@ def test_seeds__one_seed_says_why_there_is_no_interval() -> None:
     assert result.repeats is not None
     assert result.repeats.spreads["supervised"].interval is None
     assert any("One seed shows no spread between seeds" in text for text in result.repeats.sentences)
-    assert result.repeats.test == "McNemar"
+    assert result.repeats.gain is not None
+    assert result.repeats.gain.test == "McNemar"
 
 
 def test_seeds__an_own_module_is_trained_in_place_once() -> None:

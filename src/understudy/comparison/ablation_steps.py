@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.comparison.result import AblationStep, Run, Summary
-from understudy.comparison.summaries import corrected, paired_gain
+from understudy.comparison.summaries import paired_gain
+from understudy.evaluation.seeds import corrected
 
 
 @dataclass(frozen=True)

@@ -391,7 +391,9 @@ class _ComparisonRunner:
             upper_bound=upper_bound(runs, names, spec.num_labels, spec.seeds, clock) if spec.upper_bound else None,
             ablation=measure_steps(self.ablation, self.labels, runs, summaries, self.root),
         )
-        comparison = dataclasses.replace(comparison, sentences=conclusions(comparison))
+        comparison = dataclasses.replace(
+            comparison, sentences=conclusions(comparison, own_network=self.module is not None)
+        )
         if self.keep:
             comparison.save(self.root, self.settings())
         return comparison

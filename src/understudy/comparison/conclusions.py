@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from understudy.comparison.result import AblationStep, Comparison, Summary, UpperBound
-from understudy.core.text import capitalized, p_equals, percent, signed_points
+from understudy.core.text import SIGNIFICANCE, agree, capitalized, counted, p_equals, percent
 from understudy.evaluation.decision import COST_TOLERANCE
 from understudy.evaluation.learning_curve import learning_curve
-
-_SURE = 0.05
+from understudy.evaluation.seeds import ENOUGH_SEEDS, few_seeds_sentence, gain_sentence, seeds_sentence
 
 
 def labels_text(num_labels: int) -> str:
@@ -15,9 +14,22 @@ def labels_text(num_labels: int) -> str:
     return f"{num_labels:,} labels" if num_labels else "the labels given"
 
 
-def conclusions(comparison: Comparison) -> tuple[str, ...]:
-    """What the figures of a comparison show, one statement each."""
+def conclusions(comparison: Comparison, *, own_network: bool = False) -> tuple[str, ...]:
+    """What the figures of a comparison show, one statement each.
+
+    Args:
+        own_network: Whether all seeds begin with the weights of a given module.
+    """
     lines = [comparison.test_source]
+    if len(comparison.seeds) > 1:
+        lines.append(
+            seeds_sentence(
+                next(run.figures.num_test for run in comparison.runs if run.figures),
+                draws_labels=any(comparison.num_labels),
+                draws_network=not own_network,
+                draws_test=False,
+            )
+        )
     if comparison.ablation:
         lines += _ingredients(comparison)
     else:
@@ -36,24 +48,17 @@ def _ingredients(comparison: Comparison) -> list[str]:
     tested = sum(step.gain is not None and step.gain.p_value is not None for step in comparison.ablation)
     lines = [_ingredient(step, tested) for step in comparison.ablation[1:]]
     lines.append("Each step is that of an ingredient added to those before it; in another order it may be another.")
-    if len(comparison.seeds) > 1:
-        return [*lines, *_few_seeds(comparison)]
-    return [*lines, "McNemar's test of one seed speaks of these very classifiers only; give more seeds."]
+    return [*lines, *_few_seeds(comparison)]
 
 
 def _ingredient(step: AblationStep, tested: int) -> str:
-    """One step: its size, its interval, and whether it is more than chance once all steps are looked at."""
-    name, gain = capitalized(step.adds), step.gain
-    if gain is None:
-        return f"{name}: no seed finished with and without it."
-    between = ""
-    if gain.interval is not None:
-        between = f" ({100 * gain.interval.low:.1f} to {100 * gain.interval.high:.1f})"
-    text = f"{name}: {signed_points(gain.difference)} points{between}"
-    if gain.p_holm is None:
-        return f"{text}; all seeds differ alike, so there is no test."
-    steps = f"corrected for {tested} steps" if tested > 1 else "of one step"
-    return f"{text}, {'proven' if gain.p_holm < _SURE else 'not proven'}: {p_equals(gain.p_holm)}, {steps}."
+    """One step: its size, its interval, and whether it is significant after correction for all steps."""
+    name = capitalized(step.adds)
+    return (
+        f"{name}: no seed finished with and without it."
+        if step.gain is None
+        else gain_sentence(name, step.gain, tested)
+    )
 
 
 def _upper_bound(comparison: Comparison) -> list[str]:
@@ -102,35 +107,32 @@ def _more_labels(comparison: Comparison) -> list[str]:
 
 def _proven(comparison: Comparison) -> list[str]:
     """Which methods differ from supervised, after correction."""
-    compared = [summary for summary in comparison.summaries if summary.gain is not None]
-    if not compared:
+    gains = {
+        f"{summary.method} with {labels_text(summary.num_labels)} against supervised": summary.gain
+        for summary in comparison.summaries
+        if summary.gain is not None
+    }
+    if not gains:
         return []
     if len(comparison.seeds) == 1:
-        return [
-            "With one seed there is no interval, no deviation and no effect size, and McNemar's test speaks of these "
-            "very classifiers only: another draw of labels may turn the order round. Give more seeds."
-        ]
-    sure = [
-        summary
-        for summary in compared
-        if summary.gain and summary.gain.p_holm is not None and summary.gain.p_holm < _SURE
+        return _few_seeds(comparison)
+    tested = sum(gain.p_value is not None for gain in gains.values())
+    proven = [gain_sentence(name, gain, tested) for name, gain in gains.items() if gain.is_proven]
+    num_proven = f"{len(proven)} {agree(len(proven), 'is', 'are')}" if proven else "none is"
+    together = ", corrected together by Holm's method," if len(gains) > 1 else ""
+    return [
+        f"Of {counted(len(gains), 'comparison')} with supervised{together} {num_proven} proven at the level of "
+        f"{100 * SIGNIFICANCE:.0f} %.",
+        *(proven or _few_seeds(comparison)),
     ]
-    family = f"{len(compared)} comparisons with supervised, corrected together by Holm's method"
-    if not sure:
-        return [f"Of {family}, none is proven at the level of 5 %.", *_few_seeds(comparison)]
-    named = "; ".join(
-        f"{summary.method} with {labels_text(summary.num_labels)} ({signed_points(summary.gain.difference)} points)"
-        for summary in sure
-        if summary.gain
-    )
-    return [f"Of {family}, {len(sure)} {'is' if len(sure) == 1 else 'are'} proven at the level of 5 %: {named}."]
 
 
 def _few_seeds(comparison: Comparison) -> list[str]:
     num_seeds = len(comparison.seeds)
-    if num_seeds >= 5:
+    if num_seeds >= ENOUGH_SEEDS:
         return []
-    return [f"{num_seeds} seeds show large differences only; the same command with more seeds goes on from here."]
+    again = " The same command with more seeds trains only the new ones." if comparison.folder else ""
+    return [few_seeds_sentence(num_seeds) + again]
 
 
 def _ranks(comparison: Comparison) -> list[str]:

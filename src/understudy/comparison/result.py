@@ -14,6 +14,7 @@ from understudy.core.errors import DataError
 from understudy.core.files import atomic, write_json
 from understudy.evaluation.intervals import Interval
 from understudy.evaluation.ranking import Friedman
+from understudy.evaluation.seeds import Gain
 
 Clock = Literal["cpu_s", "wall_s"]
 
@@ -36,26 +37,6 @@ class Run:
     folder: str
     figures: Figures | None = None
     error: str = ""
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A method against supervised on the same labels and seeds, in accuracy.
-
-    Args:
-        interval: Of the mean difference over seeds, by Student's t; None for one seed or where all seeds differ alike.
-        test: The paired t-test over seeds; of a single seed McNemar's test, which speaks of those two classifiers only.
-        p_holm: The p-value corrected for all comparisons with supervised in the report.
-        effect: Cohen's d of the paired differences.
-    """
-
-    num_seeds: int
-    difference: float
-    interval: Interval | None
-    test: Literal["paired t", "McNemar"]
-    p_value: float | None
-    p_holm: float | None
-    effect: float | None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.comparison.conclusions import labels_text
-from understudy.comparison.result import ALL_LABELS, BASELINE, Gain, Gap, Run, Summary, UpperBound
+from understudy.comparison.result import ALL_LABELS, BASELINE, Gap, Run, Summary, UpperBound
 from understudy.comparison.single_run import read_predictions
 from understudy.evaluation.gap import gap_sentence, share_of_gap
-from understudy.evaluation.intervals import Interval
-from understudy.evaluation.paired import compare_over_seeds, mcnemar
-from understudy.evaluation.ranking import Friedman, are_equal, friedman, holm, mean_interval, paired_effect, ranks
+from understudy.evaluation.paired import compare_paired
+from understudy.evaluation.ranking import Friedman, friedman, ranks
+from understudy.evaluation.seeds import Gain, corrected, gain_over_seeds, spread_over_seeds
 
 _MEANS = ("cpu_s", "wall_s", "steps", "mask_ratio", "pseudo_label_accuracy", "validation_accuracy")
 
@@ -135,8 +135,7 @@ def _summary(
     if not done:
         return head
     figures = [run.figures for run in done if run.figures is not None]
-    accuracy = np.array([run_figures.accuracy for run_figures in figures])
-    worst = int(accuracy.argmin())
+    spread = spread_over_seeds(head.seeds, [run_figures.accuracy for run_figures in figures])
     ratios = [
         getattr(run.figures, cost_clock) / getattr(other.figures, cost_clock)
         for run, other in zip(own, baseline, strict=True)
@@ -145,11 +144,11 @@ def _summary(
     means: dict[str, Any] = {name: _mean([getattr(run_figures, name) for run_figures in figures]) for name in _MEANS}
     return replace(
         head,
-        accuracy=float(accuracy.mean()),
-        deviation=float(accuracy.std(ddof=1)) if len(done) > 1 else None,
-        interval=_share_interval(accuracy),
-        worst=float(accuracy[worst]),
-        worst_seed=done[worst].seed,
+        accuracy=spread.mean,
+        deviation=spread.deviation,
+        interval=spread.interval,
+        worst=spread.worst,
+        worst_seed=spread.worst_of,
         balanced_accuracy=_mean([run_figures.balanced_accuracy for run_figures in figures]),
         mean_rank=mean_rank,
         gain=gain,
@@ -159,7 +158,7 @@ def _summary(
 
 
 def paired_gain(baseline: Sequence[Run], own: Sequence[Run], root: Path) -> Gain | None:
-    """What the second variant gains over the first on the seeds that both finished, not corrected for anything.
+    """The gain of the second variant over the first on the seeds that both finished, not corrected for anything.
 
     Args:
         root: The comparison's folder, where predictions are.
@@ -169,30 +168,12 @@ def paired_gain(baseline: Sequence[Run], own: Sequence[Run], root: Path) -> Gain
         return None
     first = [one.figures.accuracy for one, _ in pairs if one.figures]
     second = [two.figures.accuracy for _, two in pairs if two.figures]
-    differences = np.array(second) - np.array(first)
-    mean = float(differences.mean())
-    if len(pairs) == 1:
-        labels, before = read_predictions(root / pairs[0][0].folder)
-        after = read_predictions(root / pairs[0][1].folder)[1]
-        gains, losses = ((after == labels) & (before != labels)).sum(), ((after != labels) & (before == labels)).sum()
-        return Gain(1, mean, None, "McNemar", mcnemar(int(gains), int(losses)), None, None)
-    if are_equal(differences):
-        return Gain(len(pairs), mean, None, "paired t", 1.0 if abs(mean) < 1e-12 else None, None, None)
-    result = compare_over_seeds(first, second)
-    return Gain(len(pairs), mean, result.interval, "paired t", result.p_value, None, paired_effect(first, second))
-
-
-def corrected(gains: Sequence[Gain | None]) -> list[Gain | None]:
-    """The gains with Holm's p-values, all of them being one family."""
-    tested = [gain.p_value for gain in gains if gain is not None and gain.p_value is not None]
-    adjusted = iter(holm(tested))
-    return [gain and replace(gain, p_holm=None if gain.p_value is None else next(adjusted)) for gain in gains]
-
-
-def _share_interval(accuracy: NDArray[np.float64]) -> Interval | None:
-    """Student's interval, cut to what an accuracy can be; None where all seeds agree, as if they could not differ."""
-    interval = None if are_equal(accuracy) else mean_interval(accuracy)
-    return interval and Interval(max(0.0, interval.low), min(1.0, interval.high), interval.level)
+    if len(pairs) > 1:
+        return gain_over_seeds(first, second)
+    labels, before = read_predictions(root / pairs[0][0].folder)
+    after = read_predictions(root / pairs[0][1].folder)[1]
+    # The intervals of a comparison are over seeds, so that they have one meaning in a column; one seed has none.
+    return replace(gain_over_seeds(first, second, compare_paired(labels, before, after)), interval=None)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

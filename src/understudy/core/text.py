@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_ALPHA = 0.05  # the level at which the whole package calls a difference significant
+SIGNIFICANCE = 0.05  # the level at which the whole package calls a difference significant
 
 
 def counted(number: float, noun: str, plural: str = "") -> str:
@@ -42,7 +42,7 @@ def p_value(value: float) -> str:
     """A p-value with enough digits that it reads on its own side of 5 %: '0.0496', '< 0.0001'."""
     if value < 0.0001:
         return "< 0.0001"
-    digits = next((d for d in range(2, 9) if (float(f"{value:.{d}g}") < _ALPHA) == (value < _ALPHA)), 9)
+    digits = next((d for d in range(2, 9) if (float(f"{value:.{d}g}") < SIGNIFICANCE) == (value < SIGNIFICANCE)), 9)
     return f"{value:.{digits}g}"
 
 

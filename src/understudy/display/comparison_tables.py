@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WIDEST = 1000
 _LEGEND = (
-    "sd: between seeds, which differ in the labels drawn and in initial weights. gain: over supervised on the same "
+    "sd: standard deviation between seeds. gain: over supervised on the same "
     "seeds, p corrected for all comparisons, d in standard deviations. rank: 1 is best. used: share of the unlabeled "
     "images that counted. right: share of their pseudo-labels that were so in the end."
 )

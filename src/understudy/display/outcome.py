@@ -150,15 +150,16 @@ def _repeats(found: Repeats) -> Table:
     table.add_section()
     whole = "mean" if found.kind == "seeds" else "all"
     means = [percent(found.spreads[name].mean) for name in names]
-    if found.difference is not None:
-        means.append(signed_points(found.difference))
+    gain = found.gain
+    if gain is not None:
+        means.append(signed_points(gain.difference))
     table.add_row(whole, "" if found.kind == "seeds" else f"{sum(found.n):,}", *means)
     intervals = [found.spreads[name].interval for name in names]
     if any(intervals):
         cells = ["-" if interval is None else percent_range(interval.low, interval.high) for interval in intervals]
-        if found.method:
-            gain = found.interval
-            cells.append("-" if gain is None else percent_range(gain.low, gain.high, signed=True))
+        if gain is not None:
+            between = gain.interval
+            cells.append("-" if between is None else percent_range(between.low, between.high, signed=True))
         table.add_row("95 % interval", "", *cells)
     return table
 

@@ -13,7 +13,6 @@ Model = Literal["method", "supervised"]
 COST_TOLERANCE = 0.05
 LEAST_STEPS = 10  # in fewer steps of a timed run the rate has hardly risen, so its accuracy is that of chance
 _LITTLE = 0.1  # of the pool; when less was used, nine in ten of its images cannot have done harm
-_ALPHA = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)

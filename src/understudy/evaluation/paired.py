@@ -1,4 +1,4 @@
-"""Two models on the same images, or over the same seeds: which is better, and could chance alone explain it?"""
+"""Two models on the same images: which is better, and could chance alone explain it?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from understudy.core.errors import DataError
 from understudy.evaluation.intervals import Interval, right_predictions
 
 
@@ -34,16 +33,6 @@ class Paired:
     def discordance(self) -> float:
         """The share of the images that only one of the models gets right."""
         return (self.gains + self.losses) / self.n
-
-
-@dataclass(frozen=True)
-class OverSeeds:
-    """The mean of paired differences over seeds, its interval and two-sided p-value by Student's t."""
-
-    num_seeds: int
-    difference: float
-    interval: Interval
-    p_value: float
 
 
 def compare_paired(
@@ -125,25 +114,3 @@ def power_of_test(n: int, gain: float, *, discordance: float, alpha: float = 0.0
     needed = binom.isf(alpha / 2, changed, 0.5) + 1
     found = binom.sf(needed - 1, changed, gained / (gained + lost))
     return float(np.sum(binom.pmf(changed, n, min(1.0, gained + lost)) * found))
-
-
-def compare_over_seeds(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> OverSeeds:
-    """How the second model's figures compare with the first's, one of each per seed.
-
-    Raises:
-        DataError: There are fewer than two seeds, or not two figures for each.
-    """
-    from scipy.stats import t
-
-    one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    if one.ndim != 1 or one.shape != two.shape or len(one) < 2:
-        raise DataError(
-            f"figures of shape {one.shape} and {two.shape} cannot be paired over seeds; "
-            "give one figure per seed for both, and at least two seeds"
-        )
-    differences = two - one
-    mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(len(differences)))
-    degrees = len(differences) - 1
-    half = float(t.ppf((1 + level) / 2, degrees)) * error
-    p_value = float(2 * t.sf(abs(mean) / error, degrees)) if error > 0 else float(mean == 0)
-    return OverSeeds(len(differences), mean, Interval(mean - half, mean + half, level), p_value)

@@ -9,11 +9,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.core.text import p_equals, percent, points, signed_points
-from understudy.evaluation.decision import Facts, Model, Outcome, decide, interval_words, opening
-from understudy.evaluation.intervals import Interval, wilson
-from understudy.evaluation.paired import compare_over_seeds
-from understudy.evaluation.ranking import are_equal, mean_interval, paired_effect
+from understudy.core.text import capitalized, percent, percent_range, signed_points
+from understudy.evaluation.decision import Facts, Model, Outcome, decide
+from understudy.evaluation.intervals import Interval
+from understudy.evaluation.seeds import (
+    ENOUGH_SEEDS,
+    Gain,
+    Spread,
+    few_seeds_sentence,
+    gain_of_images,
+    gain_over_seeds,
+    gain_sentence,
+    spread_over_folds,
+    spread_over_seeds,
+)
 from understudy.evaluation.verdict import Verdict
 
 Kind = Literal["seeds", "folds"]
@@ -21,38 +30,17 @@ BASELINE = "supervised"
 
 
 @dataclass(frozen=True)
-class Spread:
-    """The accuracy of one kind of model over repeats.
-
-    Args:
-        mean: Over seeds; over folds the share of all labeled images, which weighs folds by their size.
-        deviation: Standard deviation between repeats; None for one.
-        interval: Of the mean: Student's over seeds, Wilson's over the images of folds; None for one seed.
-        worst: The lowest accuracy of a repeat.
-        worst_of: The seed, or number of the fold, it is of.
-    """
-
-    mean: float
-    deviation: float | None
-    interval: Interval | None
-    worst: float
-    worst_of: int
-
-
-@dataclass(frozen=True)
 class Repeats:
-    """What all repeats say together.
+    """The results of all repeats together.
 
     Args:
         numbers: The seeds, or the folds from 1.
-        n: Images that judged each repeat.
-        accuracies: By kind of model, supervised first, its accuracy in every repeat.
-        spreads: The same summed up.
-        difference: The method's accuracy minus the baseline's, averaged as in `Spread`; None without a method.
-        test: "paired t" over seeds; "McNemar" over the images of folds, or of the only seed.
-        effect: Cohen's d over seeds: the mean difference in units of its standard deviation.
+        n: Test images of each repeat.
+        accuracies: By name of the run, supervised first, its accuracy in every repeat.
+        spreads: The same summarized.
+        gain: Of the method over supervised; None without a method.
         outcome: As in `Verdict`, of all repeats; None without a method.
-        delivered: The kind of model to use.
+        delivered: Which model to use.
         sentences: All of it in words, the answer first.
     """
 
@@ -61,11 +49,7 @@ class Repeats:
     n: tuple[int, ...]
     accuracies: Mapping[str, tuple[float, ...]]
     spreads: Mapping[str, Spread]
-    difference: float | None
-    interval: Interval | None
-    p_value: float | None
-    test: str | None
-    effect: float | None
+    gain: Gain | None
     outcome: Outcome | None
     delivered: Model
     sentences: tuple[str, ...]
@@ -73,12 +57,15 @@ class Repeats:
     @property
     def method(self) -> str | None:
         """The run compared with the baseline, if any."""
-        return next((name for name in self.accuracies if name != BASELINE), None)
+        return _method(self.accuracies) or None
 
     @property
     def differences(self) -> tuple[float, ...]:
         """The method's accuracy minus the baseline's in every repeat; empty without a method."""
-        return _differences(self.accuracies)
+        if self.method is None:
+            return ()
+        pairs = zip(self.accuracies[BASELINE], self.accuracies[self.method], strict=True)
+        return tuple(method - baseline for baseline, method in pairs)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as what `json.dumps` takes."""
@@ -87,19 +74,20 @@ class Repeats:
             {
                 self.kind.removesuffix("s"): number,
                 "n": self.n[at],
-                **{name: found[at] for name, found in self.accuracies.items()},
+                **{name: accuracies[at] for name, accuracies in self.accuracies.items()},
                 "difference": differences[at],
             }
             for at, number in enumerate(self.numbers)
         ]
-        plain = ("difference", "p_value", "test", "effect", "outcome", "delivered")
+        gain = {} if self.gain is None else asdict(self.gain)
         return {
             "kind": self.kind,
             "method": self.method,
             "runs": runs,
             **{name: asdict(spread) for name, spread in self.spreads.items()},
-            "interval": None if self.interval is None else asdict(self.interval),
-            **{name: getattr(self, name) for name in plain},
+            **{name: gain.get(name) for name in ("interval", "difference", "p_value", "test", "effect")},
+            "outcome": self.outcome,
+            "delivered": self.delivered,
             "sentences": list(self.sentences),
         }
 
@@ -113,63 +101,52 @@ def over_seeds(
     facts: Facts | None = None,
     remarks: Sequence[str] = (),
 ) -> Repeats:
-    """What the seeds say: Student's t on the paired differences; of one seed, what its own images say.
+    """The results of all seeds together: a t-test on the paired differences; with one seed, its verdict.
 
     Args:
-        n: Images that judged, by seed.
-        accuracies: By kind of model, one per seed; supervised, and the method's if there is one.
+        n: Test images, by seed.
+        accuracies: By name of the run, one per seed; supervised, and the method's if there is one.
         only: The verdict of the seed where there is only one.
-        facts: What is known of the trainings of all seeds; what the seeds tell is filled in.
+        facts: What is known of the trainings of all seeds; the interval over seeds is filled in.
         remarks: Sentences to say before the last one, which tells what is delivered.
     """
-    spreads = {
-        name: _spread(seeds, found, float(np.mean(found)), _within_one(mean_interval(found)))
-        for name, found in accuracies.items()
-    }
-    differences = _differences(accuracies)
-    difference = float(np.mean(differences)) if differences else None
-    interval, p_value, test, effect = None, None, None, None
-    outcome: Outcome | None = None
-    facts = replace(facts or Facts(method=next((name for name in accuracies if name != BASELINE), "")), interval=None)
-    if only is not None and only.comparison is not None:
-        interval, p_value, test, outcome = only.comparison.interval, only.comparison.p_value, "McNemar", only.outcome
-    elif len(differences) > 1:
-        test = "paired t"
-        if not are_equal(differences):
-            found = compare_over_seeds(accuracies[BASELINE], _of_method(accuracies))
-            interval, p_value = found.interval, found.p_value
-            effect = paired_effect(accuracies[BASELINE], _of_method(accuracies))
-        facts = replace(facts, interval=interval or Interval(min(difference or 0, 0), max(difference or 0, 0)))
-        outcome = decide(facts).outcome
-    delivered: Model = "supervised"
-    if (only and only.delivered == "method") or (len(differences) > 1 and decide(facts).delivered == "method"):
-        delivered = "method"
+    spreads = {name: spread_over_seeds(seeds, values) for name, values in accuracies.items()}
+    method, gain, decision = _method(accuracies), None, None
+    if only is not None:
+        gain = gain_over_seeds(accuracies[BASELINE], accuracies[method], only.comparison)
+    elif method and len(seeds) > 1:
+        gain = gain_over_seeds(accuracies[BASELINE], accuracies[method])
+        # Seeds that all differ alike have no interval; they prove nothing, so the one to decide by reaches to zero.
+        interval = gain.interval or Interval(min(gain.difference, 0.0), max(gain.difference, 0.0))
+        decision = decide(replace(facts or Facts(method=method), interval=interval))
+    over = f"over {len(seeds)} seeds the labels alone get {_mean_words(spreads[BASELINE])} right on average"
     if len(seeds) == 1:
         alone = f"Of {n[0]:,} test images the labels alone get {percent(spreads[BASELINE].mean)} right."
-        sentences = list(only.sentences()) if only is not None else [alone]
-        sentences.append("One seed shows no spread between seeds, so there is no interval over seeds; repeat more.")
-        sentences += remarks
+        sentences = [*([alone] if only is None else only.sentences()), few_seeds_sentence(1), *remarks]
+    elif gain is None or decision is None:
+        sentences = [f"{capitalized(over)}.", _worst(spreads, "seed"), *remarks]
     else:
-        sentences = [_answer(spreads, outcome, len(seeds), facts), *_change(differences, interval, p_value, effect)]
-        sentences += [_worst(spreads, "seed"), *remarks]
-        sentences += [] if outcome is None else [decide(facts).reason]
+        other = "labels and unlabeled images" if facts is None or facts.learned_from_pool else method
+        sentences = [f"{decision.opening}: {over}, {other} {_mean_words(spreads[method])}."]
+        sentences.append(gain_sentence(f"{method} against supervised", gain))
+        if decision.outcome == "not proven" and len(seeds) < ENOUGH_SEEDS:
+            sentences.append(few_seeds_sentence(len(seeds)))
+        sentences += [_worst(spreads, "seed"), *remarks, decision.reason]
+    if len(seeds) > 1:
         sentences.append(
-            f"The model is that of the first seed, {seeds[0]}; no seed was picked by how its model did on judging "
-            "images, which would flatter it."
+            f"The model is that of the first seed, {seeds[0]}; no seed was selected by its accuracy on the test "
+            "images, which would be biased upwards."
         )
+    whole = decision or only
     return Repeats(
         kind="seeds",
         numbers=tuple(seeds),
         n=tuple(n),
-        accuracies={name: tuple(found) for name, found in accuracies.items()},
+        accuracies={name: tuple(values) for name, values in accuracies.items()},
         spreads=spreads,
-        difference=difference,
-        interval=interval,
-        p_value=p_value,
-        test=test,
-        effect=effect,
-        outcome=outcome,
-        delivered=delivered,
+        gain=gain,
+        outcome=None if whole is None else whole.outcome,
+        delivered="supervised" if whole is None else whole.delivered,
         sentences=tuple(sentences),
     )
 
@@ -177,95 +154,41 @@ def over_seeds(
 def over_folds(
     right: Mapping[str, Sequence[NDArray[np.bool_]]], verdict: Verdict | None, *, remarks: Sequence[str] = ()
 ) -> Repeats:
-    """What the folds say: the verdict over all their images together, and how the folds differ.
+    """The results of all folds together: the verdict on the images of all of them, and how the folds differ.
 
     Args:
-        right: By kind of model, which images of each fold it gets right.
+        right: By name of the run, which images of each fold it classifies correctly.
         verdict: On the images of all folds; None without a method.
         remarks: Sentences to say at the end.
     """
-    n = [len(one) for one in right[BASELINE]]
-    numbers = range(1, len(n) + 1)
-    accuracies = {name: tuple(float(one.mean()) for one in found) for name, found in right.items()}
-    spreads = {}
-    for name, found in right.items():
-        pooled = np.concatenate(found)
-        interval = wilson(int(pooled.sum()), len(pooled))
-        spreads[name] = _spread(numbers, accuracies[name], float(pooled.mean()), interval)
-    paired = None if verdict is None else verdict.comparison
+    n = [len(fold) for fold in right[BASELINE]]
+    spreads = {name: spread_over_folds(folds) for name, folds in right.items()}
     if verdict is None:
-        alone = spreads[BASELINE]
         sentences = [
             f"Of {sum(n):,} labeled images, each tested by the model of a fold that had not seen it, the labels alone "
-            f"get {_mean_words(alone)} right.",
+            f"get {_mean_words(spreads[BASELINE])} right.",
             f"The models of the {len(n)} folds share training images, so that the interval is approximate.",
         ]
     else:
         sentences = list(verdict.sentences())
-    sentences.append(_over_folds(_differences(accuracies), len(n)) + _worst(spreads, "fold"))
-    return Repeats(
+    repeats = Repeats(
         kind="folds",
-        numbers=tuple(numbers),
+        numbers=tuple(range(1, len(n) + 1)),
         n=tuple(n),
-        accuracies=accuracies,
+        accuracies={name: tuple(float(fold.mean()) for fold in folds) for name, folds in right.items()},
         spreads=spreads,
-        difference=None if paired is None else paired.difference,
-        interval=None if paired is None else paired.interval,
-        p_value=None if paired is None else paired.p_value,
-        test=None if paired is None else "McNemar",
-        effect=None,
+        gain=gain_of_images(verdict.comparison, len(n)) if verdict is not None and verdict.comparison else None,
         outcome=None if verdict is None else verdict.outcome,
         delivered="supervised" if verdict is None else verdict.delivered,
-        sentences=(*sentences, *remarks),
+        sentences=(),
     )
+    last = _over_folds(repeats.differences, len(n)) + _worst(spreads, "fold")
+    return replace(repeats, sentences=(*sentences, last, *remarks))
 
 
-def _spread(numbers: Sequence[int], accuracies: Sequence[float], mean: float, interval: Interval | None) -> Spread:
-    worst = int(np.argmin(accuracies))
-    deviation = float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None
-    return Spread(mean, deviation, interval, float(accuracies[worst]), numbers[worst])
-
-
-def _within_one(interval: Interval | None) -> Interval | None:
-    """The interval cut to what an accuracy can be."""
-    return interval and Interval(max(0.0, interval.low), min(1.0, interval.high), interval.level)
-
-
-def _of_method(accuracies: Mapping[str, Sequence[float]]) -> Sequence[float]:
-    return next((found for name, found in accuracies.items() if name != BASELINE), ())
-
-
-def _differences(accuracies: Mapping[str, Sequence[float]]) -> tuple[float, ...]:
-    found = _of_method(accuracies)
-    return tuple(two - one for one, two in zip(accuracies[BASELINE], found, strict=True)) if found else ()
-
-
-def _answer(spreads: Mapping[str, Spread], outcome: Outcome | None, num_seeds: int, facts: Facts) -> str:
-    alone = _mean_words(spreads[BASELINE])
-    both = [_mean_words(spread) for name, spread in spreads.items() if name != BASELINE]
-    if outcome is None or not both:
-        return f"Over {num_seeds} seeds the labels alone get {alone} right on average."
-    return (
-        f"{opening(outcome, facts)}: over {num_seeds} seeds the labels alone get {alone} right on average, "
-        f"{'labels and unlabeled images' if facts.learned_from_pool else facts.method} {both[0]}."
-    )
-
-
-def _change(
-    differences: Sequence[float], interval: Interval | None, p_value: float | None, effect: float | None
-) -> list[str]:
-    """The mean difference and what its test says."""
-    if not differences:
-        return []
-    mean = float(np.mean(differences))
-    change = "the same" if abs(mean) < 1e-12 else f"{points(mean)} {'more' if mean > 0 else 'fewer'}"
-    if interval is None or p_value is None:
-        return [f"That is {change} for every seed alike, so that no test can be made of the differences."]
-    size = "" if effect is None else f", Cohen's d {effect:.1f}"
-    return [
-        f"That is {change} (95 % interval of the difference {interval_words(interval)} "
-        f"points; paired t-test over {len(differences)} seeds, {p_equals(p_value)}{size})."
-    ]
+def _method(accuracies: Mapping[str, Any]) -> str:
+    """The run beside supervised; empty for none."""
+    return next((name for name in accuracies if name != BASELINE), "")
 
 
 def _over_folds(differences: Sequence[float], num_folds: int) -> str:
@@ -279,17 +202,17 @@ def _over_folds(differences: Sequence[float], num_folds: int) -> str:
 
 
 def _worst(spreads: Mapping[str, Spread], what: str) -> str:
-    told = [
+    worst = [
         f"{percent(spread.worst)} {'with the labels alone' if name == BASELINE else 'with the unlabeled images'} "
         f"({what} {spread.worst_of})"
         for name, spread in spreads.items()
     ]
-    return f"The worst {what} gets {' and '.join(told)}."
+    return f"The worst {what} gets {' and '.join(worst)}."
 
 
 def _mean_words(spread: Spread) -> str:
     """A mean with what is known of its uncertainty."""
-    told = [] if spread.deviation is None else [f"standard deviation {100 * spread.deviation:.1f}"]
+    details = [] if spread.deviation is None else [f"standard deviation {100 * spread.deviation:.1f}"]
     if spread.interval is not None:
-        told.append(f"95 % interval {100 * spread.interval.low:.1f} to {100 * spread.interval.high:.1f}")
-    return percent(spread.mean) + (f" ({', '.join(told)})" if told else "")
+        details.append(f"95 % interval {percent_range(spread.interval.low, spread.interval.high)}")
+    return percent(spread.mean) + (f" ({', '.join(details)})" if details else "")

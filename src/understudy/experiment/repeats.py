@@ -12,12 +12,13 @@ import numpy as np
 from understudy.core.arguments import shown
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, DataError
-from understudy.core.text import counted, listed
+from understudy.core.text import counted
 from understudy.data.folds import cross_validation
 from understudy.data.split import Splits, split
 from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.repeats import Repeats, over_folds, over_seeds
+from understudy.evaluation.seeds import seeds_sentence
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict
 from understudy.experiment.budget_split import BASELINE
 from understudy.experiment.experiment import Experiment
@@ -167,24 +168,15 @@ def _check_tested(experiment: Experiment, count: int) -> None:
 
 
 def _about_seeds(outcomes: Sequence[Outcome]) -> list[str]:
-    """What differs between seeds, what tested them, and whether they were trained at equal cost."""
+    """What differs between seeds, and whether they were trained at equal cost."""
     first = outcomes[0]
-    what = ["labels kept"] if first.hidden is not None else []
-    if first.splits.test_source != "test" and any(
-        not np.array_equal(outcome.splits.test, first.splits.test) for outcome in outcomes[1:]
-    ):
-        what.append("images held out")
-    what += (
-        ["the order of images"] if first.experiment.module is not None else ["initial weights", "the order of images"]
+    sentence = seeds_sentence(
+        len(first.splits.test),
+        draws_labels=first.hidden is not None,
+        draws_network=first.experiment.module is None,
+        draws_test=any(not np.array_equal(outcome.splits.test, first.splits.test) for outcome in outcomes[1:]),
     )
-    differ = listed(what)
-    n = len(first.splits.test)
-    tested = f"each was tested on {n:,} images held out"
-    if first.splits.test_source == "test":
-        tested = (
-            f"all were tested on the same {n:,} test images, and how much other images would differ is in no interval"
-        )
-    remarks = [f"Seeds differ in {differ}; {tested}."]
+    remarks = [sentence]
     verdicts = [outcome.verdict for outcome in outcomes if outcome.verdict is not None]
     unequal = sum(not verdict.is_cost_matched for verdict in verdicts)
     if verdicts and not unequal:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from understudy.core.budget import format_seconds
-from understudy.core.text import capitalized, counted, listed, p_equals
+from understudy.core.text import SIGNIFICANCE, capitalized, counted, listed, p_equals
 from understudy.reports.figures.ingredients import parallel_coordinates, waterfall
 from understudy.reports.figures.picture import (
     BASELINE,
@@ -351,7 +351,7 @@ def _judged(found: Plain) -> str:
 
 def _is_proven(gain: Plain) -> bool:
     p_value = number(gain.get("p_holm"))
-    return p_value is not None and p_value < 0.05
+    return p_value is not None and p_value < SIGNIFICANCE
 
 
 def _proof_color(gain: Plain) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from understudy.core.text import percent, points
 from understudy.evaluation.chance import guessing_note
+from understudy.evaluation.seeds import few_seeds_sentence
 
 Tone = Literal["good", "bad", "open"]
 _LEAST_SUPPORT = 10
@@ -146,7 +147,7 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
     if repeats["kind"] == "seeds" and repeats["outcome"] == "not proven":
         yield Advice(
             "Repeat with more seeds, or train longer",
-            f"With {len(repeats['runs'])} seeds only a difference that is large beside their spread can be proven.",
+            few_seeds_sentence(len(repeats["runs"])),
         )
     elif verdict["outcome"] == "unproven":
         least = 5 * len(data["classes"])

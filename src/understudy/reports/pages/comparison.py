@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from understudy.core.text import capitalized, listed, p_value, percent, percent_range, signed_points
+from understudy.core.text import SIGNIFICANCE, capitalized, listed, p_value, percent, percent_range, signed_points
+from understudy.evaluation.seeds import ENOUGH_SEEDS, few_seeds_sentence
 from understudy.reports.figures import comparison as draw
 from understudy.reports.figures import ingredients as ingredients
 from understudy.reports.page import Page, Section, Table, Tile, known
 from understudy.reports.pages.advice import Advice, Headline
 from understudy.reports.record import ComparisonRecord
 
-_LEVEL = 0.05
 _BASELINE = "supervised"
 
 
@@ -46,7 +46,7 @@ def _proven(found: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], bool]]:
     return [
         (one, one["gain"]["difference"] > 0)
         for one in found["summaries"]
-        if one["gain"] and one["gain"]["p_holm"] is not None and one["gain"]["p_holm"] < _LEVEL
+        if one["gain"] and one["gain"]["p_holm"] is not None and one["gain"]["p_holm"] < SIGNIFICANCE
     ]
 
 
@@ -74,11 +74,11 @@ def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any]
             f"With {found['budget']} a run no method is proven better than the labels alone, and {len(proven)} of "
             f"{tested} comparisons prove a loss, of {ends} points.",
         )
-    why = "one seed shows no spread between label draws" if len(found["seeds"]) < 2 else "see the intervals below"
+    why = few_seeds_sentence(1) if len(found["seeds"]) < 2 else "See the intervals below."
     return Headline(
         "open",
         "No method is proven better than the labels alone",
-        f"Of {tested} comparisons none holds after correction for all of them; {why}.",
+        f"Of {tested} comparisons none holds after correction for all of them. {why}",
     )
 
 
@@ -87,7 +87,7 @@ def _ablation_headline(ablation: Sequence[Mapping[str, Any]], num_seeds: int) ->
     steps = [step for step in ablation[1:] if step["gain"] is not None]
     if not steps:
         return Headline("open", "No ingredient could be measured", "Too few runs finished; see the notes below.")
-    sure = [step for step in steps if step["gain"]["p_holm"] is not None and step["gain"]["p_holm"] < _LEVEL]
+    sure = [step for step in steps if step["gain"]["p_holm"] is not None and step["gain"]["p_holm"] < SIGNIFICANCE]
     most = max(sure or steps, key=lambda step: step["gain"]["difference"])
     first, last = (percent(ablation[at]["accuracy"]) for at in (0, -1))
     detail = (
@@ -123,11 +123,11 @@ def _tiles(found: Mapping[str, Any]) -> list[Tile]:
 
 
 def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], bool]]) -> Iterator[Advice]:
-    if len(found["seeds"]) < 5:
+    if len(found["seeds"]) < ENOUGH_SEEDS:
         yield Advice(
             "Run more seeds",
-            f"With {_seeds(found)} an interval over label draws is wide or missing; the same command "
-            "with --seeds 5 and this folder as --out trains only what is new.",
+            f"{few_seeds_sentence(len(found['seeds']))} The same command with --seeds {ENOUGH_SEEDS} and this folder "
+            "as --out trains only what is new.",
         )
     if found.get("ablation"):
         return

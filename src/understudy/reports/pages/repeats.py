@@ -29,7 +29,7 @@ def repeats_section(result: Mapping[str, Any]) -> Section:
 
 
 def repeats_tiles(result: Mapping[str, Any]) -> list[Tile]:
-    """The two accuracies of all seeds or folds together, their difference, and what judged them."""
+    """The two accuracies of all seeds or folds together, their difference, and the test images."""
     repeats, data = result["repeats"], result["data"]
     over = f"{'mean of' if repeats['kind'] == 'seeds' else 'over'} {counted(len(repeats['runs']), one_of(repeats))}"
     tiles = []
@@ -42,12 +42,16 @@ def repeats_tiles(result: Mapping[str, Any]) -> list[Tile]:
         between = interval(repeats["interval"])
         about = "" if between is None else f"; 95 % interval {percent_range(*between, signed=True)}"
         tiles.append(Tile(f"{signed_points(repeats['difference'])} points", f"difference{about}"))
-    judged = [run["n"] for run in repeats["runs"]]
+    num_test = [run["n"] for run in repeats["runs"]]
     if repeats["kind"] == "folds":
-        tiles.append(Tile(f"{sum(judged):,}", "labeled images judged, each by models that had not seen it"))
+        tiles.append(Tile(f"{sum(num_test):,}", "labeled images, each tested by models that had not seen it"))
     else:
-        kind = "test images judged every seed" if data["test_source"] == "test" else "images held out judged each seed"
-        tiles.append(Tile(f"{judged[0]:,}", kind))
+        kind = (
+            "test images, the same for every seed"
+            if data["test_source"] == "test"
+            else "test images held out for each seed"
+        )
+        tiles.append(Tile(f"{num_test[0]:,}", kind))
     metrics = result["metrics"].get(result["delivered"])
     if repeats["kind"] == "folds" and metrics is not None and data["test_source"] != "out of fold":
         tiles.append(Tile(percent(metrics["accuracy"]), f"right, the final model, of {metrics['n']:,} other images"))
@@ -131,7 +135,7 @@ def _table(repeats: Mapping[str, Any]) -> Table:
         ends = interval(repeats["interval"])
         gain = ["-" if ends is None else percent_range(*ends, signed=True)] if has_both else []
         rows.append(["95 % interval", "", *cells, *gain])
-    columns = [one, "judged by", *(run_word(name) for name in names), *(["difference, points"] if has_both else [])]
+    columns = [one, "test images", *(run_word(name) for name in names), *(["difference, points"] if has_both else [])]
     return Table(columns, rows, numeric=range(1, len(columns)))
 
 

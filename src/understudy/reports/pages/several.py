@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from understudy.core.errors import UserError
-from understudy.core.text import p_value, percent, signed_points
+from understudy.core.text import SIGNIFICANCE, p_value, percent, signed_points
 from understudy.evaluation.paired import Paired, compare_paired
 from understudy.evaluation.ranking import holm
 from understudy.reports.figures import by_class
@@ -19,7 +19,6 @@ from understudy.reports.page import Page, Section, Table, known
 from understudy.reports.pages.advice import Headline
 from understudy.reports.record import RunRecord
 
-_LEVEL = 0.05
 _BASELINE = "supervised"
 
 
@@ -48,12 +47,12 @@ def several_page(records: Sequence[RunRecord]) -> Page:
     sure = [
         record.name
         for record, other, p in zip(records[1:], others, adjusted, strict=True)
-        if p < _LEVEL and other.difference > 0
+        if p < SIGNIFICANCE and other.difference > 0
     ]
     worse = [
         record.name
         for record, other, p in zip(records[1:], others, adjusted, strict=True)
-        if p < _LEVEL and other.difference < 0
+        if p < SIGNIFICANCE and other.difference < 0
     ]
     answer = (
         f"Proven better than {first.name}: {', '.join(sure)}" if sure else f"None is proven better than {first.name}"
