@@ -20,7 +20,7 @@ from torch import nn
 from common import summary, write
 from understudy import Budget, Settings, Stage, fit
 from understudy.augment import DOMAINS, num_draws
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.observers import StepReport
 from understudy.engine.optim import SGD
 from understudy.methods.supervised import Supervised

@@ -22,7 +22,7 @@ from torch import nn
 from common import summary, write
 from understudy import Budget, Settings, Stage, fit
 from understudy.augment import DOMAINS
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.optim import SGD
 from understudy.methods.base import Method
 from understudy.methods.sgan import SGAN

@@ -23,7 +23,7 @@ from common import summary, write
 from understudy import Budget, Settings, Stage, fit
 from understudy.augment import DOMAINS
 from understudy.core.config import knobs
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.optim import SGD
 from understudy.methods.base import METHODS, Method
 from understudy.models import build, find_head

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from common import summary, write
 from understudy.augment import DOMAINS
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine import predict
 from understudy.engine.execution import _has_fast_bfloat16, keep_freed_memory
 from understudy.models import build

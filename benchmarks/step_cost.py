@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from common import summary, write
 from understudy import Budget, Settings, Stage, fit
 from understudy.augment import DOMAINS
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.optim import SGD
 from understudy.methods.fixmatch import FixMatch
 from understudy.models import build

@@ -31,7 +31,7 @@ from matplotlib.lines import Line2D
 import understudy as us
 from understudy.augment import DOMAINS
 from understudy.core.seeding import seed_torch
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.optim import AdamW
 from understudy.methods.base import METHODS
 from understudy.models import build

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from understudy.augment import Domain
 from understudy.core.budget import Budget
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine import decisions
 from understudy.engine import fit as fit_module
 from understudy.engine.finalize import Trained

@@ -17,7 +17,7 @@ from understudy.core import distributed
 from understudy.core.errors import ConfigError
 from understudy.core.types import Labeled, Step
 from understudy.data.stream import Stream, oversampled
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.stage import Settings
 from understudy.functional.criteria import CrossEntropy
 from understudy.functional.mixing import mix_pairs

@@ -11,13 +11,13 @@ import pytest
 from understudy.core.errors import RunFolderError
 from understudy.core.files import DamagedError, JsonLines
 from understudy.engine.ledger import (
-    DECISIONS,
-    Decision,
+    ENTRY_TYPES,
     Diverged,
     ExecutionChosen,
     Finished,
     FirstPhaseEnded,
     Ledger,
+    LedgerEntry,
     OutOfMemory,
     PaceSet,
     Stopped,
@@ -29,7 +29,7 @@ from understudy.models.nets import Execution
 
 EXECUTION = ExecutionChosen(step=0, execution=Execution(threads=2))
 PACE = PaceSet(step=10, share=0.25, phase=2, warmup=0.1, pace=Pace(10, 0.2, 30, 0.5))
-ALL: list[Decision] = [
+ALL: list[LedgerEntry] = [
     EXECUTION,
     PACE,
     FirstPhaseEnded(step=20, evaluations=3, pace=Pace(20, 0.4, 50)),
@@ -40,7 +40,7 @@ ALL: list[Decision] = [
 ]
 
 
-def write(path: Path, *decisions: Decision) -> Ledger:
+def write(path: Path, *decisions: LedgerEntry) -> Ledger:
     ledger = Ledger(path)
     for position, decision in enumerate(decisions):
         ledger.append(decision, position=position)
@@ -48,7 +48,7 @@ def write(path: Path, *decisions: Decision) -> Ledger:
 
 
 def test_ledger__reads_back_what_it_wrote(tmp_path: Path) -> None:
-    assert {type(decision) for decision in ALL} == set(DECISIONS.values())
+    assert {type(decision) for decision in ALL} == set(ENTRY_TYPES.values())
     write(tmp_path / "ledger.jsonl", *ALL[:-1]).close(50)
     ledger = Ledger(tmp_path / "ledger.jsonl")
     assert ledger.entries == ALL[:-1]

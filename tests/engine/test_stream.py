@@ -14,7 +14,7 @@ from tests.contract.tiny import tiny
 from understudy.core.errors import ConfigError
 from understudy.core.types import Batch, Step
 from understudy.data.stream import Selector, Stream
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.functional.losses import cross_entropy
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from tests.planning.small import CPU, collected, experiment, sided, with_known
 from understudy.core.budget import Cost
 from understudy.core.spending import Spending
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.experiment import reserve
 from understudy.experiment.budget_split import BudgetSplit
 from understudy.experiment.job import as_training_data

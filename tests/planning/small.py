@@ -12,7 +12,7 @@ from understudy.core.budget import Budget
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.split import Splits, split
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.experiment.experiment import Experiment
 from understudy.experiment.job import as_training_data, make_job
 from understudy.experiment.log import Log, Silent, Watcher

@@ -19,7 +19,7 @@ from tests.contract.tiny import tiny
 from understudy.core.budget import Budget
 from understudy.core.errors import UserError
 from understudy.core.files import write_json
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine import predict as predict_module
 from understudy.models import build, logits_and_features
 from understudy.recipes.parts import features as module

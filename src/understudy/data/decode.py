@@ -345,7 +345,7 @@ def _reason(error: Exception) -> str:
     return f"damaged: {text or type(error).__name__}"
 
 
-class Outcome(NamedTuple):
+class DecodingResult(NamedTuple):
     """What became of some files, by their position among these.
 
     Args:
@@ -368,7 +368,7 @@ def decode_into(
     canvas: int,
     channels: int,
     ranges: Mapping[str, Range] = DEFAULTS,
-) -> Outcome:
+) -> DecodingResult:
     """Decode each file into its row of the store."""
     bad, unscaled, flawed = [], [], []
     facts = np.zeros(len(paths), FACTS)
@@ -387,7 +387,7 @@ def decode_into(
                 facts[position] = decoded.digest, fingerprints(decoded.pixels.reshape(1, -1))[0], decoded.size
                 if decoded.flaw:
                     flawed.append((position, decoded.flaw))
-    return Outcome(bad, unscaled, flawed, facts.tobytes())
+    return DecodingResult(bad, unscaled, flawed, facts.tobytes())
 
 
 def serve(requests: IO[str], replies: IO[str]) -> None:

@@ -18,7 +18,7 @@ from understudy.core import distributed
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.seeding import Shuffle, generator, uniforms
 from understudy.core.types import Batch, Labeled, Render, Step, Unlabeled
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.functional.mixing import class_probabilities, cut_boxes, cutmix, mix_pairs, mixup
 
 VIEWS: tuple[View, ...] = get_args(View)

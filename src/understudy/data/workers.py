@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from understudy.data import decode
-from understudy.data.decode import Outcome
+from understudy.data.decode import DecodingResult
 from understudy.data.sizing import Form
 from understudy.data.values import DEFAULTS, Range
 
@@ -46,7 +46,7 @@ class Decoded:
     """What became of a chunk; positions are those in the chunk."""
 
     chunk: Chunk
-    outcome: Outcome
+    outcome: DecodingResult
 
 
 class _CrashedError(Exception):
@@ -86,8 +86,8 @@ def decode_all(
     if len(paths) <= _INLINE:
         yield from (_decode_here(chunk, job) for chunk in chunks)
         return
-    pool: list[_Worker] = []
-    idle: SimpleQueue[_Worker] = SimpleQueue()
+    pool: list[_DecodingWorker] = []
+    idle: SimpleQueue[_DecodingWorker] = SimpleQueue()
 
     def decode_chunk(chunk: Chunk) -> Decoded:
         worker = idle.get()
@@ -99,7 +99,7 @@ def decode_all(
     with ThreadPoolExecutor(count) as threads:
         try:
             for _ in range(count):
-                pool.append(_Worker())
+                pool.append(_DecodingWorker())
                 idle.put(pool[-1])
             pending: set[Future[Decoded]] = set()
             for chunk in chunks:
@@ -140,7 +140,7 @@ def _decode_here(chunk: Chunk, job: _Job) -> Decoded:
     return Decoded(chunk, decode.decode_into(**job.request(chunk)))
 
 
-class _Worker:
+class _DecodingWorker:
     """One decoder process, started again when a damaged file brings it down."""
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class _Worker:
             self.close()
         if len(chunk.paths) == 1:
             crashed = [(0, "damaged: the decoder crashed")]
-            return Decoded(chunk, Outcome(crashed, [], [], bytes(decode.FACTS.itemsize)))
+            return Decoded(chunk, DecodingResult(crashed, [], [], bytes(decode.FACTS.itemsize)))
         half = len(chunk.paths) // 2
         left = self.decode(chunk.half(first=True), job).outcome
         right = self.decode(chunk.half(first=False), job).outcome
@@ -165,7 +165,7 @@ class _Worker:
             a + [(half + at, text) for at, text in b]
             for a, b in ((left.bad, right.bad), (left.unscaled, right.unscaled), (left.flawed, right.flawed))
         )
-        return Decoded(chunk, Outcome(bad, unscaled, flawed, left.facts + right.facts))
+        return Decoded(chunk, DecodingResult(bad, unscaled, flawed, left.facts + right.facts))
 
     def stop(self) -> None:
         """Kill the process, whatever it is at, and start none again."""
@@ -200,7 +200,7 @@ class _Worker:
         bad, unscaled, flawed = (
             [(int(at), str(text)) for at, text in reply[name]] for name in ("bad", "unscaled", "flawed")
         )
-        return Decoded(chunk, Outcome(bad, unscaled, flawed, bytes.fromhex(reply["facts"])))
+        return Decoded(chunk, DecodingResult(bad, unscaled, flawed, bytes.fromhex(reply["facts"])))
 
 
 def _start() -> subprocess.Popen[str] | None:

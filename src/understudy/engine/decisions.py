@@ -9,11 +9,11 @@ from understudy.core.errors import RunFolderError, UserError
 from understudy.core.types import Step
 from understudy.engine.execution import resolve
 from understudy.engine.ledger import (
-    Decision,
     Diverged,
     ExecutionChosen,
     FirstPhaseEnded,
     Ledger,
+    LedgerEntry,
     OutOfMemory,
     PaceSet,
     Stopped,
@@ -85,11 +85,11 @@ class Decisions:
         elif not replaying:
             self._adjust_pace(first_phase_ends)
 
-    def record(self, decision: Decision) -> None:
+    def record(self, decision: LedgerEntry) -> None:
         """Write a decision into the ledger, then make it take effect."""
         self.apply(self._ledger.append(decision, position=self._state.now.ledger_position))
 
-    def apply(self, decision: Decision) -> None:
+    def apply(self, decision: LedgerEntry) -> None:
         """Make a decision of the ledger take effect."""
         state = self._state
         position = state.now.ledger_position + 1  # kept here, because a roll-back restores an earlier one

@@ -52,7 +52,7 @@ def fit(
         >>> import torch
         >>> import understudy
         >>> from understudy.augment import DOMAINS
-        >>> from understudy.data.training import TrainingData
+        >>> from understudy.data.training_data import TrainingData
         >>> from understudy.methods.fixmatch import FixMatch
         >>> data = TrainingData(
         ...     rows=torch.randn(20, 2),

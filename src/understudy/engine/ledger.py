@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class LedgerEntry:
     """One entry of the ledger.
 
     Args:
@@ -29,7 +29,7 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutionChosen(Decision):
+class ExecutionChosen(LedgerEntry):
     """How the networks are run on this machine; the first entry of every ledger."""
 
     kind = "execution"
@@ -37,7 +37,7 @@ class ExecutionChosen(Decision):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaceSet(Decision):
+class PaceSet(LedgerEntry):
     """How fast training progresses from here on, as the time spent suggests.
 
     Args:
@@ -54,7 +54,7 @@ class PaceSet(Decision):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstPhaseEnded(Decision):
+class FirstPhaseEnded(LedgerEntry):
     """The second phase begins early, because validation stopped improving in the first.
 
     Args:
@@ -68,34 +68,34 @@ class FirstPhaseEnded(Decision):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diverged(Decision):
+class Diverged(LedgerEntry):
     """A loss or a weight was not finite: other draws and a lower learning rate from the last good snapshot on."""
 
     kind = "diverged"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutOfMemory(Decision):
+class OutOfMemory(LedgerEntry):
     """Memory ran out: forward passes in twice as many parts from the last good snapshot on."""
 
     kind = "out of memory"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stopped(Decision):
+class Stopped(LedgerEntry):
     """The user stopped the run here, so a snapshot was taken that an undisturbed run would not have taken."""
 
     kind = "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished(Decision):
+class Finished(LedgerEntry):
     """The result is on disk; the ledger takes no more decisions."""
 
     kind = "finished"
 
 
-DECISIONS: dict[str, type[Decision]] = {
+ENTRY_TYPES: dict[str, type[LedgerEntry]] = {
     cls.kind: cls for cls in (ExecutionChosen, PaceSet, FirstPhaseEnded, Diverged, OutOfMemory, Stopped, Finished)
 }
 
@@ -116,13 +116,13 @@ class Ledger:
         # Process 0 alone reads: by the time another one did, the first could have decided something new.
         leads = distributed.rank() == 0
         self._file: JsonLines | None = None
-        entries: list[Decision] = []
+        entries: list[LedgerEntry] = []
         if path and leads:
             self._file, entries = _read(path)
         self.is_closed = bool(entries) and isinstance(entries[-1], Finished)
-        self.entries: list[Decision] = distributed.broadcast_object(entries[: -1 if self.is_closed else None])
+        self.entries: list[LedgerEntry] = distributed.broadcast_object(entries[: -1 if self.is_closed else None])
 
-    def append(self, decision: Decision, *, position: int) -> Decision:
+    def append(self, decision: LedgerEntry, *, position: int) -> LedgerEntry:
         """Write one decision of process 0, on disk before this returns; the result is the same on every process.
 
         Args:
@@ -143,7 +143,7 @@ class Ledger:
         if self._file is not None:
             self._file.append(to_json(Finished(step=step)))
 
-    def pending(self, position: int, step: int) -> Decision | None:
+    def pending(self, position: int, step: int) -> LedgerEntry | None:
         """The next decision a replay has to apply before this step, if any.
 
         Args:
@@ -154,7 +154,7 @@ class Ledger:
         return None
 
 
-def to_json(decision: Decision) -> dict[str, Any]:
+def to_json(decision: LedgerEntry) -> dict[str, Any]:
     """The decision as one flat table."""
     table: dict[str, Any] = {"kind": decision.kind}
     for field in fields(decision):
@@ -163,7 +163,7 @@ def to_json(decision: Decision) -> dict[str, Any]:
     return table
 
 
-def from_json(table: Mapping[str, Any]) -> Decision:
+def from_json(table: Mapping[str, Any]) -> LedgerEntry:
     """The decision that `to_json` wrote.
 
     Raises:
@@ -171,9 +171,9 @@ def from_json(table: Mapping[str, Any]) -> Decision:
     """
     values = dict(table)
     kind = values.pop("kind", None)
-    if kind not in DECISIONS:
+    if kind not in ENTRY_TYPES:
         raise DamagedError(f"unknown decision {kind!r}")
-    decision = _build(DECISIONS[kind], values)
+    decision = _build(ENTRY_TYPES[kind], values)
     if values:
         raise DamagedError(f"decision {kind!r} has the unknown value {next(iter(values))!r}")
     return decision
@@ -196,7 +196,7 @@ def _build(cls: type[T], values: dict[str, Any]) -> T:
     return cls(**arguments)
 
 
-def _read(path: Path) -> tuple[JsonLines, list[Decision]]:
+def _read(path: Path) -> tuple[JsonLines, list[LedgerEntry]]:
     try:
         file = JsonLines(path)
         entries = []

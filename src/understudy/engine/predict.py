@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from understudy.core.types import Observe
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.models.heads import feature_width, logits_and_features
 from understudy.models.nets import Execution, running
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.core.errors import UserError
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.predict import predict
 from understudy.evaluation.robustness import CORRUPTIONS, STRENGTHS, Robustness, corrupt
 from understudy.models.nets import Execution

@@ -13,7 +13,7 @@ from torch import nn
 from understudy.core.budget import Budget
 from understudy.core.config import Config, Knob, to_table
 from understudy.core.errors import ConfigError
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.optim import Muon, Optimizer
 from understudy.functional.mixing import MIXES
 from understudy.methods.base import Method

@@ -18,7 +18,7 @@ from understudy.core.errors import UserError
 from understudy.core.files import atomic
 from understudy.core.seeding import generator
 from understudy.core.types import Ids
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
 from understudy.engine.predict import features, predict

@@ -21,7 +21,7 @@ from understudy.core.seeding import seed_torch
 from understudy.data.collection import Collection, Part
 from understudy.data.simulate import ORDERS, check_simulation
 from understudy.data.split import Splits
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.optim import Optimizer
 from understudy.engine.pace import MAX_WARMUP, MIN_WARMUP_STEPS

@@ -14,7 +14,7 @@ from understudy.core.budget import Budget
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels
 from understudy.data.split import Splits
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
 from understudy.engine.predict import predict

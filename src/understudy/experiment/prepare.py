@@ -14,7 +14,7 @@ from understudy.core.budget import Budget
 from understudy.data.collection import Collection
 from understudy.data.simulate import HiddenLabels, revealed, simulate
 from understudy.data.split import Splits, split
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.stage import Stage
 from understudy.experiment.job import Job, as_training_data, initial_network
 from understudy.inspection.unrelated import FilteredPool, filter_pool

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from understudy.data.split import Splits
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.predict import predict
 
 MAX_COMPARED = 5_000

@@ -20,7 +20,7 @@ from understudy.augment import DOMAINS, render
 from understudy.core.seeding import generator
 from understudy.core.types import Ids, Observe
 from understudy.data.collection import Collection
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.predict import features
 
 _NUM_FILTERS, _PATCH_PX, _POOLED, _WIDTH = 256, 6, 3, 128

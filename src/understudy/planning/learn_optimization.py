@@ -14,7 +14,7 @@ from torch import nn
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.seeding import generator
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.optim import OPTIMIZERS
 from understudy.planning.choice import Allowance, Choice, Learned, asked
 from understudy.planning.speeds import Speed, training_speed

@@ -18,7 +18,7 @@ from understudy.augment import Augmentation
 from understudy.augment.policy import OPERATIONS
 from understudy.core.budget import Cost
 from understudy.core.seeding import generator
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.execution import free_cores
 from understudy.engine.predict import predict
 from understudy.planning.choice import Allowance, Choice, Learned, asked

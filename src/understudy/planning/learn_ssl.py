@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.core.budget import Budget, Cost
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.methods.base import METHODS, Method
 from understudy.planning.choice import Choice, Learned, asked, lookup
 from understudy.planning.trials import Trial, Trials, described, is_better

@@ -16,7 +16,7 @@ from torch import nn
 
 from understudy.core.budget import Budget
 from understudy.core.seeding import generator
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.finalize import Trained
 from understudy.engine.fit import fit
 from understudy.engine.observers import Observer

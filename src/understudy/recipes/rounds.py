@@ -15,7 +15,7 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.config import Knob
 from understudy.core.errors import ConfigError
 from understudy.core.seeding import generator
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.finalize import Trained
 from understudy.engine.robustness import robustness
 from understudy.engine.stage import Settings, Stage

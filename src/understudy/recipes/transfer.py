@@ -18,7 +18,7 @@ from understudy.core.config import Knob
 from understudy.core.errors import ConfigError, UserError
 from understudy.core.files import read_json, write_json
 from understudy.core.seeding import generator, seed_torch
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.finalize import Trained
 from understudy.engine.optim import AdamW
 from understudy.engine.predict import predict

@@ -21,7 +21,7 @@ from understudy.core.errors import UserError
 from understudy.core.files import explained, read_json, write_json
 from understudy.core.types import Ids, Observe
 from understudy.data.store import cache_folder
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.predict import features
 from understudy.models.heads import feature_width, find_head
 from understudy.models.nets import Execution

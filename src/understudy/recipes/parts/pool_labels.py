@@ -13,7 +13,7 @@ from torch import nn
 
 from understudy.core.files import atomic, load_arrays
 from understudy.core.types import Ids
-from understudy.data.training import TrainingData
+from understudy.data.training_data import TrainingData
 from understudy.engine.predict import predict
 from understudy.models.nets import Execution
 
