@@ -29,6 +29,8 @@ SHARED_FILE_NAMES = {
     "probes": "the probes of features and their figure",
     "repeats": "repeats of a run: their runs, their statistics, their page",
     "robustness": "accuracy on corrupted images: the corruptions, and the network's answers on them",
+    "labels": "labels: as sources give them, and their figures",
+    "result": "what a call returns: of a run, an audit, a comparison",
     "rotation": "predicting rotations: the function and the method",
     "run": "a run: the experiment and its page",
     "split": "a command: its API and its parser beside what it calls",
@@ -37,10 +39,10 @@ SHARED_FILE_NAMES = {
 }
 """File names that stand for the same thing in several packages, and what that is."""
 
-FILE_NAMES_TO_CHANGE = {"arguments", "labels", "plain", "result", "values"}
+FILE_NAMES_TO_CHANGE: set[str] = set()
 """File names that stand for different things; the list may only shrink."""
 
-CLASS_NAMES_TO_CHANGE = {"Comparison", "Decision", "Lines", "Outcome", "Summary", "Table", "Watch", "_Worker"}
+CLASS_NAMES_TO_CHANGE = {"Comparison", "Lines", "Summary", "Table", "Watch"}
 """Names of several classes; the list may only shrink."""
 
 

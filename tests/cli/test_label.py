@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 import understudy as package
 from tests.cli.conftest import Run
 from understudy.core.errors import DataError, UserError
-from understudy.serving.labels import select_labels
+from understudy.serving.label_table import select_labels
 
 PROBS = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.05, 0.95], [0.5, 0.5]], np.float32)
 FILES = ["a.png", "b.png", "c.png", "d.png", "e.png"]

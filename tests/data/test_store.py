@@ -150,7 +150,7 @@ def test_store__full_disk_while_writing(make: Make, monkeypatch: pytest.MonkeyPa
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(workers._Worker, "decode", full)
+    monkeypatch.setattr(workers._DecodingWorker, "decode", full)
     with pytest.raises(UserError, match="is full"):
         decoded(root, MANY, cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())

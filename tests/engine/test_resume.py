@@ -25,7 +25,7 @@ from understudy.core.errors import Interrupted, RunFolderError
 from understudy.core.files import read_json, write_json
 from understudy.engine import fit as fit_module
 from understudy.engine.fit import fit
-from understudy.engine.ledger import Decision, Diverged, ExecutionChosen, FirstPhaseEnded, Ledger, PaceSet, Stopped
+from understudy.engine.ledger import Diverged, ExecutionChosen, FirstPhaseEnded, Ledger, LedgerEntry, PaceSet, Stopped
 from understudy.engine.monitor import Monitor
 from understudy.engine.observers import PseudoLabelQuality, StepReport
 from understudy.engine.optim import SGD, AdamW, Muon, Optimizer
@@ -171,7 +171,7 @@ def test_fit__pseudo_label_figures_survive_a_crash(step: int, tmp_path: Path) ->
     assert again.rounds == whole.rounds
 
 
-def begin_with(decided: list[Decision], training: Stage, folder: Path) -> None:
+def begin_with(decided: list[LedgerEntry], training: Stage, folder: Path) -> None:
     """Fill a folder as a process does that is killed after the last of these decisions."""
     RunFolder(folder).recognize(training.identity())
     ledger = Ledger(folder / "ledger.jsonl")
@@ -345,7 +345,7 @@ def stalls(evaluation: int) -> float:
     return 0.0 if evaluation in (4, 5, 6) else evaluation / 20
 
 
-def entries(folder: Path) -> list[Decision]:
+def entries(folder: Path) -> list[LedgerEntry]:
     return Ledger(folder / "ledger.jsonl").entries
 
 

@@ -37,7 +37,7 @@ from understudy.inspection.contact_sheet import pictures
 from understudy.inspection.embedding import embed
 from understudy.reports.pages.suggestions import suggestions_page
 from understudy.reports.write import check_page_name, write_page
-from understudy.serving.labels import files_of
+from understudy.serving.label_table import files_of
 from understudy.serving.predictor import Predictor
 
 Watch = Callable[[str, int, int], None]

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from understudy.api.arguments import Arguments
 from understudy.api.environment import refuse_torchrun
 from understudy.api.result import Result, in_place, result_of
 from understudy.api.save import save_run
+from understudy.api.train_arguments import Arguments
 from understudy.core.arguments import is_whole
 from understudy.core.budget import Cost
 from understudy.core.errors import Interrupted

@@ -32,7 +32,7 @@ def label(
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.display.tables import new_table
-    from understudy.serving.labels import check_choice, check_table_name, files_of, select_labels
+    from understudy.serving.label_table import check_choice, check_table_name, files_of, select_labels
     from understudy.serving.predictor import Predictor
 
     check_table_name(out, reads=[images], overwrite=overwrite)

@@ -37,7 +37,7 @@ def suggest(
     from understudy.display.console import open_console, say
     from understudy.display.progress import watching
     from understudy.reports.write import check_page_name
-    from understudy.serving.labels import files_of
+    from understudy.serving.label_table import files_of
 
     page = out.with_suffix(".html") if sheet is None else sheet
     check(count=count)

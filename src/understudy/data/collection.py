@@ -17,7 +17,7 @@ from understudy.augment import DOMAINS, render
 from understudy.core.brief import Brief, listing
 from understudy.core.errors import DataError, nearest
 from understudy.core.text import agree, counted
-from understudy.data.values import Range
+from understudy.data.value_ranges import Range
 
 Names: TypeAlias = NDArray[Any]  # of NumPy's StringDType, which holds no Python object per row
 Rows: TypeAlias = UInt8[Tensor, "n c h w"] | Float[Tensor, "n ..."]

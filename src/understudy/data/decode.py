@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from understudy.data.formats import MIN_SHARE, complete_scans, formats, formats_for, why_unidentified, why_unread
-from understudy.data.values import DEFAULTS, OutOfRangeError, Range, extent, to_uint8
+from understudy.data.value_ranges import DEFAULTS, OutOfRangeError, Range, extent, to_uint8
 
 Pixels = NDArray[np.uint8]
 

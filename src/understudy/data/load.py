@@ -41,7 +41,7 @@ from understudy.data.sources.named import is_named, read_named, read_parts
 from understudy.data.sources.values import is_sparse
 from understudy.data.store import store
 from understudy.data.table import Table, concatenate, unknown_classes
-from understudy.data.values import Range, Ranges
+from understudy.data.value_ranges import Range, Ranges
 
 Source = Any
 

@@ -30,7 +30,7 @@ from understudy.core.types import Observe
 from understudy.data.collection import Names
 from understudy.data.decode import FACTS, file_extent
 from understudy.data.sizing import Form
-from understudy.data.values import DEFAULTS, NUM_MEASURED, Range, Ranges
+from understudy.data.value_ranges import DEFAULTS, NUM_MEASURED, Range, Ranges
 from understudy.data.workers import decode_all
 
 VERSION = 3  # of the files; a store of another version is decoded again

@@ -22,7 +22,7 @@ from typing import Any
 from understudy.data import decode
 from understudy.data.decode import DecodingResult
 from understudy.data.sizing import Form
-from understudy.data.values import DEFAULTS, Range
+from understudy.data.value_ranges import DEFAULTS, Range
 
 CHUNK = 64  # files per message to a worker: messages cost nothing beside decoding, and progress still moves
 _INLINE = 2 * CHUNK  # up to here decoding takes less time than the start of a worker process

@@ -13,9 +13,9 @@ from understudy.core.errors import UserError, nearest
 from understudy.models.heads import MLP_HEAD, check_network, feature_width, with_head
 from understudy.models.mobilenet import MobileNetV1
 from understudy.models.own import as_module, is_code, prepared
-from understudy.models.plain import CNN, MLP
 from understudy.models.pretrained import build_timm, build_torchvision, check_torchvision, timm_config
 from understudy.models.residual import ResNet18, ResNetMedium, ResNetSmall, WideResNet
+from understudy.models.small_networks import CNN, MLP
 from understudy.models.weights import load_weights
 
 SMALLEST_PX = 8  # of scikit-learn's digits; smaller ones vanish in the strides

@@ -25,7 +25,7 @@ from understudy.core.types import Observe
 from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.training_data import TrainingData
-from understudy.data.values import Range
+from understudy.data.value_ranges import Range
 from understudy.engine.predict import predict
 from understudy.engine.rundir import load_tensors, save_weights
 from understudy.models import as_module, build, check_network, is_code, prepared

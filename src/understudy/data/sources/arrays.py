@@ -19,7 +19,7 @@ from understudy.data.sizing import Form, choose_form
 from understudy.data.sources.labels import read_labels
 from understudy.data.sources.values import to_numpy
 from understudy.data.table import Table, to_names
-from understudy.data.values import (
+from understudy.data.value_ranges import (
     NUM_MEASURED,
     OutOfRangeError,
     Range,

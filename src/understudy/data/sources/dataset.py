@@ -32,7 +32,7 @@ from understudy.data.sources.arrays import range_of, read_arrays, to_bytes, to_c
 from understudy.data.sources.labels import object_labels
 from understudy.data.sources.values import to_numpy
 from understudy.data.table import Table, to_names
-from understudy.data.values import OutOfRangeError, Range, Ranges, extent, kind_of
+from understudy.data.value_ranges import OutOfRangeError, Range, Ranges, extent, kind_of
 
 IMAGE_KEYS = ("image", "img", "pixel_values", "images", "picture", "photo", "x")
 LABEL_KEYS = (

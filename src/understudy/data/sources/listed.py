@@ -19,7 +19,7 @@ from understudy.data.sources.arrays import read_arrays
 from understudy.data.sources.dataset import LABEL_KEYS, read_dataset
 from understudy.data.sources.labels import is_missing, read_labels
 from understudy.data.table import Table, to_names
-from understudy.data.values import Ranges
+from understudy.data.value_ranges import Ranges
 
 _PATH_COLUMNS = (
     "path",

@@ -19,7 +19,7 @@ from understudy.data.sizing import Form
 from understudy.data.sources.arrays import read_arrays
 from understudy.data.sources.dataset import is_dataset, read_dataset
 from understudy.data.table import Table, concatenate, to_names
-from understudy.data.values import Ranges
+from understudy.data.value_ranges import Ranges
 
 NUM_DIGITS_TEST = 500  # shows a gain of 3 points and leaves 1,297 images to train on
 _HUGGING_FACE_PARTS = {

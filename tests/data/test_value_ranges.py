@@ -11,7 +11,7 @@ from PIL import Image
 
 import understudy as us
 from understudy.core.errors import DataError
-from understudy.data.values import OutOfRangeError, choose_range, extent, to_uint8
+from understudy.data.value_ranges import OutOfRangeError, choose_range, extent, to_uint8
 
 RAMP = np.tile(np.linspace(0, 1, 32, dtype=np.float32), (32, 1))
 
