@@ -74,11 +74,25 @@ def test_rounds__a_dear_labeling_drops_rounds_and_shrinks_the_pool() -> None:
     with mock.patch.object(rounds, "labeling_cost", return_value=Cost(0.9, 0.9)):
         found = train(recipe, stage)
     assert [line["name"] for line in found.rounds] == ["teacher", "round 1"]
-    assert "1 of 4 rounds are run and round 1 labels 4" in found.rounds[0]["note"]
+    assert "1 of 4 rounds are run and round 1 labels" in found.rounds[0]["note"]
     pool = len(stage.data.unlabeled)
     assert found.rounds[1]["coverage"] == found.rounds[1]["num_pseudo_labels"] / pool
-    assert 0.35 * pool < found.rounds[1]["num_pseudo_labels"] < 0.5 * pool
+    assert 0.1 * pool < found.rounds[1]["num_pseudo_labels"] < 0.5 * pool
     assert found.rounds[1]["returned"]
+
+
+def test_rounds__labels_of_a_part_of_the_pool_are_shown_at_their_rows() -> None:
+    """The part is random, so that its labels do not stand at the first positions of the pool."""
+    stage, seen = replace(small_stage(), budget=Budget(cpu_s=1.0)), []
+    recipe = SelfTraining(num_rounds=1, threshold=0.0, gate=1.0)
+    with mock.patch.object(rounds, "labeling_cost", return_value=Cost(0.9, 0.9)):
+        train(recipe, stage, observe=[lambda report: seen.append(report.round)])
+    (labels,) = [ended.pseudo_labels for ended in seen if ended and ended.pseudo_labels is not None]
+    pool = np.concatenate([stage.data.labeled, stage.data.unlabeled])
+    ids = pool[labels.ids.numpy()]
+    assert len(ids) < len(stage.data.unlabeled)
+    assert set(ids) <= set(stage.data.unlabeled)
+    assert ids.tolist() != stage.data.unlabeled[: len(ids)].tolist()
 
 
 def test_rounds__a_starved_student_is_not_returned_without_validation() -> None:

@@ -173,5 +173,8 @@ class RecipeRun:
 
     def _by_pool_position(self, labels: PoolLabels) -> PseudoLabels:
         """The labels as observers take them: by position in the pool, where labeled rows come before unlabeled ones."""
-        position = len(self.stage.data.labeled) + torch.arange(len(labels.ids))
+        data = self.stage.data
+        order = np.argsort(data.unlabeled)  # only a part of the pool is labeled where labeling all would cost too much
+        rank = order[np.searchsorted(data.unlabeled, labels.ids, sorter=order)]
+        position = torch.from_numpy(len(data.labeled) + rank)
         return PseudoLabels(position, torch.from_numpy(labels.label), torch.from_numpy(labels.kept).float())
