@@ -45,15 +45,15 @@ def test_audit__summary_page_json_and_manifest(understudy: Run, planted: Path) -
     assert output.code == 0, output.err
     text = output.out
     assert "63 images in 2 classes: 20 test, 20 labeled, 23 unlabeled." in text
-    assert "2 things should be put right before training, and 2 more to look at." in text
+    assert "2 things should be fixed before training, and 2 more to check." in text
     places = [
         text.index(part)
         for part in (
-            "!! 1 exact copy of held-out images is among the others (1 unlabeled).",
-            "!! 1 near copy of held-out images is among the others (1 unlabeled)",
+            "!! 1 exact copy of held-out images is among other images (1 unlabeled).",
+            "!! 1 near copy of held-out images is among other images (1 unlabeled)",
             " ! 1 file cannot be read: unlabeled:broken.jpg (the file is empty).",
-            " ! 1 image is blank: all pixels are nearly of one color (1.6 % of all).",
-            "Outliers and doubtful labels were not looked for, as asked.",
+            " ! 1 image is blank: all pixels have nearly one color (1.6 % of all).",
+            "Outliers and label errors were not searched for, as requested.",
             "Page: audit.html",
             "JSON: found.json",
             "Manifest: cleaned.csv lists 60 images; 3 are left out.",
@@ -120,7 +120,7 @@ def test_audit__clean_images(understudy: Run, planted: Path) -> None:
     shutil.rmtree("unlabeled")
     output = understudy("audit", "photos", "--test", "test", "--no-features")
     assert output.code == 0
-    assert "Nothing is wrong with these images, as far as was looked." in output.out
+    assert "No problem was found in these images." in output.out
     assert "!" not in output.out
     assert 'class="verdict good"' in Path("audit.html").read_text()
 
@@ -152,7 +152,7 @@ def test_audit__bad_input(understudy: Run, planted: Path) -> None:
 def test_audit__digits_and_arrays(understudy: Run) -> None:
     output = understudy("audit", "digits", "--no-features")
     assert output.code == 0
-    assert "images of under 16 px are too much alike to tell" in output.out
+    assert "images of under 16 px are too similar to tell apart" in output.out
     rows = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
     rows[1] = rows[0]
     found = package.audit((rows, [0, 1] * 15), features=False)
@@ -177,7 +177,7 @@ def test_audit__with_the_network_of_a_run(
 ) -> None:
     output = understudy("audit", photos, "--unlabeled", unlabeled, "--test", test_photos, "--run", finished)
     assert output.code == 0, output.err
-    assert "not looked for, as asked" not in output.out
+    assert "not searched for, as requested" not in output.out
     assert Path("audit.html").exists()
 
 

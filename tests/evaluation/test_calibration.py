@@ -145,8 +145,16 @@ def test_calibrate__figures_stay_in_range(seed: int, n: int, k: int, num_bins: i
         ([0, 1], [0.5, 0.5], r"labels of shape \(2,\) and probabilities of shape \(2,\) do not belong together"),
         ([0], [[0.5, 0.5]] * 2, r"labels of shape \(1,\) and probabilities of shape \(2, 2\) do not belong together"),
         ([0, 2], [[0.5, 0.5]] * 2, "label 2 is not a class number from 0 to 1"),
-        ([0, 1], [[0.5, 0.5], [3.0, -1.0]], "1 of 2 rows are no probabilities, the first, row 1, with the sum 2; give"),
-        ([0, 1], [[1.5, -0.5], [0.5, 0.5]], "1 of 2 rows are no probabilities, the first, row 0, with the sum 1; give"),
+        (
+            [0, 1],
+            [[0.5, 0.5], [3.0, -1.0]],
+            "1 of 2 rows are not probabilities, the first, row 1, with the sum 2; give",
+        ),
+        (
+            [0, 1],
+            [[1.5, -0.5], [0.5, 0.5]],
+            "1 of 2 rows are not probabilities, the first, row 0, with the sum 1; give",
+        ),
         ([0, 1], [[0.5, 0.5], [float("nan"), 0.5]], "1 of 2 images are not finite, the first in row 1"),
     ],
 )
@@ -157,5 +165,5 @@ def test_calibrate__bad_input_is_a_sentence(labels: list[int], probabilities: ob
 
 def test_calibrate__images_to_fit_on_of_another_model() -> None:
     (labels, probabilities), fit = outcomes(50), outcomes(50, k=4)
-    with pytest.raises(DataError, match="the images to fit on have 4 classes and those to judge 10"):
+    with pytest.raises(DataError, match="the images to fit on have 4 classes and the test images 10"):
         calibrate(labels, probabilities, fit_labels=fit[0], fit_probabilities=fit[1])

@@ -1,4 +1,4 @@
-"""What may be said of two models: every case in a table, and words that never contradict the numbers."""
+"""Decisions on two models: every case in a table, and words that never contradict the numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from understudy.evaluation.intervals import Interval
 from understudy.evaluation.verdict import Candidate, HeldOut, compute_verdict
 
 UP, DOWN, OPEN = Interval(0.01, 0.05), Interval(-0.05, -0.01), Interval(-0.02, 0.03)
+
+
+def validated(difference: float) -> dict[str, Any]:
+    return {"validation_difference": difference, "num_validation": 50}
 
 
 @pytest.mark.parametrize(
@@ -40,12 +44,12 @@ UP, DOWN, OPEN = Interval(0.01, 0.05), Interval(-0.05, -0.01), Interval(-0.02, 0
         (DOWN, {"learned_from_pool": False, "share_used": 0.0}, "worse", "supervised", "uda learned from the labels"),
         (OPEN, {}, "not proven", "supervised", "because nothing else is proven."),
         (OPEN, {"fewest_steps": 3}, "not proven", "supervised", "only 3 steps, so give a longer budget."),
-        (OPEN, {"chosen": 0.1, "num_chosen": 50}, "not proven", "method", "did better on the 50 other images"),
-        (OPEN, {"chosen": -0.1, "num_chosen": 50}, "not proven", "supervised", "did better on the 50 other images"),
-        (OPEN, {"chosen": 0.0, "num_chosen": 50}, "not proven", "supervised", "the simpler training wins a tie"),
+        (OPEN, validated(0.1), "not proven", "method", "did better on the 50 other images"),
+        (OPEN, validated(-0.1), "not proven", "supervised", "did better on the 50 other images"),
+        (OPEN, validated(0.0), "not proven", "supervised", "the simpler training wins a tie"),
         (OPEN, {"learned_from_pool": False}, "not proven", "supervised", "uda learned from the labels only."),
         (None, {}, "unproven", "method", "as asked for"),
-        (None, {"chosen": -0.1, "num_chosen": 50}, "unproven", "supervised", "did better on the 50 other images"),
+        (None, validated(-0.1), "unproven", "supervised", "did better on the 50 other images"),
     ],
 )  # fmt: skip
 def test_decide__every_case(

@@ -104,5 +104,5 @@ def test_suspects__sorted_and_never_less_probable_than_the_given_class(seed: int
 
 
 def test_suspects__row_of_no_probabilities() -> None:
-    with pytest.raises(DataError, match="rows are no probabilities"):
+    with pytest.raises(DataError, match="rows are not probabilities"):
         find_label_errors(np.array([0, 1]), np.array([[3.0, -1.0], [0.5, 0.5]]))

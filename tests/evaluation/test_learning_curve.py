@@ -138,7 +138,7 @@ def test_more__not_beyond_twice_the_largest_count() -> None:
         "What 1,000 more labels would buy cannot be said: the curve was measured up to 250 labels, and twice as many, "
         "500, is as far as it can be followed."
     )
-    with pytest.raises(DataError, match="0 more labels buy nothing; ask for 1 or more"):
+    with pytest.raises(DataError, match="0 more labels were given; give 1 or more"):
         found.more(0)
 
 
@@ -161,5 +161,5 @@ def test_sentence__words() -> None:
     "accuracies", [{0: [0.5], 10: [0.6]}, {5: [], 10: [0.6]}, {5: [50.0], 10: [60.0]}, {5: [float("nan")]}]
 )
 def test_learning_curve__no_point_of_a_curve(accuracies: dict[int, list[float]]) -> None:
-    with pytest.raises(DataError, match="are no point of a curve; give a positive number of labels"):
+    with pytest.raises(DataError, match="are not a point of a curve; give a positive number of labels"):
         learning_curve(accuracies)

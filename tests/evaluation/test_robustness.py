@@ -91,7 +91,7 @@ def test_corrupt__unknown() -> None:
     assert str(caught.value).startswith("there is no corruption 'fogg'; did you mean 'fog'? ")
     with pytest.raises(UserError) as caught:
         corrupt(pictures(), "fog", 6)
-    assert str(caught.value) == "corruptions have strengths 1 to 5, and 0 for none, and 6 was given"
+    assert str(caught.value) == "corruptions have strengths 1 to 5, or 0 for none, but 6 was given"
 
 
 class Dark(nn.Module):

@@ -1,4 +1,4 @@
-"""Leaks, disagreeing labels and unequal classes are found with their counts; clean images give no finding."""
+"""Leaks, conflicting labels and imbalanced classes are found with their counts; clean images give no finding."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def pairs(finding: Finding) -> set[tuple[int, int]]:
 def test_audit__clean_images_have_no_finding() -> None:
     found = audit(made(images()))
     assert found.findings == ()
-    assert found.headline == "Nothing is wrong with these images, as far as was looked."
+    assert found.headline == "No problem was found in these images."
     assert found.worst == ""
     assert found.shape_sentence() == "80 images in 2 classes: 15 test, 5 validation, 40 labeled, 20 unlabeled."
-    assert found.sentences()[1:] == ("Outliers and doubtful labels were not looked for, as asked.",)
+    assert found.sentences()[1:] == ("Outliers and label errors were not searched for, as requested.",)
     assert found.counts == {"pool": (20,), "labeled": (20, 20), "validation": (3, 2), "test": (7, 8)}
 
 
@@ -62,7 +62,7 @@ def test_audit__leaks() -> None:
     assert pairs(found["exact_leaks"]) == {(3, 70), (62, 70), (45, 63)}
     assert pairs(found["near_leaks"]) == {(50, 71), (64, 72), (5, 61)}
     assert [one.severity for one in found.findings if one.kind.endswith("leaks")] == ["serious", "serious"]
-    assert "3 exact copies of held-out images are among the others (1 validation, 1 labeled, 1 unlabeled)" in (
+    assert "3 exact copies of held-out images are among other images (1 validation, 1 labeled, 1 unlabeled)" in (
         found["exact_leaks"].sentence
     )
     assert found["copies"].count == found["near_copies"].count == 0
@@ -122,7 +122,7 @@ def test_audit__flaws_and_rows_that_are_left_out() -> None:
     found = audit(replace(data, parts=parts))
     flawed = {one.kind: one.rows.tolist() for one in found.findings}
     assert flawed == {"blank": [4], "dark": [44], "blurry": [66]}
-    assert found["blank"].sentence == "1 image is blank: all pixels are nearly of one color (1.2 % of all)."
+    assert found["blank"].sentence == "1 image is blank: all pixels have nearly one color (1.2 % of all)."
 
 
 def test_audit__without_near_copies() -> None:
@@ -130,7 +130,7 @@ def test_audit__without_near_copies() -> None:
     pictures[50] = CHANGES["jpeg 60"](pictures[71])
     found = audit(made(pictures), near=False)
     assert found.findings == ()
-    assert "Near copies were not looked for, as asked." in found.not_checked
+    assert "Near copies were not searched for, as requested." in found.not_checked
 
 
 def test_audit__all_images_are_one() -> None:
@@ -141,7 +141,7 @@ def test_audit__all_images_are_one() -> None:
 
 
 @pytest.mark.parametrize(("small", "severity"), [(30, ""), (20, "look"), (3, "serious")])
-def test_audit__unequal_classes(small: int, severity: str) -> None:
+def test_audit__imbalanced_classes(small: int, severity: str) -> None:
     found = audit(vectors([0] * 61 + [1] * small))
     assert found["imbalance"].severity == (severity or "note")
     assert found["imbalance"].count == (2 if severity else 0)
@@ -154,7 +154,7 @@ def test_audit__vectors() -> None:
     rows[7] = rows[3]
     found = audit(load((rows, [0, 1] * 25)))
     assert {one.kind for one in found.findings} == {"copies"}
-    assert "These rows are no images: near copies and the quality of images were not judged." in found.not_checked
+    assert "These rows are not images: near copies and image quality were not checked." in found.not_checked
     assert found.to_json()["channels"] == []
 
 
@@ -176,8 +176,8 @@ def test_audit__to_json_is_plain_and_short() -> None:
 def test_audit__observe() -> None:
     calls: list[tuple[str, int, int]] = []
     audit(made(images()), observe=lambda *call: calls.append(call))
-    assert ("looking at images", 80, 80) in calls
-    assert {what for what, *_ in calls} == {"looking at images", "comparing images"}
+    assert ("scanning images", 80, 80) in calls
+    assert {what for what, *_ in calls} == {"scanning images", "comparing images"}
     assert all(done <= total for _, done, total in calls)
 
 
@@ -202,9 +202,9 @@ def test_quick_checks__warnings() -> None:
     )
 
 
-def test_quick_checks__unequal_classes() -> None:
+def test_quick_checks__imbalanced_classes() -> None:
     assert quick_checks(vectors([0] * 60 + [1] * 5 + [-1])) == (
-        "classes are unequal, 12 labels of the largest to one of the smallest; see the balanced accuracy",
+        "classes are imbalanced, 12 labels of the largest to one of the smallest; see the balanced accuracy",
     )
     assert quick_checks(vectors([0] * 40 + [1] * 5 + [-1])) == ()
 

@@ -180,12 +180,10 @@ def test_write_manifest__bad_names(folders: Path, tmp_path: Path) -> None:
         found.write_manifest(folders / "cleaned.csv", ["blank"])
     (folders / "list.csv").write_text("path,label\nphotos/cat/0.png,cat\nphotos/dog/1.png,dog\n")
     source = audit_source(folders / "list.csv", features=False)
-    with pytest.raises(
-        UserError, match=r"list.csv is read, and would be replaced by what is written; give another name"
-    ):
+    with pytest.raises(UserError, match=r"list.csv is one of the sources and would be overwritten; give another name"):
         source.write_manifest(folders / "list.csv")
     (folders / "list-left-out.csv").write_bytes((folders / "list.csv").read_bytes())
-    with pytest.raises(UserError, match=r"list-left-out.csv is read, and would be replaced"):
+    with pytest.raises(UserError, match=r"list-left-out.csv is one of the sources and would be overwritten"):
         audit_source(folders / "list-left-out.csv", features=False).write_manifest(folders / "list.csv")
     assert not (folders / "cleaned.csv").exists()
     with pytest.raises(UserError, match="these images were given in memory; audit a folder or manifest"):

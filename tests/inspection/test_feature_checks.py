@@ -50,11 +50,11 @@ def test_feature_checks__planted_outliers_and_label_errors() -> None:
     found = audit(data(), features=FeatureChecks(), observe=lambda *call: calls.append(call))
     assert {218, 219} <= set(found["outliers"].rows.tolist())
     assert found["outliers"].count <= 6
-    doubted = found["label_errors"]
-    assert sorted(doubted.rows[:3].tolist()) == [3, 40, 77]
-    assert doubted.details["given"].tolist() == found.collection.labels[doubted.rows].tolist()
-    assert (doubted.details["suggested"] != doubted.details["given"]).all()
-    assert ("finding features", 220, 220) in calls
+    errors = found["label_errors"]
+    assert sorted(errors.rows[:3].tolist()) == [3, 40, 77]
+    assert errors.details["given"].tolist() == found.collection.labels[errors.rows].tolist()
+    assert (errors.details["suggested"] != errors.details["given"]).all()
+    assert ("computing features", 220, 220) in calls
     plain, pictures = with_examples(found)
     line = next(one for one in plain["findings"] if one["kind"] == "label_errors")
     assert line["given"][0] == line["examples"][0]["given"] != line["examples"][0]["suggested"]
@@ -62,7 +62,7 @@ def test_feature_checks__planted_outliers_and_label_errors() -> None:
 
 
 def test_feature_checks__a_pool_half_of_other_things() -> None:
-    """Half of the pool shows what no labeled image does, and most of that is told; a pool of the same tells of none."""
+    """Most of the half of the pool unlike any labeled image is found; none in a pool like the labeled images."""
     labels = [seed % 2 if seed < 120 else -1 for seed in range(240)]
     same = [stripes(seed, seed % 2 == 0) for seed in range(240)]
     assert audit(collected(same, labels), features=FeatureChecks(), near=False)["unrelated"].count == 0
@@ -103,10 +103,11 @@ def test_feature_checks__of_very_many_some_are_drawn_and_rows_keep_their_numbers
     drawn = FeatureChecks()._drawn(np.arange(120, 220))
     assert found["outliers"].rows.tolist() == [drawn[2]]
     assert found["label_errors"].rows.tolist() == [FeatureChecks()._drawn(np.arange(120))[4]]
-    assert "Of 100 unlabeled images outliers were looked for among 60 drawn at random." in found.not_checked
-    assert "Of 120 labeled images doubtful labels were looked for among 60 drawn at random." in found.not_checked
+    assert "Of 100 unlabeled images outliers were searched for in a random sample of 60." in found.not_checked
+    assert "Of 120 labeled images label errors were searched for in a random sample of 60." in found.not_checked
     assert (
-        "right on 90 % of images it never saw; where one label in 20 is wrong, 80 % of its" in found["label_errors"].why
+        "right on 90 % of images it was not trained on; where one label in 20 is wrong, 80 % of its"
+        in found["label_errors"].why
     )
 
 
@@ -116,7 +117,7 @@ def test_feature_checks__a_weak_model_is_not_heard(monkeypatch: pytest.MonkeyPat
     found = audit(data(), features=FeatureChecks(), near=False)
     assert found["label_errors"].count == 0
     assert any(
-        "right on only 55 % of images that it never saw, so that 90 % of its doubts would be its own mistakes" in text
+        "right on only 55 % of images it was not trained on, so 90 % of its suspects would be false alarms" in text
         for text in found.not_checked
     )
 
@@ -124,8 +125,8 @@ def test_feature_checks__a_weak_model_is_not_heard(monkeypatch: pytest.MonkeyPat
 def test_feature_checks__few_images_and_no_labels() -> None:
     pictures = [stripes(seed, seed % 2 == 0) for seed in range(20)]
     found = audit(collected(pictures, [0, 1, *[-1] * 18]), features=FeatureChecks())
-    assert "Outliers were not looked for: there are under 50 unlabeled images." in found.not_checked
-    assert "Labels were not doubted: no class has enough of them to learn from some and judge" in " ".join(
+    assert "Outliers were not searched for: there are fewer than 50 unlabeled images." in found.not_checked
+    assert "Label errors were not searched for: no class has enough labels to train on some and" in " ".join(
         found.not_checked
     )
 

@@ -1,4 +1,4 @@
-"""Planted label errors are doubted, clean labels hardly, and a model that knows nothing says so."""
+"""Planted label errors are found, clean labels hardly suspected, and a model that learned nothing is not reliable."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_find_label_issues__is_repeatable(digits: tuple[np.ndarray, np.ndarray])
 
 
 def test_find_label_issues__refuses_what_does_not_fit() -> None:
-    with pytest.raises(DataError, match="3 labels were given for 2 rows of features; give one a row"):
+    with pytest.raises(DataError, match="3 labels were given for 2 rows of features; give one per row"):
         find_label_issues(np.zeros((2, 3)), np.array([0, 1, 0]), 2)
     with pytest.raises(DataError, match="labels go from 0 to 2; they must go from 0 to 1"):
         find_label_issues(np.zeros((3, 3)), np.array([0, 1, 2]), 2)

@@ -85,7 +85,7 @@ def test_near_duplicates__too_small_to_tell() -> None:
     rows = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
     result = near_duplicates(rows, scan(rows), None)
     assert len(result) == 0
-    assert result.notes == ("Near copies were not looked for: images of under 16 px are too much alike to tell.",)
+    assert result.notes == ("Near copies were not searched for: images of under 16 px are too similar to tell apart.",)
 
 
 def test_near_duplicates__among_many_images_fewer_bits_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_near_duplicates__capped_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     original = near_module.close_pairs
     monkeypatch.setattr(near_module, "close_pairs", lambda words, bits, observe: original(words, bits, max_pairs=0))
     _, result = found([*MANY[:50], *(CHANGES["jpeg 30"](image) for image in MANY[:50])])
-    assert "images look like so many others that each was compared with a part of them" in result.notes[0]
+    assert "images resemble so many others that each was compared with only some of them" in result.notes[0]
 
 
 def test_duplicate_groups__through_exact_and_near_copies() -> None:

@@ -99,7 +99,7 @@ def test_find_unrelated__reads_no_held_out_image_or_label(mixed: tuple[Collectio
 def test_find_unrelated__refuses_too_few_labels(mixed: tuple[Collection, np.ndarray], splits: Splits) -> None:
     few = replace(splits, labeled=splits.labeled[: MIN_LABELED - 1])
     with pytest.raises(
-        DataError, match="cannot be told from 19 labeled training images; label at least 20, or leave out"
+        DataError, match="cannot be identified with 19 labeled training images; label at least 20, or leave out"
     ):
         find_unrelated(mixed[0], few)
 

@@ -38,7 +38,7 @@ class AuditResult(Brief):
 
     Args:
         name: What the images are called.
-        found: Findings, worst first, and counts.
+        audit: Findings, worst first, and counts.
         origin: Where the files lie; None for images given in memory.
     """
 
@@ -129,7 +129,7 @@ def audit(
     observe: Watch | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> AuditResult:
-    """What is wrong with images before training on them: copies, leaks, bad files, outliers and doubtful labels.
+    """What is wrong with images before training on them: copies, leaks, bad files, outliers and label errors.
 
     Args:
         source: As for `train`.
@@ -138,8 +138,8 @@ def audit(
         validation: Images that select.
         run: A finished run folder, whose network tells which images are alike; a quick one without labels otherwise.
         network: Your own module, for a run that trained one; see `Predictor.load`.
-        near: Whether to look for near copies.
-        features: Whether to look for outliers and doubtful labels, which takes the longest.
+        near: Whether to search for near copies.
+        features: Whether to search for outliers and label errors, which takes the longest.
         decoding: Called with the numbers of images decoded and in all.
         observe: Called with what is being done, how much of it is done and in all.
         quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.

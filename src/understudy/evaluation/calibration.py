@@ -1,4 +1,4 @@
-"""Whether a classifier that is 80 % sure is right in 80 % of cases, and what one number would repair."""
+"""Calibration: whether predictions with 80 % confidence are right in 80 % of cases, and temperature scaling."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from understudy.evaluation.metrics import labeled_probabilities
 Labels = NDArray[np.integer]
 Probabilities = NDArray[np.floating]
 
-LEAST_FIT_IMAGES = 30
-_LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
-_TEMPERATURES = (0.05, 20.0)
+MIN_FIT_IMAGES = 30  # see `calibrate`
+_MIN_PROBABILITY = float(np.finfo(np.float32).tiny)  # the smallest that a float32 softmax gives but for 0
+_TEMPERATURES = (0.05, 20.0)  # wide enough that an optimum at a bound means that there is none
 
 
 @dataclass(frozen=True)
 class Bin:
-    """The images whose confidence lies in (low, high]: how sure the model is of them and how often it is right.
+    """Confidence and accuracy of the images whose confidence lies in (low, high].
 
     Args:
-        confidence: The mean over the bin's images; it and `accuracy` are None in an empty bin.
+        confidence: Mean over the images of the bin; None in an empty bin, as is `accuracy`.
     """
 
     low: float
@@ -36,15 +36,15 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far the probabilities of n test images are from how often they come true.
+    """Calibration errors of the predictions for n test images.
 
     Args:
         ece: Expected calibration error: mean distance of confidence and accuracy over the bins, weighted by images.
-        brier: Mean squared distance of the probabilities to the truth, summed over the classes: 0 to 2.
+        brier: Mean squared distance between the probabilities and the one-hot truth, summed over classes: 0 to 2.
         nll: Mean negative log-likelihood of the true class, in nats.
-        temperature: Fitted on other images; above 1 when the model is too sure. It and the next two are None together.
-        num_fitted: Images it was fitted on.
-        scaled_ece: `ece` of the test images' probabilities at this temperature.
+        temperature: Fitted on other images; above 1 for an overconfident model. None together with the next two.
+        num_fitted: Number of images it was fitted on.
+        scaled_ece: `ece` of the test images at this temperature.
     """
 
     n: int
@@ -57,8 +57,8 @@ class Calibration:
     scaled_ece: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as what `json.dumps` takes."""
-        return {**asdict(self), "bins": [asdict(one) for one in self.bins]}
+        """The calibration as plain values for `json.dumps`."""
+        return {**asdict(self), "bins": [asdict(bin_) for bin_ in self.bins]}
 
 
 def calibrate(
@@ -71,14 +71,13 @@ def calibrate(
 ) -> Calibration:
     """The calibration of the test images, by bins of equal width (Guo et al., 2017, arXiv:1706.04599, equation 3).
 
-    The temperature (their section 4.2) is fitted on other images only: fitted on the judged ones it would flatter
-    `scaled_ece`. There is none without them; with fewer than 30, of which it would be little but noise (on 30 it still
-    varies by a fifth of its value); or where the likelihood has no optimum from 0.05 to 20, as when
-    every fit image is classified rightly, for then more confidence always fits them better.
+    The temperature (their section 4.2) is fitted on other images only; fitted on the test images it would bias
+    `scaled_ece`. There is no temperature without such images, nor with fewer than 30 (on 30 it still varies by a fifth
+    of its value), nor where the likelihood has no optimum from 0.05 to 20: if every image is classified correctly, more
+    confidence always fits better.
 
     Raises:
-        DataError: There are no images, the shapes disagree, a class number is out of range, or rows are no
-            probabilities.
+        DataError: There are no images, shapes disagree, a class number is out of range, or rows are not probabilities.
     """
     labels, probabilities = labeled_probabilities(labels, probabilities)
     bins = _bins(labels, probabilities, num_bins)
@@ -88,7 +87,7 @@ def calibrate(
         fit_labels, fit_probabilities = labeled_probabilities(fit_labels, fit_probabilities)
         if fit_probabilities.shape[1] != probabilities.shape[1]:
             raise DataError(
-                f"the images to fit on have {fit_probabilities.shape[1]} classes and those to judge "
+                f"the images to fit on have {fit_probabilities.shape[1]} classes and the test images "
                 f"{probabilities.shape[1]}; give probabilities of one model"
             )
         temperature, num_fitted = fit_temperature(fit_labels, fit_probabilities), len(fit_labels)
@@ -97,7 +96,7 @@ def calibrate(
         ece=_ece(bins),
         # The sum over the classes of (p - 1 at the truth, else p) squared, without a matrix of the truth.
         brier=float(np.mean(np.square(probabilities).sum(1) - 2 * truth + 1)),
-        nll=float(-np.log(np.maximum(truth, _LEAST_PROBABILITY)).mean()),
+        nll=float(-np.log(np.maximum(truth, _MIN_PROBABILITY)).mean()),
         bins=bins,
         temperature=temperature,
         num_fitted=None if temperature is None else num_fitted,
@@ -106,25 +105,25 @@ def calibrate(
 
 
 def scaled(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """The probabilities whose logarithms are divided by the temperature; the order of classes stays."""
-    logits = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), _LEAST_PROBABILITY)) / temperature
+    """The probabilities at this temperature; the order of classes stays the same."""
+    logits = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), _MIN_PROBABILITY)) / temperature
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: Probabilities = odds / odds.sum(axis=1, keepdims=True)
-    return found
+    result: Probabilities = odds / odds.sum(axis=1, keepdims=True)
+    return result
 
 
 def fit_temperature(labels: Labels, probabilities: Probabilities) -> float | None:
-    """The temperature under which the labels are most likely; None for too few images or without an optimum."""
+    """The temperature of maximum likelihood; None for too few images or without an optimum."""
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
-    if len(labels) < LEAST_FIT_IMAGES:
+    if len(labels) < MIN_FIT_IMAGES:
         return None
-    logits = np.log(np.maximum(probabilities, _LEAST_PROBABILITY))
+    logits = np.log(np.maximum(probabilities, _MIN_PROBABILITY))
     truth = logits[np.arange(len(labels)), labels]
 
     def nll(inverse: float) -> float:
-        """Convex in the inverse of the temperature, so that the optimum found is the only one."""
+        """The loss, which is convex in the inverse temperature, so a local optimum is the only one."""
         return float((logsumexp(logits * inverse, axis=1) - truth * inverse).mean())
 
     low, high = 1 / _TEMPERATURES[1], 1 / _TEMPERATURES[0]
@@ -145,8 +144,8 @@ def _bins(labels: Labels, probabilities: Probabilities, num_bins: int) -> tuple[
 
 def _ece(bins: tuple[Bin, ...]) -> float:
     gaps = [
-        one.n * abs(one.accuracy - one.confidence)
-        for one in bins
-        if one.accuracy is not None and one.confidence is not None
+        bin_.n * abs(bin_.accuracy - bin_.confidence)
+        for bin_ in bins
+        if bin_.accuracy is not None and bin_.confidence is not None
     ]
-    return float(sum(gaps) / sum(one.n for one in bins))
+    return float(sum(gaps) / sum(bin_.n for bin_ in bins))

@@ -1,4 +1,4 @@
-"""Is a classifier better than guessing?"""
+"""Comparison of a classifier with guessing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 
 def chance_accuracy(labels: NDArray[np.integer], num_classes: int) -> float:
-    """The accuracy of the best guess that looks at no image: of always naming the most common class."""
+    """The accuracy of always predicting the most common class, or of uniform guesses if that is higher."""
     return max(1 / num_classes, float(np.bincount(labels).max(initial=0)) / max(1, len(labels)))
 
 
 def p_of_chance(num_right: int, n: int, chance: float) -> float:
-    """The one-sided exact p-value of so many right answers or more by guesses that are right with this chance."""
+    """The one-sided exact p-value of at least `num_right` correct guesses, each with this chance of being correct."""
     from scipy.stats import binomtest
 
     return float(binomtest(num_right, n, min(1.0, chance), alternative="greater").pvalue) if n else 1.0
@@ -23,14 +23,14 @@ def p_of_chance(num_right: int, n: int, chance: float) -> float:
 def guessing_note(
     names: Sequence[str], supports: Sequence[int], accuracy: float, low: float, steps: int | None = None
 ) -> str | None:
-    """A sentence where a classifier is not proven better than always answering the most frequent class; else None.
+    """A note if a classifier is not proven better than always predicting the most frequent class; else None.
 
     Args:
-        supports: Test images of each named class.
-        low: The lower end of the interval of the accuracy.
-        steps: How long the classifier was trained.
+        supports: Test images per class.
+        low: Lower bound of the interval of the accuracy.
+        steps: Length of the training.
     """
-    if sum(map(bool, supports)) <= 1:  # one class: always answering it is right without fail, which proves nothing
+    if sum(map(bool, supports)) <= 1:  # with one class any constant answer is right
         return None
     most = max(supports)
     guess = most / sum(supports)

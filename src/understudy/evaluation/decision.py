@@ -1,4 +1,4 @@
-"""What a comparison of two models allows to be said: one function decides, from one set of facts."""
+"""The outcome of a comparison of two models, which one function decides from one set of facts."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from understudy.evaluation.intervals import Interval
 Outcome = Literal["helped", "hurt", "better", "worse", "not proven", "unproven"]
 Model = Literal["method", "supervised"]
 
-COST_TOLERANCE = 0.05
-LEAST_STEPS = 10  # in fewer steps of a timed run the rate has hardly risen, so its accuracy is that of chance
-_LITTLE = 0.1  # of the pool; when less was used, nine in ten of its images cannot have done harm
+COST_TOLERANCE = 0.05  # clocks of equal runs differ by a few percent; a judgment
+MIN_STEPS = 10  # in fewer steps of a timed run the rate has hardly risen, so its accuracy is that of chance
+_LITTLE = 0.1  # of the pool; if less was used, nine in ten of its images cannot have done harm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a decision rests on.
+    """The facts that a decision rests on.
 
     Args:
         method: Name of the run that is compared with the labels alone.
-        interval: Of the difference of the accuracies, method minus baseline; None when no image judged.
-        chosen: The same difference on other images, which choose the model where nothing is proven; None without any.
-        num_chosen: How many images choose.
+        interval: Interval of the difference in test accuracy, method minus baseline; None without test images.
+        validation_difference: The difference in validation accuracy, which selects the model if nothing is proven;
+            None without validation images.
+        num_validation: Number of validation images.
         cost_ratio: The method's cost as a share of the baseline's.
         learned_from_pool: Whether the method's model learned from any unlabeled image.
-        share_used: Share of the unlabeled images that it learned from; None when it is not known.
-        is_divided: Whether the method divided its budget among several trainings.
-        fewest_steps: Of the two trainings, where a clock ended them; None for others, and for heads fit without steps.
+        share_used: Share of the unlabeled images that it learned from; None if unknown.
+        is_divided: Whether the method divided its budget among several training runs.
+        fewest_steps: Steps of the shorter training, if a clock ended it; None otherwise, and for heads without steps.
     """
 
     method: str
     interval: Interval | None = None
-    chosen: float | None = None
-    num_chosen: int = 0
+    validation_difference: float | None = None
+    num_validation: int = 0
     cost_ratio: float = 1.0
     learned_from_pool: bool = True
     share_used: float | None = None
@@ -49,12 +50,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from the facts.
+    """The outcome, the model to deliver, and the words for both.
 
     Args:
-        causes: What else than the unlabeled images may explain the difference, as clauses.
+        causes: Other possible explanations of the difference than the unlabeled images, as clauses.
         opening: The outcome in words.
-        reason: Which model is delivered and why, as a sentence.
+        reason: The delivered model and the reason, as a sentence.
     """
 
     outcome: Outcome
@@ -65,10 +66,10 @@ class Decision:
 
 
 def decide(facts: Facts) -> Decision:
-    """The outcome, the model to use, and the words for both.
+    """The decision that follows from the facts.
 
-    An interval that leaves zero out proves that one model is better. Whether the unlabeled images helped or hurt
-    follows only where nothing else explains the difference.
+    An interval without zero proves that one model is better. That the unlabeled images helped or hurt follows only if
+    nothing else explains the difference.
     """
     sign = _sign(facts.interval)
     causes = _causes(facts, sign)
@@ -78,7 +79,7 @@ def decide(facts: Facts) -> Decision:
 
 
 def opening(outcome: Outcome, facts: Facts) -> str:
-    """The outcome in words, without what it rests on."""
+    """The outcome in words, without its evidence."""
     what = "the unlabeled images" if facts.learned_from_pool else facts.method
     return {
         "helped": "The unlabeled images helped",
@@ -91,7 +92,7 @@ def opening(outcome: Outcome, facts: Facts) -> str:
 
 
 def interval_words(interval: Interval) -> str:
-    """Both bounds in points, with enough digits that only a bound of zero reads as zero."""
+    """Both bounds in points, with enough digits that only a bound of exactly zero reads as zero."""
     bounds = [100 * value for value in (interval.low, interval.high)]
     digits = next(
         (digits for digits in range(1, 9) if all(round(bound, digits) or abs(bound) < 1e-9 for bound in bounds)), 9
@@ -101,7 +102,7 @@ def interval_words(interval: Interval) -> str:
 
 
 def _sign(interval: Interval | None) -> int:
-    """1 or -1 where the interval leaves zero out."""
+    """The sign of a proven difference; 0 if the interval contains zero."""
     if interval is None:
         return 0
     return 1 if interval.low > 0 else -1 if interval.high < 0 else 0
@@ -118,25 +119,25 @@ def _outcome(interval: Interval | None, sign: int, has_other_cause: bool) -> Out
 
 
 def _causes(facts: Facts, sign: int) -> tuple[str, ...]:
-    """What else may explain a difference of that sign."""
+    """Other possible explanations of a difference of that sign."""
     if not sign:
         return ()
-    found = []
+    causes = []
     if not facts.learned_from_pool:
-        found.append(f"{facts.method} learned from the labels only")
+        causes.append(f"{facts.method} learned from the labels only")
     if _is_starved(facts):
-        found.append(f"a training of only {_steps(facts)} tells little")
+        causes.append(f"a training of only {_steps(facts)} tells little")
     if sign * (facts.cost_ratio - 1) > COST_TOLERANCE:
-        found.append(f"its training cost {facts.cost_ratio:.2g} times as much")
+        causes.append(f"its training cost {facts.cost_ratio:.2g} times as much")
     if sign < 0 and facts.is_divided:
-        found.append("its budget was divided among several trainings")
+        causes.append("its budget was divided among several trainings")
     if sign < 0 and facts.learned_from_pool and facts.share_used is not None and facts.share_used < _LITTLE:
-        found.append(f"only {100 * facts.share_used:.2g} % of the unlabeled images were used")
-    return tuple(found)
+        causes.append(f"only {100 * facts.share_used:.2g} % of the unlabeled images were used")
+    return tuple(causes)
 
 
 def _is_starved(facts: Facts) -> bool:
-    return facts.fewest_steps is not None and facts.fewest_steps < LEAST_STEPS
+    return facts.fewest_steps is not None and facts.fewest_steps < MIN_STEPS
 
 
 def _steps(facts: Facts) -> str:
@@ -144,7 +145,7 @@ def _steps(facts: Facts) -> str:
 
 
 def _delivered(facts: Facts, outcome: Outcome, causes: tuple[str, ...]) -> tuple[Model, str]:
-    """The model to use and why."""
+    """The model to deliver, and the reason."""
     other = "the model trained with the unlabeled images" if facts.learned_from_pool else f"the model of {facts.method}"
     alone = "the model trained on the labels alone"
     longer = f" A training had only {_steps(facts)}, so give a longer budget." if _is_starved(facts) else ""
@@ -159,15 +160,15 @@ def _delivered(facts: Facts, outcome: Outcome, causes: tuple[str, ...]) -> tuple
         why = f"What explains the difference is not shown, since {' and '.join(causes)}."
         why += " Give a longer budget." if _is_starved(facts) else ""
         return model, f"Delivered: {other if model == 'method' else alone}, the better one. {why}"
-    if facts.chosen is not None:
-        where = f"on the {facts.num_chosen:,} other images held out for validation"
-        if facts.chosen > 0:
+    if facts.validation_difference is not None:
+        where = f"on the {facts.num_validation:,} other images held out for validation"
+        if facts.validation_difference > 0:
             return "method", f"Delivered: {other}, which did better {where}.{longer}"
-        if facts.chosen < 0:
+        if facts.validation_difference < 0:
             return "supervised", f"Delivered: {alone}, which did better {where}.{longer}"
         tie = "the two did equally well, and the simpler training wins a tie"
         return "supervised", f"Delivered: {alone}; {tie}.{longer}"
     if outcome == "not proven":
-        # The test images choose nothing, or their figure for the model they chose would flatter it.
+        # Test images do not select the model: their accuracy of the selected one would be biased.
         return "supervised", f"Delivered: {alone}, because nothing else is proven.{longer}"
     return "method", f"Delivered: {other}, as asked for; nothing was measured that speaks for or against it.{longer}"

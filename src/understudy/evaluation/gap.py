@@ -1,4 +1,4 @@
-"""How much of what all labels would add to a few of them a method gets from the same images without labels."""
+"""The share of the gap between few labels and all labels that a method closes without more labels."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def share_of_gap(
 ) -> tuple[float, Interval | None] | None:
     """The share of the gap between few labels and all of them that the method closes, and its interval over seeds.
 
-    The share is that of the mean accuracies, (method - supervised) / (full - supervised); below 0 where the method
-    hurts, above 1 where it beats full supervision. The interval is Fieller's (1954) of a ratio of paired means. None
-    when the gap is not positive with confidence, for then the ratio may be anything; no interval from one seed. Where a
-    gap is often too small to be certain, those intervals that there are hold the truth a little less often: 87 to 95 %.
+    The share is that of the mean accuracies, (method - supervised) / (full - supervised): below 0 if the method hurts,
+    above 1 if it beats full supervision. The interval is Fieller's (1954) for a ratio of paired means; one seed gives
+    none. The result is None if the gap is not significantly positive, because the ratio could then be anything. If a
+    gap is often too small, the remaining intervals contain the truth a little less often, in 87 to 95 % of cases.
 
     Args:
-        supervised: Accuracy of training on the few labels, one per seed.
-        method: Of the method, with the same seeds in the same order.
-        full: Of training on all labels, one per seed, or one figure that is taken to be exact.
+        supervised: Accuracy with the few labels, one per seed.
+        method: Accuracy of the method, for the same seeds in the same order.
+        full: Accuracy with all labels, one per seed, or a single one that is taken to be exact.
 
     Raises:
-        DataError: There is no seed, or not one figure of each per seed.
+        DataError: There is no seed, or the numbers of accuracies differ.
     """
     from scipy.stats import t
 
@@ -35,7 +35,7 @@ def share_of_gap(
         return (float(gained[0] / gap[0]), None) if gap[0] > 0 else None
     quantile = float(t.ppf((1 + level) / 2, n - 1)) ** 2 / n
     (of_gained, both), (_, of_gap) = np.cov(gained, gap)
-    # The shares x for which the mean of gained - x * gap lies within its own t interval: a x² - 2 b x + c <= 0.
+    # All shares x for which the t interval of the mean of gained - x * gap contains zero: a x² - 2 b x + c <= 0.
     a = gap.mean() ** 2 - quantile * of_gap
     b = gained.mean() * gap.mean() - quantile * both
     c = gained.mean() ** 2 - quantile * of_gained
@@ -46,20 +46,20 @@ def share_of_gap(
 
 
 def gap_sentence(supervised: ArrayLike, method: ArrayLike, full: ArrayLike, *, name: str = "The method") -> str:
-    """The share in words, or why there is none.
+    """The share in words, or the reason why there is none.
 
     Raises:
-        DataError: There is no seed, or not one figure of each per seed.
+        DataError: There is no seed, or the numbers of accuracies differ.
     """
-    found = share_of_gap(supervised, method, full)
+    closed = share_of_gap(supervised, method, full)
     n = len(_differences(supervised, method, full)[1])
     seeds = "1 seed" if n == 1 else f"{n} seeds"
-    if found is None:
+    if closed is None:
         return (
             f"What share of the gap to full supervision is closed cannot be said: over {seeds} it is not certain that "
             "all labels do better than few."
         )
-    share, interval = found
+    share, interval = closed
     uncertainty = "" if interval is None else f"95 % interval {100 * interval.low:.0f} to {100 * interval.high:.0f}, "
     return (
         f"{name} closes {100 * share:.0f} % of the gap between training on the labels alone and on all images with "
@@ -70,8 +70,8 @@ def gap_sentence(supervised: ArrayLike, method: ArrayLike, full: ArrayLike, *, n
 def _differences(
     supervised: ArrayLike, method: ArrayLike, full: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """By seed, what the method adds to the few labels, and what all labels add."""
-    few, own, whole = (np.atleast_1d(np.asarray(one, dtype=np.float64)) for one in (supervised, method, full))
+    """Per seed, the gains of the method and of all labels over the few labels."""
+    few, own, whole = (np.atleast_1d(np.asarray(accuracy, dtype=np.float64)) for accuracy in (supervised, method, full))
     if few.ndim != 1 or len(few) == 0 or few.shape != own.shape or whole.shape not in ((1,), few.shape):
         raise DataError(
             f"accuracies of shape {few.shape}, {own.shape} and {whole.shape} do not belong together; give one per seed "

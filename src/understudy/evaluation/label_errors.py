@@ -1,6 +1,6 @@
-"""Confident learning: a label is doubted when a model that never saw the image is as sure of another class as usual.
+"""Confident learning: a label is suspect if an out-of-sample model is as confident of another class as usual.
 
-Northcutt, Jiang and Chuang (2021, https://arxiv.org/abs/1911.00068): what is off the confident joint's diagonal.
+Northcutt, Jiang and Chuang (2021, https://arxiv.org/abs/1911.00068): the off-diagonal of the confident joint.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from understudy.evaluation.metrics import labeled_probabilities
 
-_ROUNDING = 1e-6
+_ROUNDING = 1e-6  # tolerance of float32 probabilities, so that one at its threshold reaches it
 
 
 @dataclass(frozen=True)
 class SuspectLabel:
-    """An image whose given label is doubted.
+    """An image whose given label is probably wrong.
 
     Args:
-        row: Of the arrays it was found in.
-        confidence: The probability of the suggested class.
-        given_confidence: The probability of the given one.
+        row: Row number in the arrays.
+        confidence: Probability of the suggested class.
+        given_confidence: Probability of the given class.
     """
 
     row: int
@@ -33,18 +33,17 @@ class SuspectLabel:
 
 
 def find_label_errors(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> tuple[SuspectLabel, ...]:
-    """The images whose labels look wrong, those first whose suggested class is the furthest above the given one.
+    """The images whose labels look wrong, largest margin of the suggested over the given class first.
 
-    A class is a candidate for an image when its probability reaches the class's threshold: the mean probability of the
-    class over the images labeled so (equation 2). The most probable candidate is suggested if it is more probable than
-    the given class. A class that no label names has no threshold and is never suggested.
+    A class is a candidate for an image if its probability reaches the class's threshold, the mean probability of the
+    class over the images labeled with it (equation 2). The most probable candidate is suggested if it is more probable
+    than the given class. A class without labels has no threshold and is never suggested.
 
     Args:
-        probabilities: Out of sample: of a model that was not trained on these labels. One that was agrees with them.
+        probabilities: Out-of-sample probabilities; a model trained on these labels would agree with them.
 
     Raises:
-        DataError: There are no images, the shapes disagree, a class number is out of range, or rows are no
-            probabilities.
+        DataError: There are no images, shapes disagree, a class number is out of range, or rows are not probabilities.
     """
     labels, probabilities = labeled_probabilities(labels, probabilities)
     rows = np.arange(len(labels))
@@ -55,7 +54,7 @@ def find_label_errors(labels: NDArray[np.integer], probabilities: NDArray[np.flo
     candidates = np.where(probabilities >= thresholds - _ROUNDING, probabilities, -1.0)
     suggested = candidates.argmax(axis=1)
     margin = given - candidates[rows, suggested]
-    doubted = np.flatnonzero((suggested != labels) & (margin < 0))
+    suspect = np.flatnonzero((suggested != labels) & (margin < 0))
     return tuple(
         SuspectLabel(
             int(row),
@@ -64,5 +63,5 @@ def find_label_errors(labels: NDArray[np.integer], probabilities: NDArray[np.flo
             float(probabilities[row, suggested[row]]),
             float(given[row]),
         )
-        for row in doubted[np.argsort(margin[doubted], kind="stable")]
+        for row in suspect[np.argsort(margin[suspect], kind="stable")]
     )

@@ -1,4 +1,4 @@
-"""What a classifier gets right on images whose classes are known."""
+"""Metrics of a classifier on images with known classes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from understudy.core.errors import DataError
 from understudy.evaluation.chance import guessing_note
 from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
 
-_EVEN = 2
-_COLUMNS_AT_ONCE = 64
-_SUM_TOLERANCE = 0.01
+_EVEN = 2  # largest over smallest class up to which accuracy and balanced accuracy say much the same
+_COLUMNS_AT_ONCE = 64  # classes that are ranked together, which bounds the memory with a thousand classes
+_SUM_TOLERANCE = 0.01  # of a row's sum: more than rounding in half precision, less than any row of logits
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class: which share of the images called it is it (precision), and which share of it was found (recall).
+    """Precision, recall and F1 of one class.
 
     Args:
-        support: Images of this class. With none, recall and F1 are None; precision is None if it was never predicted.
+        support: Images of this class. Without any, recall and F1 are None, and precision if it was never predicted.
     """
 
     name: str
@@ -35,13 +35,13 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Every figure of one model on one set of images; macro figures average the classes that occur in it.
+    """All metrics of one model on one set of images; macro averages are over the classes that occur.
 
     Args:
-        top_k: By k, the share of images whose class is among the k most probable; empty without probabilities.
-        confusion: Row: the true class; column: the predicted one.
-        auroc: The chance that an image of a class is given a higher probability of it than an image of another class,
-            averaged over the classes; None without probabilities, and where all images are of one class.
+        top_k: Top-k accuracy by k; empty without probabilities.
+        confusion: Counts by true class (row) and predicted class (column).
+        auroc: One-vs-rest area under the ROC curve, averaged over the classes; None without probabilities, and if all
+            images are of one class.
     """
 
     n: int
@@ -58,17 +58,17 @@ class Metrics:
     auroc: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as what `json.dumps` takes."""
+        """The metrics as plain values for `json.dumps`."""
         return asdict(self)
 
     def guessing_note(self, steps: int | None = None) -> str | None:
-        """A sentence where these images do not prove the model better than always giving one answer; else None."""
-        names, supports = [one.name for one in self.per_class], [one.support for one in self.per_class]
+        """A note if the model is not proven better than a constant prediction; else None."""
+        names, supports = [row.name for row in self.per_class], [row.support for row in self.per_class]
         return guessing_note(names, supports, self.accuracy, self.accuracy_interval.low, steps)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Metrics:
-        """The metrics `to_json` was called on, also after a trip through JSON text."""
+        """The metrics that `to_json` gave, before or after JSON text."""
         from pydantic import TypeAdapter
 
         return TypeAdapter(cls).validate_python(record)
@@ -85,14 +85,14 @@ def measure(
     """The metrics of predictions against labels.
 
     Args:
-        labels: The true class number of every image.
-        predicted: The predicted class number of every image, or a row of probabilities for each.
-        classes: The class names in order, or how many there are; a class may be missing from the labels.
-        top_k: Reported where there are probabilities and more than k classes.
-        seed: Of the bootstrap.
+        labels: True class number of every image.
+        predicted: Predicted class number of every image, or a row of probabilities for each.
+        classes: Class names in order, or the number of classes; a class may be missing from the labels.
+        top_k: Values of k to report; only with probabilities and more than k classes.
+        seed: Seed of the bootstrap.
 
     Raises:
-        DataError: There are no images, the shapes disagree, a class number is out of range, or a probability is NaN.
+        DataError: There are no images, shapes disagree, a class number is out of range, or a probability is NaN.
     """
     names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
     labels, predicted = np.asarray(labels), np.asarray(predicted)
@@ -102,17 +102,17 @@ def measure(
     for what, numbers in (("label", labels), ("prediction", predictions)):
         _check_range(what, numbers, len(names))
     per_class, confusion = _per_class(labels, predictions, names)
-    present = [one for one in per_class if one.support]
-    recall = _mean([one.recall for one in present])
+    present = [row for row in per_class if row.support]
+    recall = _mean([row.recall for row in present])
     return Metrics(
         n=len(labels),
         accuracy=float(np.mean(labels == predictions)),
         accuracy_interval=interval,
         balanced_accuracy=recall,
         balanced_accuracy_interval=balanced_accuracy_interval(labels, predictions, seed=seed),
-        macro_precision=_mean([one.precision for one in present]),
+        macro_precision=_mean([row.precision for row in present]),
         macro_recall=recall,
-        macro_f1=_mean([one.f1 for one in present]),
+        macro_f1=_mean([row.f1 for row in present]),
         top_k={} if probabilities is None else _top_k(labels, probabilities, top_k),
         per_class=per_class,
         confusion=confusion,
@@ -121,10 +121,10 @@ def measure(
 
 
 def auroc(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float | None:
-    """The mean area under the ROC curve of a class against the rest, over classes that some but not all images are of.
+    """The one-vs-rest area under the ROC curve, averaged over the classes that occur; None with only one class.
 
-    By the ranks of the probabilities (Mann and Whitney's U), ties counting half: scikit-learn's
-    `roc_auc_score(..., average="macro", multi_class="ovr")` in a third of the time. None when all are of one class.
+    Computed from the ranks of the probabilities (Mann and Whitney's U), ties counting half: the same as scikit-learn's
+    `roc_auc_score(..., average="macro", multi_class="ovr")` in a third of the time.
     """
     from scipy.stats import rankdata
 
@@ -143,11 +143,11 @@ def auroc(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> f
 def labeled_probabilities(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 ) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
-    """Both as arrays that fit together, the probabilities in double precision.
+    """Both as validated arrays, the probabilities in double precision.
 
     Raises:
-        DataError: There are no images, not one row of probabilities per label, a class number is out of range, or a row
-            is no distribution over the classes.
+        DataError: There are no images, labels and rows differ in number, a class number is out of range, or a row is
+            not a distribution over the classes.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if labels.ndim != 1 or probabilities.ndim != 2 or len(labels) != len(probabilities):
@@ -163,20 +163,20 @@ def labeled_probabilities(
     bad = np.flatnonzero((probabilities < 0).any(1) | (np.abs(sums - 1) > _SUM_TOLERANCE))
     if len(bad):
         raise DataError(
-            f"{len(bad)} of {len(labels)} rows are no probabilities, the first, row {bad[0]}, with the sum "
+            f"{len(bad)} of {len(labels)} rows are not probabilities, the first, row {bad[0]}, with the sum "
             f"{sums[bad[0]]:.3g}; give the softmax of the logits"
         )
     return labels, probabilities
 
 
 def balanced_accuracy(labels: NDArray[np.integer], predictions: NDArray[np.integer]) -> float:
-    """The mean over the classes that occur of the share of their images that is found."""
+    """The mean recall over the classes that occur."""
     group = np.unique(labels, return_inverse=True)[1]
     return float((np.bincount(group, right_predictions(labels, predictions)) / np.bincount(group)).mean())
 
 
 def are_imbalanced(labels: NDArray[np.integer]) -> bool:
-    """Whether the largest class that occurs has more than twice as many images as the smallest."""
+    """Whether the largest class that occurs has more than twice as many images as the smallest one."""
     counts = np.unique(labels, return_counts=True)[1]
     return bool(len(counts)) and bool(counts.max() > _EVEN * counts.min())
 
@@ -184,7 +184,7 @@ def are_imbalanced(labels: NDArray[np.integer]) -> bool:
 def _per_class(
     labels: NDArray[np.integer], predictions: NDArray[Any], names: tuple[str, ...]
 ) -> tuple[tuple[ClassMetrics, ...], tuple[tuple[int, ...], ...]]:
-    """Each class's figures, and the confusion matrix they come from."""
+    """The metrics of each class, and the confusion matrix."""
     from sklearn.metrics import precision_recall_fscore_support
 
     confusion = np.bincount(labels * len(names) + predictions, minlength=len(names) ** 2).reshape(len(names), -1)
@@ -201,7 +201,7 @@ def _per_class(
 
 
 def _top_k(labels: NDArray[np.integer], probabilities: NDArray[np.floating], wanted: Sequence[int]) -> dict[int, float]:
-    """By k, the share of images whose class is among the k most probable, equal ones taken in class order."""
+    """Top-k accuracy by k; equal probabilities are ranked in class order."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
     rank = np.argmax(order == labels[:, None], axis=1)
     return {k: float(np.mean(rank < k)) for k in wanted if k < probabilities.shape[1]}

@@ -1,4 +1,4 @@
-"""Why there is no verdict, in place of one."""
+"""A stand-in for the verdict of a run without a comparison."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class NoVerdict:
-    """Stands where nothing was compared; false, so that `if result.verdict` asks whether there is a verdict.
+    """The reason why there is no verdict; false in a condition, so `if result.verdict` tests for a verdict.
 
     Args:
-        reason: Why nothing was compared, in a sentence.
+        reason: The reason, in a sentence.
     """
 
     reason: str = "Only the labels were trained on, so there is nothing to compare."

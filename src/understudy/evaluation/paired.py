@@ -13,12 +13,12 @@ from understudy.evaluation.intervals import Interval, right_predictions
 
 @dataclass(frozen=True)
 class Paired:
-    """The second model against the first on the same n images.
+    """The second model compared with the first on the same n images.
 
     Args:
-        gains: Images that only the second model gets right.
-        losses: Images that only the first model gets right.
-        difference: Accuracy of the second minus accuracy of the first.
+        gains: Images that only the second model classifies correctly.
+        losses: Images that only the first model classifies correctly.
+        difference: Accuracy of the second minus that of the first.
         p_value: McNemar's exact test, two-sided.
     """
 
@@ -31,7 +31,7 @@ class Paired:
 
     @property
     def discordance(self) -> float:
-        """The share of the images that only one of the models gets right."""
+        """The share of the images that only one of the models classifies correctly."""
         return (self.gains + self.losses) / self.n
 
 
@@ -42,10 +42,10 @@ def compare_paired(
     *,
     level: float = 0.95,
 ) -> Paired:
-    """How the predictions of the second model compare with those of the first.
+    """The comparison of the second model's predictions with those of the first.
 
     Raises:
-        DataError: There are no images, or not one prediction of each model per label.
+        DataError: There are no images, or labels and predictions differ in number.
     """
     first_right, second_right = right_predictions(labels, first), right_predictions(labels, second)
     gains, losses = int((second_right & ~first_right).sum()), int((first_right & ~second_right).sum())
@@ -61,7 +61,7 @@ def compare_paired(
 
 
 def mcnemar(gains: int, losses: int) -> float:
-    """The two-sided exact p-value that images change for better and worse equally often; 1 when none changes."""
+    """The two-sided exact p-value of McNemar's test that gains and losses are equally likely; 1 without any."""
     from scipy.stats import binomtest
 
     return float(binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
@@ -71,9 +71,9 @@ def difference_interval(gains: int, losses: int, n: int, *, level: float = 0.95)
     """The interval of the difference of two accuracies measured on the same n images.
 
     Bonett and Price's adjusted Wald interval (2012, Statistical Methods in Medical Research 21): one image is added to
-    either kind of change, so it never collapses when no image changes. It is one formula, and from n = 40 up it covers
-    the truth in 94 to 100 % of cases, cautious where few images change; Tango's score interval covers 93 to 100 %.
-    Where McNemar's exact test cannot tell the difference from zero it is widened up to zero, so the two never disagree.
+    gains and losses, so the interval has a width even if no image changes. From n = 40 on this formula covers the truth
+    in 94 to 100 % of cases, most where few images change; Tango's score interval covers it in 93 to 100 %. The interval
+    is widened to zero where McNemar's exact test is not significant, so the two never contradict each other.
     """
     from scipy.stats import norm
 
@@ -88,12 +88,12 @@ def difference_interval(gains: int, losses: int, n: int, *, level: float = 0.95)
 
 @lru_cache(maxsize=64)
 def smallest_detectable_gain(n: int, *, discordance: float, power: float = 0.8, alpha: float = 0.05) -> float | None:
-    """The least true gain in accuracy that McNemar's exact test on n images finds with this power; None when none is.
+    """The smallest true gain in accuracy that McNemar's exact test on n images detects with this power, if any.
 
     Args:
-        discordance: Share of the images that only one of the models gets right, as observed. It decides the power: of
-            5,000 images 0.2 points are found with 80 % where 0.3 % of the images change, and 1.7 where 18 % do. A gain
-            larger than that share changes more images; those are all gained.
+        discordance: Observed share of the images that only one of the models classifies correctly. It determines the
+            power: with 5,000 images and a power of 80 % the gain is 0.2 points if 0.3 % of the images change, and 1.7
+            points if 18 % do. A gain above this share changes more images, all of them for the better.
     """
     from scipy.optimize import brentq
 
@@ -106,7 +106,7 @@ def smallest_detectable_gain(n: int, *, discordance: float, power: float = 0.8, 
 
 
 def power_of_test(n: int, gain: float, *, discordance: float, alpha: float = 0.05) -> float:
-    """The chance that McNemar's exact test on n images finds a true gain, where so large a share of them changes."""
+    """The probability that McNemar's exact test on n images detects a true gain, given the share of changes."""
     from scipy.stats import binom
 
     gained, lost = max(gain, (discordance + gain) / 2), max(0.0, (discordance - gain) / 2)

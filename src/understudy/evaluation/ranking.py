@@ -1,4 +1,4 @@
-"""Several methods on the same blocks: ranks, and what is left of small p-values when many were looked at."""
+"""Comparison of several methods on the same blocks: ranks, and p-values adjusted for many tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Friedman:
 
     Args:
         mean_ranks: One per method, 1 the best; tied methods share the mean of their ranks.
-        p_value: By the chi-square distribution, which is cautious below about ten blocks; 1 when all are always tied.
+        p_value: From the chi-square distribution, conservative below about ten blocks; 1 if all methods always tie.
     """
 
     num_blocks: int
@@ -29,7 +29,7 @@ class Friedman:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's adjusted p-values (1979): refusing those of at most alpha errs anywhere with a chance of at most alpha."""
+    """Holm's adjusted p-values (1979): rejecting those up to alpha keeps the family-wise error rate at alpha."""
     values = np.asarray(p_values, dtype=float)
     order = np.argsort(values, kind="stable")
     adjusted = np.empty(len(values))
@@ -49,7 +49,7 @@ def friedman(scores: Scores) -> Friedman:
     """Friedman's test over blocks in which every method has a score.
 
     Raises:
-        DataError: There are fewer than three methods or two blocks, for which there is no such test.
+        DataError: There are fewer than three methods or two blocks, too few for the test.
     """
     from scipy.stats import friedmanchisquare
 
@@ -62,6 +62,6 @@ def friedman(scores: Scores) -> Friedman:
     if (ranked == ranked[:, :1]).all():
         statistic, p_value = 0.0, 1.0
     else:
-        found = friedmanchisquare(*scores.T)
-        statistic, p_value = float(found.statistic), float(found.pvalue)
+        test = friedmanchisquare(*scores.T)
+        statistic, p_value = float(test.statistic), float(test.pvalue)
     return Friedman(blocks, tuple(ranked.mean(0).tolist()), statistic, p_value)

@@ -1,4 +1,4 @@
-"""Common corruptions of images at five strengths, for asking a classifier what it still knows in bad conditions."""
+"""Robustness: common corruptions of images at five strengths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy.core.errors import UserError, nearest
 from understudy.core.seeding import generator
 
 STRENGTHS = (1, 2, 3, 4, 5)
-_REFERENCE_PX = 32
+_REFERENCE_PX = 32  # side of the CIFAR-10-C images whose blurs and clouds are scaled
 
 Images = NDArray[np.uint8]
 Unit = NDArray[np.float32]
@@ -22,7 +22,7 @@ Draw = np.random.Generator
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracy on images as they are, and by corruption at strengths 1 to 5."""
+    """Accuracy on clean images, and by corruption at strengths 1 to 5."""
 
     n: int
     clean: float
@@ -31,26 +31,26 @@ class Robustness:
     @property
     def mean(self) -> float:
         """The mean over all corruptions and strengths."""
-        shares = [share for of_one in self.accuracy.values() for share in of_one]
+        shares = [share for by_strength in self.accuracy.values() for share in by_strength]
         return sum(shares) / len(shares)
 
 
 def corrupt(images: Images, corruption: str, strength: int, seed: int = 0) -> Images:
     """The uint8 images [n c h w] under one of `CORRUPTIONS`; strength 0 leaves them as they are.
 
-    What the corruptions are, and mostly how strong, is taken from Hendrycks and Dietterich's CIFAR-10-C (2019,
-    https://arxiv.org/abs/1903.12261); lengths grow with the side of the image, from their 32 px. An image's corruption
-    depends on the seed and on its place in the array.
+    The corruptions and most of their strengths, the tables of five numbers below, are those of CIFAR-10-C (Hendrycks
+    and Dietterich, 2019, https://arxiv.org/abs/1903.12261). Lengths scale with the side of the image, from their 32 px.
+    The corruption of an image depends on the seed and on its position in the array.
 
     Raises:
-        UserError: There is no such corruption, or strength.
+        UserError: The corruption or the strength is unknown.
     """
     if corruption not in CORRUPTIONS:
         raise UserError(f"there is no corruption {corruption!r}; {nearest(corruption, CORRUPTIONS)}")
     if strength == 0:
         return images
     if strength not in STRENGTHS:
-        raise UserError(f"corruptions have strengths 1 to 5, and 0 for none, and {strength} was given")
+        raise UserError(f"corruptions have strengths 1 to 5, or 0 for none, but {strength} was given")
     unit: Unit = images.astype(np.float32) / np.float32(255)
     changed = CORRUPTIONS[corruption](unit, strength - 1, generator("corruption", corruption, strength, seed))
     rounded: Images = np.round(changed.clip(0, 1) * 255).astype(np.uint8)
@@ -63,20 +63,20 @@ def gaussian_noise(images: Unit, level: int, draw: Draw) -> Unit:
 
 
 def shot_noise(images: Unit, level: int, draw: Draw) -> Unit:
-    """Images of a limited number of photons per level of light."""
+    """Images with Poisson noise, as of few photons."""
     photons = (500, 250, 100, 75, 50)[level]
     counted: Unit = (draw.poisson(images * photons) / photons).astype(np.float32)
     return counted
 
 
 def impulse_noise(images: Unit, level: int, draw: Draw) -> Unit:
-    """Images with some values black or white."""
+    """Images with some values set to black or white."""
     share, drawn = (0.01, 0.02, 0.03, 0.05, 0.07)[level], draw.random(images.shape, np.float32)
     return np.where(drawn < share, np.float32(0) + (drawn < share / 2), images)
 
 
 def speckle_noise(images: Unit, level: int, draw: Draw) -> Unit:
-    """Images with noise in proportion to the light."""
+    """Images with noise in proportion to the brightness."""
     return images * (1 + (0.06, 0.1, 0.12, 0.16, 0.2)[level] * draw.standard_normal(images.shape, np.float32))
 
 
@@ -122,7 +122,7 @@ def brightness(images: Unit, level: int, draw: Draw) -> Unit:  # noqa: ARG001 - 
 
 
 def contrast(images: Unit, level: int, draw: Draw) -> Unit:  # noqa: ARG001 - one signature for all corruptions
-    """Images drawn towards their mean."""
+    """Images with pixels moved towards their mean."""
     mean = images.mean((2, 3), keepdims=True)
     drawn: Unit = (images - mean) * np.float32((0.75, 0.5, 0.4, 0.3, 0.15)[level]) + mean
     return drawn
@@ -153,12 +153,12 @@ def jpeg(images: Unit, level: int, draw: Draw) -> Unit:  # noqa: ARG001 - one si
         buffer = io.BytesIO()
         flat = image.transpose(1, 2, 0)
         Image.fromarray(flat[..., 0] if flat.shape[-1] == 1 else flat).save(buffer, "JPEG", quality=quality)
-        found = np.asarray(Image.open(buffer))
-        return (found[..., None] if found.ndim == 2 else found).transpose(2, 0, 1)
+        decoded = np.asarray(Image.open(buffer))
+        return (decoded[..., None] if decoded.ndim == 2 else decoded).transpose(2, 0, 1)
 
     levels = np.round(images * 255).astype(np.uint8)
-    found: Unit = np.stack([compressed(image) for image in levels]).astype(np.float32) / np.float32(255)
-    return found
+    result: Unit = np.stack([compressed(image) for image in levels]).astype(np.float32) / np.float32(255)
+    return result
 
 
 CORRUPTIONS: dict[str, Callable[[Unit, int, Draw], Unit]] = {

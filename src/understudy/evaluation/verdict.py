@@ -1,4 +1,4 @@
-"""Did the unlabeled images help? One answer, what it rests on, and which of the two models to use."""
+"""The verdict: whether the unlabeled images helped, the evidence, and which of the two models to use."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from understudy.evaluation.paired import Paired, compare_paired, smallest_detect
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the two trained models: what it cost, and how it did on the test images (None without any).
+    """One of the two trained models: its cost, and its results on the test images (None without any).
 
     Args:
-        balanced_accuracy: The mean recall of the classes; None where they are of about the same size.
+        balanced_accuracy: Mean recall of the classes; None where the classes have about the same size.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What held-out images say of the model trained with the unlabeled images against the one trained without.
+    """The comparison of the model trained with the unlabeled images and the one trained without, on test images.
 
     Args:
-        outcome: "helped" or "hurt" when the paired interval leaves zero out and nothing but the unlabeled images
-            explains it, "better" or "worse" when something else may, "not proven" when the interval holds zero,
-            "unproven" when no image was held out.
+        outcome: "helped" or "hurt" if the paired interval excludes zero and only the unlabeled images can explain it,
+            "better" or "worse" if something else may, "not proven" if the interval contains zero, "unproven" if no
+            image was held out.
         comparison: The paired comparison, method minus baseline; None when unproven.
-        smallest_gain: The least true gain that the test finds with a power of 80 %, with so many images and as many
-            changed predictions as here; None when none.
-        cost_clock: Which of the two clocks the costs are compared by: the processor's, or the wall's for a device.
+        smallest_gain: Smallest true gain that the test detects with a power of 80 %, given the number of images and of
+            changed predictions; None if there is none.
+        cost_clock: Clock by which costs are compared: processor time, or wall time for a device.
         delivered: The model to use.
-        reason: Why that one, in a sentence.
-        folds: From how many folds the test images were pooled, each tested by models that were not trained on it;
-            0 where two models judge all of them.
-        facts: What the outcome, the delivered model and the words were decided by.
-        causes: What else than the unlabeled images may explain a proven difference.
+        reason: The reason for it, in a sentence.
+        folds: Number of folds that the test images were pooled from, each tested by models not trained on it; 0 if
+            one pair of models was tested on all images.
+        facts: The facts that the outcome, the delivered model and the words were decided from.
+        causes: Other possible explanations of a proven difference than the unlabeled images.
     """
 
     outcome: Outcome
@@ -75,7 +75,7 @@ class Verdict:
 
     @property
     def n(self) -> int:
-        """How many held-out images judge."""
+        """The number of test images."""
         return self.comparison.n if self.comparison else 0
 
     @property
@@ -99,12 +99,12 @@ class Verdict:
         return "\n".join(self.sentences())
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as what `json.dumps` takes, the words included."""
+        """The verdict as plain values for `json.dumps`, with its sentences."""
         return {**asdict(self), "sentences": list(self.sentences())}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Verdict:
-        """The verdict `to_json` was called on, also after a trip through JSON text."""
+        """The verdict that `to_json` gave, before or after JSON text."""
         from pydantic import TypeAdapter
 
         return TypeAdapter(cls).validate_python({name: value for name, value in record.items() if name != "sentences"})
@@ -112,7 +112,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Labels of held-out images and what each of the two models predicts for them, as class numbers."""
+    """Labels of held-out images and the predictions of both models, as class numbers."""
 
     labels: NDArray[np.integer]
     baseline: NDArray[np.integer]
@@ -130,43 +130,45 @@ def compute_verdict(
     folds: int = 0,
     facts: Facts | None = None,
 ) -> Verdict:
-    """The verdict that the test images give.
+    """The verdict from the predictions for the test images.
 
     Args:
-        test: Images no decision was made on; None when nothing was held out.
-        validation: Other held-out images, which pick the model to deliver when the verdict is "not proven".
-        imbalanced: Whether the sizes of the classes differ so much that balanced accuracy is stated too.
-        folds: From how many folds the test images were pooled, if they were.
-        facts: What is known of the trainings; what the images and the costs tell is filled in.
+        test: Images used for no decision; None if nothing was held out.
+        validation: Other held-out images, which select the model to deliver if the verdict is "not proven".
+        imbalanced: Whether to report the balanced accuracy too.
+        folds: Number of folds that the test images were pooled from, if they were.
+        facts: Known facts about both training runs; those from images and costs are filled in here.
 
     Raises:
-        DataError: There are no images, or not one prediction of each model per label.
+        DataError: There are no images, or labels and predictions differ in number.
     """
     paired = None if test is None else compare_paired(test.labels, test.baseline, test.method)
-    chosen = None if validation is None else compare_paired(validation.labels, validation.baseline, validation.method)
+    validated = (
+        None if validation is None else compare_paired(validation.labels, validation.baseline, validation.method)
+    )
     facts = replace(
         facts or Facts(method=method.name),
         interval=paired.interval if paired else None,
-        chosen=chosen.difference if chosen else None,
-        num_chosen=chosen.n if chosen else 0,
+        validation_difference=validated.difference if validated else None,
+        num_validation=validated.n if validated else 0,
         cost_ratio=_cost_ratio(baseline, method, cost_clock),
     )
-    found = decide(facts)
+    decision = decide(facts)
     if test is not None:
         baseline = _measured(baseline, test.labels, test.baseline, imbalanced)
         method = _measured(method, test.labels, test.method, imbalanced)
     return Verdict(
-        outcome=found.outcome,
+        outcome=decision.outcome,
         baseline=baseline,
         method=method,
         comparison=paired,
         smallest_gain=smallest_detectable_gain(paired.n, discordance=paired.discordance) if paired else None,
         cost_clock=cost_clock,
-        delivered=found.delivered,
-        reason=found.reason,
+        delivered=decision.delivered,
+        reason=decision.reason,
         folds=folds,
         facts=facts,
-        causes=found.causes,
+        causes=decision.causes,
     )
 
 
@@ -174,23 +176,23 @@ def _measured(
     run: Candidate, labels: NDArray[np.integer], predictions: NDArray[np.integer], imbalanced: bool
 ) -> Candidate:
     accuracy = float(right_predictions(labels, predictions).mean())
-    found = replace(run, accuracy=accuracy, interval=accuracy_interval(labels, predictions))
+    measured = replace(run, accuracy=accuracy, interval=accuracy_interval(labels, predictions))
     if not imbalanced:
-        return found
+        return measured
     return replace(
-        found,
+        measured,
         balanced_accuracy=balanced_accuracy(labels, predictions),
         balanced_interval=balanced_accuracy_interval(labels, predictions),
     )
 
 
 def _cost_ratio(baseline: Candidate, method: Candidate, clock: str) -> float:
-    one, other = getattr(baseline.cost, clock), getattr(method.cost, clock)
-    return float(other / one) if one > 0 else float("inf")
+    spent, other = getattr(baseline.cost, clock), getattr(method.cost, clock)
+    return float(other / spent) if spent > 0 else float("inf")
 
 
 def _answer(verdict: Verdict) -> tuple[str, ...]:
-    """The outcome and the figures it rests on."""
+    """The outcome and its evidence."""
     paired, baseline, method = verdict.comparison, verdict.baseline, verdict.method
     if paired is None or baseline.accuracy is None or method.accuracy is None:
         what = "whether the unlabeled images helped" if verdict.facts.learned_from_pool else "which model is better"
@@ -225,7 +227,7 @@ def _balanced_sentence(baseline: Candidate, method: Candidate, name: str) -> tup
 
 
 def power_sentence(n: int, discordance: float, gain: float | None) -> str:
-    """Which true gain so many images would show, where so large a share of the predictions changes."""
+    """The true gain that n images detect, given the share of changed predictions."""
     if gain is None:
         return f"With {n} images not even a large gain would be likely to show; hold out more."
     return (
@@ -235,11 +237,11 @@ def power_sentence(n: int, discordance: float, gain: float | None) -> str:
 
 
 def _cost_sentence(verdict: Verdict) -> str:
-    """What both cost, and a warning when the comparison is not between equals."""
+    """The cost of both, and a warning if the costs are not equal."""
     clock = "of processor time" if verdict.cost_clock == "cpu_s" else "on the device"
     spent = ", ".join(
-        f"{one.name} {format_seconds(getattr(one.cost, verdict.cost_clock))} {clock} ({counted(one.steps, 'step')})"
-        for one in (verdict.baseline, verdict.method)
+        f"{run.name} {format_seconds(getattr(run.cost, verdict.cost_clock))} {clock} ({counted(run.steps, 'step')})"
+        for run in (verdict.baseline, verdict.method)
     )
     if verdict.is_cost_matched:
         return f"Both trainings cost the same within {100 * COST_TOLERANCE:.0f} %: {spent}."

@@ -230,8 +230,8 @@ def _facts_of_all(outcomes: Sequence[Outcome]) -> Facts | None:
     method = sum(getattr(verdict.method.cost, clock) for verdict in verdicts)
     return dataclasses.replace(
         facts[0],
-        chosen=None,
-        num_chosen=0,
+        validation_difference=None,
+        num_validation=0,
         cost_ratio=method / baseline if baseline > 0 else float("inf"),
         learned_from_pool=any(fact.learned_from_pool for fact in facts),
         share_used=sum(used) / len(used) if used else None,

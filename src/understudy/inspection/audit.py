@@ -21,19 +21,22 @@ from understudy.inspection.result import Audit
 from understudy.inspection.scan import Scan, scan
 
 Watch = Callable[[str, int, int], None]
-"""Called with what is being done, and how much of it, in all."""
+"""Called with the stage, and the steps of it done and in all."""
 
+# Largest class over smallest. Both are judgments: under 3 is what random draws of few labels give by chance; at 20 the
+# accuracy hardly shows the rarest class. The plan adjusts the loss from 10 on (planning/learn_data.py).
 _UNEQUAL, _VERY_UNEQUAL = 3.0, 20.0
-_MANY = 0.01
+_MANY = 0.01  # the share from which one is stated; below, the count says more than "0.0 %"
+_MANY_BLANK = 0.05  # so many blank images point to an error of export, not to a few bad shots
 
 
 class FeatureAudit(Protocol):
-    """What a look at features adds."""
+    """Checks that need features of the images, as `audit` calls them."""
 
     def __call__(
         self, collection: Collection, roles: NDArray[np.int8], watch: Watch
     ) -> tuple[list[Finding], list[str]]:
-        """Findings, and sentences on what was not judged."""
+        """Findings, and sentences on what was not checked."""
 
 
 def audit(
@@ -43,24 +46,22 @@ def audit(
     features: FeatureAudit | None = None,
     observe: Watch | None = None,
 ) -> Audit:
-    """What is to be known of a collection before training on it; nothing is changed.
+    """Everything to know about a collection before training on it; nothing is changed.
 
     Args:
-        near: Whether to look for near copies.
-        features: What finds outliers and doubtful labels; left out where None.
-        observe: Told how far it is.
+        near: Whether to search for near copies.
+        features: Finds outliers and label errors, which are left out without it.
+        observe: Called with the progress of each stage.
     """
     watch = observe or _silent
     roles = roles_of(collection)
     duplicates = Duplicates.of(collection, roles)
-    found: list[Finding] = [*_unreadable(collection), *_all_alike(collection)]
+    findings: list[Finding] = [*_unreadable(collection), *_all_alike(collection)]
     skipped: list[str] = []
     scanned: Scan | None = None
     pairs: NearDuplicates | None = None
     if collection.is_images:
-        scanned = scan(
-            collection.rows, hashes=near, observe=lambda done, total: watch("looking at images", done, total)
-        )
+        scanned = scan(collection.rows, hashes=near, observe=lambda done, total: watch("scanning images", done, total))
         if near:
             pairs = near_duplicates(
                 collection.rows,
@@ -70,30 +71,30 @@ def audit(
             )
             skipped += pairs.notes
         else:
-            skipped.append("Near copies were not looked for, as asked.")
+            skipped.append("Near copies were not searched for, as requested.")
     else:
-        skipped.append("These rows are no images: near copies and the quality of images were not judged.")
+        skipped.append("These rows are not images: near copies and image quality were not checked.")
     groups = _groups(collection, pairs)
-    found += _leaks(duplicates, pairs)
-    found += _conflicts(collection, duplicates, pairs)
-    found += _repeats(duplicates, groups, scanned)
+    findings += _leaks(duplicates, pairs)
+    findings += _conflicts(collection, duplicates, pairs)
+    findings += _repeats(duplicates, groups, scanned)
     if scanned is not None:
         assert collection.size is not None
-        found += _flaws(scanned, collection, roles)
-    found += _classes(collection, roles)
+        findings += _flaws(scanned, collection, roles)
+    findings += _classes(collection, roles)
     if features is None:
-        skipped.append("Outliers and doubtful labels were not looked for, as asked.")
+        skipped.append("Outliers and label errors were not searched for, as requested.")
     else:
         more, why_not = features(collection, roles, watch)
-        found += more
+        findings += more
         skipped += why_not
-    found.sort(key=lambda one: SEVERITIES.index(one.severity))
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Audit(
         collection=collection,
         roles=roles,
         groups=groups,
         edge_px=None if scanned is None else scanned.edge_px,
-        findings=tuple(found),
+        findings=tuple(findings),
         counts=_counts(collection, roles),
         channels=() if scanned is None else _channels(scanned),
         not_checked=tuple(skipped),
@@ -101,7 +102,7 @@ def audit(
 
 
 def _silent(what: str, done: int, total: int) -> None:
-    """Nothing."""
+    """Ignore progress."""
 
 
 def _groups(collection: Collection, pairs: NearDuplicates | None) -> Ids:
@@ -120,7 +121,7 @@ def _unreadable(collection: Collection) -> Iterator[Finding]:
         "look",
         count,
         f"{counted(count, 'file')} cannot be read{such}.",
-        "They are passed over in training; replace or remove them.",
+        "Training skips them; replace or remove them.",
     )
 
 
@@ -131,23 +132,23 @@ def _all_alike(collection: Collection) -> Iterator[Finding]:
             "serious",
             len(collection),
             f"All {len(collection):,} are the same, byte for byte.",
-            "There is nothing to learn from them; look how they were exported.",
+            "There is nothing to learn from them; check how they were exported.",
             np.arange(len(collection)),
         )
 
 
 def _leaks(duplicates: Duplicates, near: NearDuplicates | None) -> Iterator[Finding]:
-    """Training images that are also held-out images."""
+    """Copies of held-out images in the training set or in an earlier held-out set."""
     exact = duplicates.exact_leaks()
     if len(exact):
         yield _of_pairs(
             "exact_leaks",
             "serious",
             exact,
-            f"{_copies(len(exact), 'exact')} of held-out images {_are(len(exact))} among the others "
+            f"{_copies(len(exact), 'exact')} of held-out images {_are(len(exact))} among other images "
             f"({_by_role(duplicates, exact.rows)}).",
-            "A model that has seen an image in training proves nothing by recognizing it. Training leaves these copies "
-            "out by itself; a cleaned manifest does so for good.",
+            "Recognizing an image seen in training proves nothing. Training leaves these copies out by itself; a "
+            "cleaned manifest removes them for good.",
         )
     if near is None:
         return
@@ -157,10 +158,10 @@ def _leaks(duplicates: Duplicates, near: NearDuplicates | None) -> Iterator[Find
             "near_leaks",
             "serious",
             pairs,
-            f"{_copies(len(pairs), 'near')} of held-out images {_are(len(pairs))} among the others "
-            f"({_by_role(duplicates, pairs.rows)}): the same pictures compressed, resized or cropped.",
-            "They make a model look better than it is, and training does not leave them out by itself: "
-            "train on a cleaned manifest.",
+            f"{_copies(len(pairs), 'near')} of held-out images {_are(len(pairs))} among other images "
+            f"({_by_role(duplicates, pairs.rows)}): the same images compressed, resized or cropped.",
+            "They inflate the test accuracy, and training does not leave them out by itself: train on a cleaned "
+            "manifest.",
         )
 
 
@@ -176,15 +177,15 @@ def _conflicts(collection: Collection, duplicates: Duplicates, near: NearDuplica
     pairs = duplicates.conflicts(near)
     if not len(pairs):
         return
-    one, other = (collection.classes[collection.labels[rows[0]]] for rows in (pairs.rows, pairs.partners))
+    first, second = (collection.classes[collection.labels[rows[0]]] for rows in (pairs.rows, pairs.partners))
     yield Finding(
         "conflicts",
         "serious",
         len(pairs),
         f"{counted(len(pairs), 'pair')} of copies carr{'ies' if len(pairs) == 1 else 'y'} different labels, such as "
-        f"{one!r} and {other!r}.",
+        f"{first!r} and {second!r}.",
         "One label of each pair is wrong, or the image shows both classes: correct it by hand. --drop conflicts leaves "
-        "all of them out.",
+        "out every copy.",
         pairs.rows,
         pairs.partners,
         {"similarity": pairs.similarity},
@@ -192,7 +193,7 @@ def _conflicts(collection: Collection, duplicates: Duplicates, near: NearDuplica
 
 
 def _repeats(duplicates: Duplicates, groups: Ids, scanned: Scan | None) -> Iterator[Finding]:
-    """Copies that are no leaks: more of the same."""
+    """Copies that are not leaks: redundant images."""
     every = np.ones(len(groups), np.bool_)
     exact = np.where(duplicates.has_copy, duplicates.first_copy, ALONE)
     leaks = np.isin(np.arange(len(groups)), duplicates.exact_leaks().rows)
@@ -203,10 +204,11 @@ def _repeats(duplicates: Duplicates, groups: Ids, scanned: Scan | None) -> Itera
             "look",
             many,
             f"{_copies(len(many), 'exact')} of other images ({_by_role(duplicates, many.rows)}).",
-            "A repeated image counts several times in training, and in testing; a cleaned manifest keeps one of each.",
+            "A repeated image counts several times in training and in testing; a cleaned manifest keeps one of each.",
         )
     sharpness = None if scanned is None else -scanned.edge_px
     of_all = duplicates.redundant(groups, every, sharpness)
+    # Groups of near copies also hold exact ones, counted by the finding above, and leaks, counted by `_leaks`.
     near = ~np.isin(of_all.rows, np.concatenate([many.rows, duplicates.exact_leaks().rows]))
     held = (duplicates.roles[of_all.partners] >= VALIDATION) & (
         duplicates.roles[of_all.rows] < duplicates.roles[of_all.partners]
@@ -219,44 +221,44 @@ def _repeats(duplicates: Duplicates, groups: Ids, scanned: Scan | None) -> Itera
             "look",
             pairs,
             f"{_copies(len(pairs), 'near')} of other images ({_by_role(duplicates, pairs.rows)}).",
-            "They add little to training, and count several times in testing; a cleaned manifest keeps one of each.",
+            "They add little to training and count several times in testing; a cleaned manifest keeps one of each.",
         )
 
 
 _FLAWS = {
     "blank": (
         "look",
-        "blank: all pixels are nearly of one color",
+        "blank: all pixels have nearly one color",
         "They teach nothing; a cleaned manifest leaves them out.",
     ),
-    "dark": ("look", "much darker than the others", "Little can be seen in them; look whether they can be used."),
-    "overexposed": ("look", "overexposed", "Little can be seen in them; look whether they can be used."),
-    "blurry": ("look", "blurred beside the others", "Look whether the class can still be told."),
-    "tiny": ("look", "far smaller than the others, and enlarged for training", "Give the originals if there are any."),
+    "dark": ("look", "much darker than the others", "They show little; check whether they are usable."),
+    "overexposed": ("look", "overexposed", "They show little; check whether they are usable."),
+    "blurry": ("look", "blurrier than the others", "Check whether the class can still be recognized."),
+    "tiny": ("look", "far smaller than the others, and enlarged for training", "Use the originals if there are any."),
     "elongated": (
         "look",
-        "far longer than wide, or wider than high",
-        "A square from the middle is trained on, which may miss what they show; crop them by hand.",
+        "far wider than high, or higher than wide",
+        "Training uses the square in the middle, which may miss the object; crop them by hand.",
     ),
     "gray": (
         "note",
         "gray, while most have color",
-        "That does no harm unless it tells the class: then the model learns color, not shape.",
+        "That is harmless unless color tells the classes apart: then the model learns color, not shape.",
     ),
 }  # fmt: skip
 
 
 def _flaws(scanned: Scan, collection: Collection, roles: NDArray[np.int8]) -> Iterator[Finding]:
     assert collection.size is not None
-    for kind, rows in flaws(scanned, collection.sizes, collection.size).items():
-        severity, what, why = _FLAWS[kind]
+    for flaw, rows in flaws(scanned, collection.sizes, collection.size).items():
+        severity, what, why = _FLAWS[flaw]
         rows = rows[roles[rows] >= 0]
         if len(rows):
             share = len(rows) / len(collection)
             often = f" ({100 * share:.1f} % of all)" if share >= _MANY else ""
-            serious = kind == "blank" and share >= 0.05
+            serious = flaw == "blank" and share >= _MANY_BLANK
             yield Finding(
-                kind,
+                flaw,
                 "serious" if serious else severity,  # type: ignore[arg-type]
                 len(rows),
                 f"{counted(len(rows), 'image')} {_are(len(rows))} {what}{often}.",
@@ -266,7 +268,7 @@ def _flaws(scanned: Scan, collection: Collection, roles: NDArray[np.int8]) -> It
 
 
 def _classes(collection: Collection, roles: NDArray[np.int8]) -> Iterator[Finding]:
-    """Classes that are far from equal, or nearly without labels."""
+    """Findings on imbalanced classes, and on classes with few labels."""
     counts = _counts(collection, roles).get("labeled", ())
     if not counts or not any(counts):
         return
@@ -278,9 +280,9 @@ def _classes(collection: Collection, roles: NDArray[np.int8]) -> Iterator[Findin
             "imbalance",
             "serious" if ratio >= _VERY_UNEQUAL else "look",
             len(counts),
-            f"Classes are unequal, {ratio:.1f} to 1: {counts[most]:,} labels of {collection.classes[most]!r}, "
+            f"Classes are imbalanced, {ratio:.1f} to 1: {counts[most]:,} labels of {collection.classes[most]!r}, "
             f"{counts[least]:,} of {collection.classes[least]!r}.",
-            "Judge by balanced accuracy. Label more of the small classes, or try "
+            "Read the balanced accuracy. Label more of the small classes, or try "
             "--set method.criterion.logit_adjustment=1.",
         )
     if few:
@@ -290,20 +292,20 @@ def _classes(collection: Collection, roles: NDArray[np.int8]) -> Iterator[Findin
             len(few),
             f"{counted(len(few), 'class', 'classes')} have under {FEW_PER_CLASS} "
             f"labels: {', '.join(few[:5])}{', ...' if len(few) > 5 else ''}.",
-            "That is too few to hold any back; label more of them first.",
+            "That is too few to hold any out; label more of them first.",
         )
 
 
 def _counts(collection: Collection, roles: NDArray[np.int8]) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+    by_role: dict[str, tuple[int, ...]] = {}
     for number, role in enumerate(ROLES):
         rows = roles == number
         if number == POOL:
-            found[role] = (int(rows.sum()),)
+            by_role[role] = (int(rows.sum()),)
         elif rows.any() or number == LABELED:
             counts = np.bincount(collection.labels[rows], minlength=len(collection.classes))
-            found[role] = tuple(counts.tolist())
-    return found
+            by_role[role] = tuple(counts.tolist())
+    return by_role
 
 
 def _channels(scanned: Scan) -> tuple[tuple[float, float], ...]:
@@ -324,7 +326,7 @@ def _of_pairs(kind: str, severity: str, pairs: Pairs, sentence: str, why: str) -
 
 
 def _by_role(duplicates: Duplicates, rows: Ids) -> str:
-    """How many rows there are of each role."""
+    """The number of rows in each role, in words."""
     counts = np.bincount(duplicates.roles[rows], minlength=len(ROLES))
     parts = [
         f"{counts[number]:,} {'unlabeled' if number == POOL else ROLES[number]}"

@@ -1,4 +1,4 @@
-"""A cleaned manifest: one of each set of copies, no leaks, nothing blank; beside it what was left out, and why."""
+"""A cleaned manifest without copies, leaks and blank images, and a table of what was left out and why."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ON_REQUEST = (
     *(kind for kind in QUALITY_KINDS if kind != "blank"),
     *("outliers", "unrelated", "label_errors", "conflicts"),
 )
-"""What is left out only when asked for: a person knows better than a threshold whether these are of use."""
+"""Findings left out only on request: a person knows better than a threshold whether the images are useful."""
 _SPLITS = {Part.FREE: "", Part.TRAIN: "train", Part.PSEUDO: "train", Part.VALIDATION: "validation", Part.TEST: "test"}
 _REASONS = {
-    "label_errors": "label doubted",
+    "label_errors": "suspected label error",
     "conflicts": "copies with different labels",
     "outliers": "outlier",
     "unrelated": "unlike the labeled",
@@ -39,7 +39,7 @@ _REASONS = {
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """Which rows a cleaned manifest holds.
+    """The rows of a cleaned manifest, and those left out.
 
     Args:
         kept: Row numbers, ascending.
@@ -54,29 +54,30 @@ class Cleaned:
     kept_instead: Ids
 
     def counts(self) -> dict[str, int]:
-        """How many rows were left out for each reason, the commonest first."""
+        """The number of rows left out for each reason, most common first."""
         names, counts = np.unique(np.array(self.reasons, dtype=object), return_counts=True)
         order = np.argsort(-counts, kind="stable")
         return {str(names[at]): int(counts[at]) for at in order}
 
 
 def check_kinds(kinds: Iterable[str]) -> None:
-    """Nothing, when each of the kinds can be left out on request.
+    """Validate the kinds of findings to leave out.
 
     Raises:
-        UserError: One cannot.
+        UserError: A kind cannot be left out on request.
     """
     for kind in kinds:
         if not isinstance(kind, str) or kind not in ON_REQUEST:
             allowed = nearest(shown(kind), ON_REQUEST)
-            raise UserError(f"--drop names {shown(kind)}; {allowed} (copies and blank images always are)")
+            raise UserError(f"--drop names {shown(kind)}; {allowed} (copies and blank images are always left out)")
 
 
 def clean(audit: Audit, drop: Sequence[str] = ()) -> Cleaned:
-    """The rows worth keeping: of copies the one in test before validation, labeled and pool, of these the sharpest.
+    """The rows to keep. Of several copies the one in test is kept before validation, labeled and pool; ties go to the
+    most common label, then to the sharpest image.
 
     Args:
-        drop: Kinds of findings that are left out too, of `ON_REQUEST`.
+        drop: Further kinds of findings to leave out, from `ON_REQUEST`.
 
     Raises:
         UserError: A kind is unknown.
@@ -84,7 +85,7 @@ def clean(audit: Audit, drop: Sequence[str] = ()) -> Cleaned:
     check_kinds(drop)
     count = len(audit.collection)
     reasons = np.full(count, "", dtype=object)
-    instead = np.full(count, -1, np.int64)
+    kept_instead = np.full(count, -1, np.int64)
     for kind in ("blank", *drop):
         finding = audit[kind]
         rows = finding.rows if kind != "conflicts" else _whole_groups(audit, finding.rows)
@@ -97,80 +98,80 @@ def clean(audit: Audit, drop: Sequence[str] = ()) -> Cleaned:
     exact = duplicates.first_copy[repeated.rows] == duplicates.first_copy[repeated.partners]
     leaks = audit.roles[repeated.partners] >= VALIDATION
     leaks &= audit.roles[repeated.rows] < audit.roles[repeated.partners]
-    for row, other, is_exact, leaks_out in zip(repeated.rows, repeated.partners, exact, leaks, strict=True):
-        what = f" of a {ROLES[audit.roles[other]]} image" if leaks_out else ""
+    for row, other, is_exact, is_leak in zip(repeated.rows, repeated.partners, exact, leaks, strict=True):
+        what = f" of a {ROLES[audit.roles[other]]} image" if is_leak else ""
         reasons[row] = f"{'exact' if is_exact else 'near'} copy{what}"
-    instead[repeated.rows] = repeated.partners
-    left = np.flatnonzero(reasons != "")
-    return Cleaned(np.flatnonzero(reasons == ""), left, tuple(reasons[left].tolist()), instead[left])
+    kept_instead[repeated.rows] = repeated.partners
+    left_out = np.flatnonzero(reasons != "")
+    return Cleaned(np.flatnonzero(reasons == ""), left_out, tuple(reasons[left_out].tolist()), kept_instead[left_out])
 
 
 def _whole_groups(audit: Audit, rows: Ids) -> Ids:
-    """The rows of every group of copies in which labels disagree."""
+    """The rows of every group of copies with conflicting labels."""
     groups = np.unique(audit.groups[rows])
-    found: Ids = np.flatnonzero(np.isin(audit.groups, groups[groups >= 0]))
-    return found
+    members: Ids = np.flatnonzero(np.isin(audit.groups, groups[groups >= 0]))
+    return members
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the images of a collection lie: the folders or manifests it was loaded from."""
+    """The folders or manifests that a collection was loaded from."""
 
     source: str | None = None
     unlabeled: str | Sequence[str] | None = None
     test: str | None = None
     validation: str | None = None
 
-    def given(self) -> dict[str, str]:
-        """The folders and manifests by what the names of their rows begin with."""
+    def sources(self) -> dict[str, str]:
+        """The folders and manifests by the prefix of their rows' names."""
         held_out = {f"{roles.TEST}:": self.test, f"{roles.VALIDATION}:": self.validation}
-        found = {prefix: path for prefix, path in {roles.MAIN: self.source, **held_out}.items() if path is not None}
+        paths = {prefix: path for prefix, path in {roles.MAIN: self.source, **held_out}.items() if path is not None}
         if self.unlabeled is not None:
-            pools = roles.sources_of(self.unlabeled, vectors=False, is_alone=not found)
-            found |= {pool.prefix: pool.item for pool in pools}
-        return found
+            pools = roles.sources_of(self.unlabeled, vectors=False, is_alone=not paths)
+            paths |= {pool.prefix: pool.item for pool in pools}
+        return paths
 
     def folders(self) -> dict[str, str]:
-        """By what names of rows begin with, the folder that the rest of the name is below.
+        """By the prefix of the rows' names, the folder that the rest of the name is relative to.
 
         Raises:
             UserError: A source is neither a folder nor a manifest.
         """
-        return {prefix: _root(path) for prefix, path in self.given().items()}
+        return {prefix: _root(path) for prefix, path in self.sources().items()}
 
     def paths(self, names: Iterable[object]) -> list[str]:
         """The absolute path of the file behind each name."""
         folders = self.folders()
-        found = []
+        paths = []
         for name in map(str, names):
-            prefix = next((one for one in folders if one and name.startswith(one)), roles.MAIN)
-            found.append(os.path.join(folders[prefix], name.removeprefix(prefix)))
-        return found
+            prefix = next((known for known in folders if known and name.startswith(known)), roles.MAIN)
+            paths.append(os.path.join(folders[prefix], name.removeprefix(prefix)))
+        return paths
 
     def check(self, path: Path, *, overwrite: bool = True) -> None:
-        """Validate the name of a manifest to be written, before an hour's work and not after.
+        """Validate the path of a manifest before the audit, so that an hour of work is not lost.
 
         Raises:
-            UserError: Its name is not a manifest's, it would replace a source, or it exists already.
+            UserError: The suffix is not that of a manifest, the path would replace a source, or it exists already.
         """
-        sources = [os.path.abspath(one) for one in self.given().values()]
+        sources = [os.path.abspath(source) for source in self.sources().values()]
         for written in (path, left_out_path(path)):
             if os.path.abspath(written) in sources:
-                raise UserError(f"{written} is read, and would be replaced by what is written; give another name")
+                raise UserError(f"{written} is one of the sources and would be overwritten; give another name")
             check_output(written, "a manifest", (".csv", ".parquet"), option="--write-manifest", overwrite=overwrite)
         self.folders()
 
 
 def left_out_path(path: Path) -> Path:
-    """The table of what is not in the manifest of that name."""
+    """The path of the table of rows left out of a manifest."""
     return path.with_name(f"{path.stem}-left-out{path.suffix}")
 
 
 def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -> Path:
-    """The path of a manifest of the rows kept, which `load` reads, with a table of those left out beside it.
+    """Write a manifest of the rows kept, which `load` reads, with a table of those left out beside it; return its path.
 
     Raises:
-        UserError: It cannot be written there.
+        UserError: The files cannot be written.
     """
     origin.check(path)
     whole = audit.collection
@@ -195,7 +196,7 @@ def write_manifest(audit: Audit, cleaned: Cleaned, origin: Origin, path: Path) -
 def manifest_columns(
     whole: Collection, rows: Ids, splits: Sequence[str], origin: Origin, path: Path
 ) -> dict[str, list[Any]]:
-    """The columns of a manifest of the rows: path, label, split, and weight, source and group where there are any."""
+    """The columns of a manifest: path, label and split, and weight, source and group where the rows have them."""
     columns = _columns(whole, rows, splits, origin, path)
     if (whole.weights != 1).any():
         columns["weight"] = [float(weight) for weight in whole.weights[rows]]
@@ -207,7 +208,7 @@ def manifest_columns(
 
 
 def _columns(whole: Collection, rows: Ids, splits: Sequence[str], origin: Origin, path: Path) -> dict[str, list[Any]]:
-    """Path, label and split of the rows."""
+    """The path, label and split of the rows."""
     names = [*whole.classes, ""]
     return {
         "path": written_paths(origin.paths(whole.names[rows]), path.parent),
@@ -228,7 +229,7 @@ def _split(whole: Collection, audit: Audit, row: int) -> str:
 
 
 def write_table(columns: dict[str, list[Any]], path: Path) -> None:
-    """Write the columns as CSV or Parquet, whole or not at all."""
+    """Write the columns as CSV or Parquet, atomically."""
     with atomic(path, parents=True) as temporary:
         if path.suffix.lower() == ".parquet":
             import pyarrow

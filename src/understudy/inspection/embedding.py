@@ -1,4 +1,4 @@
-"""Features in which images of one class are near one another, found without a label in seconds on one processor core.
+"""Unsupervised features in which images of one class are close, computed in seconds on one processor core.
 
 A single layer of whitened patches, clustered and pooled (Coates, Ng and Lee, 2011, AISTATS "An analysis of single-layer
 networks"; Coates and Ng, 2012, "Learning feature representations with k-means"), then principal components.
@@ -23,11 +23,14 @@ from understudy.data.collection import Collection
 from understudy.data.training_data import TrainingData
 from understudy.engine.predict import features
 
-_NUM_FILTERS, _PATCH_PX, _POOLED, _WIDTH = 256, 6, 3, 128
-_MAX_PX, _STEPS_ACROSS = 64, 16
-_NUM_PATCHES, _NUM_ITERATIONS, _MAX_FITTED = 30_000, 10, 5_000
-_PATCH_NOISE, _WHITENING_NOISE, _THRESHOLD = (10 / 255) ** 2, 0.01, 0.25
-_ROWS_AT_ONCE = 128
+# Patches of 6 px as in the first paper; 3 x 3 regions where it has 2 x 2, and 256 filters where it has up to 4,000,
+# which take seconds instead of minutes.
+_NUM_FILTERS, _PATCH_PX, _POOLED, _WIDTH = 256, 6, 3, 128  # _WIDTH: principal components that are kept
+_MAX_PX, _STEPS_ACROSS = 64, 16  # larger images are reduced; a patch every 16th of the side bounds the convolutions
+_NUM_PATCHES, _NUM_ITERATIONS, _MAX_FITTED = 30_000, 10, 5_000  # fit filters and components in a few seconds
+_PATCH_NOISE = (10 / 255) ** 2  # a deviation of 10 of 255 levels, below which a patch counts as flat
+_WHITENING_NOISE, _THRESHOLD = 0.01, 0.25  # in units of normalized patches; the threshold makes responses sparse
+_ROWS_AT_ONCE = 128  # the responses of a block take 30 MB
 
 
 def embed(
@@ -38,11 +41,11 @@ def embed(
     seed: int = 0,
     observe: Observe | None = None,
 ) -> NDArray[np.float32]:
-    """One vector per row in `ids` (n, d), near those of images that look alike.
+    """One feature vector per row in `ids` (n, d); similar images have similar vectors.
 
-    With a network they are the input of its head. Without one, those of images are fitted to these rows, and those of
-    vectors are standardized. Direction tells what an image shows, and length how unusual its patches are: classes are
-    told apart better by `unit` vectors, what belongs to none of them is found better by the vectors as they are.
+    With a network these are the inputs of its head. Without one, those of images are fitted to these rows, and vectors
+    are standardized. The direction says what an image shows, the length how unusual its patches are: `unit` vectors
+    separate classes better, and the vectors as they are separate outliers better.
 
     Args:
         observe: Called with (rows done, rows in all).
@@ -60,14 +63,14 @@ def embed(
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The rows at length 1; one of zeros stays as it is."""
-    found: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return found
+    """The rows scaled to length 1; a row of zeros stays as it is."""
+    scaled: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return scaled
 
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """Responses of normalized patches to whitened filters, above a threshold, averaged over parts of the image."""
+    """Responses of normalized patches to whitened filters above a threshold, averaged over regions of the image."""
 
     weight: Float[Tensor, "k c p p"]
     bias: Float[Tensor, " k"]
@@ -88,8 +91,8 @@ class _Layer:
 class _Projection:
     """Principal components, each divided by the fourth root of its variance.
 
-    Whitening them wholly makes the noise of the last components as loud as what the first tell: with 100 labels of
-    CIFAR-10 a linear model then gets 6 points less right.
+    Full whitening amplifies the noise of the last components: with 100 labels of CIFAR-10 a linear model then loses 6
+    points.
     """
 
     mean: Float[Tensor, " d"]
@@ -100,7 +103,7 @@ class _Projection:
 
 
 def _fit_layer(collection: Collection, ids: Ids, seed: int) -> _Layer:
-    """The filters: centers of the directions of whitened patches."""
+    """The layer whose filters are centers of whitened patches, by spherical k-means."""
     side = min(collection.shape[-1], _MAX_PX)
     patch = min(_PATCH_PX, max(1, side // 2))
     patches = _normalized(_patches(collection, ids, patch, seed))
@@ -126,15 +129,15 @@ def _patches(collection: Collection, ids: Ids, patch: int, seed: int) -> Float[T
     random = generator("patches", seed)
     rows = np.sort(_sample(ids, _MAX_FITTED, "patches", seed))
     per_row = -(-_NUM_PATCHES // len(rows))
-    found = []
+    patches = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         images = _images(collection, rows[start : start + _ROWS_AT_ONCE])
         windows = images.unfold(2, patch, 1).unfold(3, patch, 1)  # n c h w p p
         n, height, width = windows.shape[0], windows.shape[2], windows.shape[3]
         at = np.repeat(np.arange(n), per_row)
         top, left = (random.integers(0, limit, len(at)) for limit in (height, width))
-        found.append(windows[at, :, top, left].flatten(1))
-    return torch.cat(found)
+        patches.append(windows[at, :, top, left].flatten(1))
+    return torch.cat(patches)
 
 
 def _normalized(patches: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -158,21 +161,21 @@ def _fit_projection(pooled: NDArray[np.float32]) -> _Projection:
 
 
 def _in_chunks(run: Callable[[Ids], Tensor], ids: Ids, observe: Observe | None = None) -> NDArray[np.float32]:
-    """What `run` makes of the rows, a few at a time."""
-    found: NDArray[np.float32] | None = None
+    """The results of `run` for all rows, computed a few at a time."""
+    results: NDArray[np.float32] | None = None
     for start in range(0, len(ids), _ROWS_AT_ONCE):
         part = run(ids[start : start + _ROWS_AT_ONCE]).numpy()
-        if found is None:
-            found = np.empty((len(ids), part.shape[1]), np.float32)
-        found[start : start + len(part)] = part
+        if results is None:
+            results = np.empty((len(ids), part.shape[1]), np.float32)
+        results[start : start + len(part)] = part
         if observe is not None:
             observe(start + len(part), len(ids))
-    assert found is not None
-    return found
+    assert results is not None
+    return results
 
 
 def _images(collection: Collection, ids: Ids) -> Float[Tensor, "n c h w"]:
-    """The rows' plain views in [0, 1], reduced where they are large."""
+    """The plain views of the rows in [0, 1], reduced to 64 px where they are larger."""
     rows = collection.rows.index_select(0, torch.from_numpy(ids))
     nothing = np.zeros((len(ids), 0), np.float32)
     views = render(rows, "plain", DOMAINS["natural"], nothing, size=collection.size or 0)
@@ -184,18 +187,18 @@ def _standardized(collection: Collection, ids: Ids) -> NDArray[np.float32]:
     rows: NDArray[np.float32] = collection.rows[torch.from_numpy(ids)].float().flatten(1).numpy()
     mean, deviation = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
     deviation[deviation < 1e-12] = np.inf
-    found: NDArray[np.float32] = ((rows - mean) / deviation).astype(np.float32)
-    return found
+    standardized: NDArray[np.float32] = ((rows - mean) / deviation).astype(np.float32)
+    return standardized
 
 
 def _as_data(collection: Collection) -> TrainingData:
     """The collection as rows to render, none of them for training."""
-    nobody = np.zeros(0, np.int64)
+    nothing = np.zeros(0, np.int64)
     return TrainingData(
         rows=collection.rows,
-        labeled=nobody,
+        labeled=nothing,
         targets=torch.zeros(0, dtype=torch.long),
-        unlabeled=nobody,
+        unlabeled=nothing,
         classes=collection.classes,
         domain=DOMAINS["natural" if collection.is_images else "vector"],
         size=collection.size or 0,
@@ -203,7 +206,7 @@ def _as_data(collection: Collection) -> TrainingData:
 
 
 def _sample(ids: Ids, most: int, purpose: str, seed: int) -> Ids:
-    """At most so many of the rows, drawn by the seed."""
+    """A random sample of at most `most` rows."""
     if len(ids) <= most:
         return ids
     return ids[np.sort(generator(purpose, seed).permutation(len(ids))[:most])]

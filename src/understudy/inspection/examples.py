@@ -1,4 +1,4 @@
-"""What a page shows of an audit: a few examples of each finding, with their pictures."""
+"""Examples of each finding for the page of an audit, with their pictures."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from understudy.inspection.finding import Finding
 from understudy.inspection.result import Audit
 from understudy.inspection.thumbnails import thumbnails
 
-_MAX_SHOWN, _MAX_PX = 24, 112
+_MAX_SHOWN = 24  # examples per finding: enough to see the pattern, few enough to keep the page small
+_MAX_PX = 112  # side of a picture: large enough to recognize the object, small enough for hundreds in one page
 
 
 def with_examples(audit: Audit, most: int = _MAX_SHOWN) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """The audit as plain values, each finding with `examples`, and the pictures (n, px, px, 3) these name by number.
+    """The audit as plain values, each finding with `examples`, and the pictures (n, px, px, 3) they refer to by number.
 
-    Of pairs one of each group of copies is shown, so that one picture that is there a hundred times hides no other.
+    Of each group of copies one pair is shown, so that an image with a hundred copies does not hide the others.
     """
-    chosen = {one.kind: _shown(audit, one, most) for one in audit.findings}
+    shown = {finding.kind: _shown(audit, finding, most) for finding in audit.findings}
     rows = [np.zeros(0, np.int64)]
-    for one in audit.findings:
-        rows.append(one.rows[chosen[one.kind]])
-        if one.partners is not None:
-            rows.append(one.partners[chosen[one.kind]])
+    for finding in audit.findings:
+        rows.append(finding.rows[shown[finding.kind]])
+        if finding.partners is not None:
+            rows.append(finding.partners[shown[finding.kind]])
     ids = np.unique(np.concatenate(rows)) if audit.collection.is_images else np.zeros(0, np.int64)
     plain = audit.to_json()
-    for one, line in zip(audit.findings, plain["findings"], strict=True):
-        line["examples"] = [_example(audit, one, int(at), ids) for at in chosen[one.kind]]
+    for finding, line in zip(audit.findings, plain["findings"], strict=True):
+        line["examples"] = [_example(audit, finding, int(at), ids) for at in shown[finding.kind]]
     return plain, _pictures(audit, ids)
 
 
 def _shown(audit: Audit, finding: Finding, most: int) -> Ids:
-    """Which places of the finding's rows are shown."""
+    """Positions of the finding's rows that are shown."""
     places = np.arange(len(finding.rows))
     if finding.partners is not None and finding.kind != "conflicts":
         groups = audit.groups[finding.rows]
@@ -45,18 +46,18 @@ def _shown(audit: Audit, finding: Finding, most: int) -> Ids:
 
 
 def _example(audit: Audit, finding: Finding, at: int, ids: Ids) -> dict[str, Any]:
-    found = _about(audit, int(finding.rows[at]), ids)
+    example = _about(audit, int(finding.rows[at]), ids)
     if finding.partners is not None:
-        found["partner"] = _about(audit, int(finding.partners[at]), ids)
+        example["partner"] = _about(audit, int(finding.partners[at]), ids)
     for key, values in finding.details.items():
-        found[key] = audit.collection.classes[values[at]] if key in ("given", "suggested") else float(values[at])
+        example[key] = audit.collection.classes[values[at]] if key in ("given", "suggested") else float(values[at])
     if finding.kind in ("tiny", "elongated") and audit.collection.sizes is not None:
-        found["size"] = audit.collection.sizes[finding.rows[at]].tolist()
-    return found
+        example["size"] = audit.collection.sizes[finding.rows[at]].tolist()
+    return example
 
 
 def _about(audit: Audit, row: int, ids: Ids) -> dict[str, Any]:
-    """A row's name, role, label and the number of its picture."""
+    """The name, role and label of a row, and the number of its picture."""
     whole, role = audit.collection, int(audit.roles[row])
     label = int(whole.labels[row])
     return {

@@ -1,4 +1,4 @@
-"""Outliers of the pool and labels in doubt: what features of the images tell that pixels do not."""
+"""Checks by features of the images: outliers and unrelated images of the pool, and label errors."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from understudy.inspection.label_issues import LabelIssues, find_label_issues
 from understudy.inspection.outliers import MIN_ROWS, find_outliers
 from understudy.inspection.unrelated import MIN_LABELED, Unrelated, score_unrelated
 
-_WORTH_FILTERING = 0.1
+_WORTH_FILTERING = 0.1  # share of the pool: the estimate errs by a few points, so less may be none
 MAX_ROWS = 50_000
-"""Of the pool, and of the labeled images, that are looked at; features of these take a minute or two."""
+"""Rows of the pool, and of the labeled images, that are checked; their features take a minute or two."""
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureChecks:
-    """A look at features, as the audit takes one.
+    """Checks that need features, as `audit` takes them.
 
     Args:
-        network: Whose features they are; found without labels from the images themselves when None.
+        network: Gives the features; without it they are fitted to the images, without labels.
     """
 
     network: nn.Module | None = None
@@ -39,13 +39,13 @@ class FeatureChecks:
     def __call__(
         self, collection: Collection, roles: NDArray[np.int8], watch: Watch
     ) -> tuple[list[Finding], list[str]]:
-        """Outliers of the pool and doubted labels, and sentences on what was not judged."""
+        """Outliers and unrelated images of the pool and label errors, and sentences on what was not checked."""
         pool, labeled = np.flatnonzero(roles == POOL), np.flatnonzero(roles == LABELED)
         skipped = []
         for rows, what in ((pool, "unlabeled"), (labeled, "labeled")):
             if len(rows) > MAX_ROWS:
-                of = "outliers were" if rows is pool else "doubtful labels were"
-                skipped.append(f"Of {len(rows):,} {what} images {of} looked for among {MAX_ROWS:,} drawn at random.")
+                of = "outliers were" if rows is pool else "label errors were"
+                skipped.append(f"Of {len(rows):,} {what} images {of} searched for in a random sample of {MAX_ROWS:,}.")
         pool, labeled = self._drawn(pool), self._drawn(labeled)
         ids = np.union1d(pool, labeled)
         if not len(ids):
@@ -55,30 +55,30 @@ class FeatureChecks:
             ids,
             network=self.network,
             seed=self.seed,
-            observe=lambda done, total: watch("finding features", done, total),
+            observe=lambda done, total: watch("computing features", done, total),
         )
-        found = []
+        findings = []
         if len(pool) < MIN_ROWS:
-            skipped.append(f"Outliers were not looked for: there are under {MIN_ROWS} unlabeled images.")
+            skipped.append(f"Outliers were not searched for: there are fewer than {MIN_ROWS} unlabeled images.")
         elif outliers := self._outliers(features[np.searchsorted(ids, pool)], pool):
-            found.append(outliers)
+            findings.append(outliers)
         if len(labeled) >= MIN_LABELED and len(pool) >= MIN_ROWS:
             known, unknown = (features[np.searchsorted(ids, rows)] for rows in (labeled, pool))
-            if one := _unrelated(score_unrelated(known, unknown, seed=self.seed), pool):
-                found.append(one)
+            if unrelated := _unrelated(score_unrelated(known, unknown, seed=self.seed), pool):
+                findings.append(unrelated)
         if len(labeled):
             labels = collection.labels[labeled]
-            doubted = find_label_issues(
+            issues = find_label_issues(
                 features[np.searchsorted(ids, labeled)], labels, len(collection.classes), seed=self.seed
             )
-            if one := _doubts(doubted, labeled):
-                found.append(one)
-            elif doubted.suspects or not doubted.num_checked:
-                skipped.append(_why_not(doubted))
-        return found, skipped
+            if errors := _label_errors(issues, labeled):
+                findings.append(errors)
+            elif issues.suspects or not issues.num_checked:
+                skipped.append(_why_not(issues))
+        return findings, skipped
 
     def _drawn(self, rows: Ids) -> Ids:
-        """The rows, or so many of them as are looked at."""
+        """The rows, or a random sample of as many as are checked."""
         if len(rows) <= MAX_ROWS:
             return rows
         return np.sort(generator("audit", self.seed).permutation(rows)[:MAX_ROWS])
@@ -92,16 +92,16 @@ class FeatureChecks:
             "outliers",
             "look",
             count,
-            f"{counted(count, 'unlabeled image')} {'is' if count == 1 else 'are'} unlike nearly all others, over "
-            f"{outliers.threshold:.1f} times as far from them as usual.",
-            "They may show something else. Look whether they belong; --drop outliers leaves them out.",
+            f"{counted(count, 'unlabeled image')} {'is' if count == 1 else 'are'} unlike nearly all others, more "
+            f"than {outliers.threshold:.1f} times as far from them as usual.",
+            "They may show something else. Check whether they belong; --drop outliers leaves them out.",
             pool[outliers.rows],
             details={"distance": outliers.distance[outliers.rows]},
         )
 
 
 def _unrelated(unrelated: Unrelated, pool: Ids) -> Finding | None:
-    """What of the pool is unlike every labeled image, where that is enough of it to matter."""
+    """The finding on images of the pool that are unlike every labeled one, if they are enough to matter."""
     if unrelated.share < _WORTH_FILTERING:
         return None
     rows = unrelated.removed
@@ -109,42 +109,42 @@ def _unrelated(unrelated: Unrelated, pool: Ids) -> Finding | None:
         "unrelated",
         "look",
         len(rows),
-        f"About {percent(unrelated.share, 0)} of the unlabeled images differ from all labeled ones, in what they show "
-        f"or in how they were taken; {counted(len(rows), 'image')} can be told.",
-        "If they show other things, train with --filter-pool, which leaves them out. If they show the same, only taken "
-        "otherwise, keep them.",
+        f"About {percent(unrelated.share, 0)} of the unlabeled images differ from all labeled ones, in content or in "
+        f"how they were taken; {counted(len(rows), 'image')} can be identified.",
+        "If they show other things, train with --filter-pool, which leaves them out. If they show the same things, "
+        "taken differently, keep them.",
         pool[rows],
     )
 
 
-def _doubts(doubted: LabelIssues, labeled: Ids) -> Finding | None:
-    """The doubted labels, where doubts are worth reading."""
-    found = doubted.suspects
-    if not found or not doubted.is_reliable:
+def _label_errors(issues: LabelIssues, labeled: Ids) -> Finding | None:
+    """The finding on label errors, if the model that suspects them is reliable."""
+    suspects = issues.suspects
+    if not suspects or not issues.is_reliable:
         return None
-    right, just = percent(doubted.out_of_fold_accuracy, 0), percent(doubted.planted_precision, 0)
+    accuracy, precision = percent(issues.out_of_fold_accuracy, 0), percent(issues.planted_precision, 0)
     return Finding(
         "label_errors",
         "look",
-        len(found),
-        f"{counted(len(found), 'label')} {'is' if len(found) == 1 else 'are'} in doubt: a model that never saw these "
-        "images is surer of another class.",
-        f"Look at them and correct those that are wrong. The model is right on {right} of images it never saw; where "
-        f"one label in 20 is wrong, {just} of its doubts are just.",
-        labeled[[one.row for one in found]],
+        len(suspects),
+        f"{counted(len(suspects), 'label')} may be wrong: a model that was not trained on these images is more "
+        "confident of another class.",
+        f"Check them and correct those that are wrong. The model is right on {accuracy} of images it was not "
+        f"trained on; where one label in 20 is wrong, {precision} of its suspects are errors.",
+        labeled[[suspect.row for suspect in suspects]],
         details={
-            "given": np.array([one.given for one in found]),
-            "suggested": np.array([one.suggested for one in found]),
-            "confidence": np.array([one.confidence for one in found]),
+            "given": np.array([suspect.given for suspect in suspects]),
+            "suggested": np.array([suspect.suggested for suspect in suspects]),
+            "confidence": np.array([suspect.confidence for suspect in suspects]),
         },
     )
 
 
-def _why_not(doubted: LabelIssues) -> str:
-    if not doubted.num_checked:
-        return "Labels were not doubted: no class has enough of them to learn from some and judge others."
-    right, own = percent(doubted.out_of_fold_accuracy, 0), percent(1 - doubted.planted_precision, 0)
+def _why_not(issues: LabelIssues) -> str:
+    if not issues.num_checked:
+        return "Label errors were not searched for: no class has enough labels to train on some and check others."
+    accuracy, false = percent(issues.out_of_fold_accuracy, 0), percent(1 - issues.planted_precision, 0)
     return (
-        f"Labels were not doubted: without training, a model is right on only {right} of images that it never saw, "
-        f"so that {own} of its doubts would be its own mistakes. Train first, and give the run with --run."
+        f"Label errors are not reported: without training, a model is right on only {accuracy} of images it was not "
+        f"trained on, so {false} of its suspects would be false alarms. Train first, and name the run with --run."
     )

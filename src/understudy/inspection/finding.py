@@ -1,4 +1,4 @@
-"""What an audit says: findings, each with what it is, how bad, which rows, why it matters and what to do about it."""
+"""A finding of an audit: what it is, how severe, which rows, why it matters and what to do about it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from understudy.core.types import Ids
 
 Severity = Literal["serious", "look", "note"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "look", "note")
-"""What makes a result wrong or takes rows away; what a person should look at; what is good to know."""
+"""Makes a result wrong or loses rows; worth a look by a person; good to know."""
 
-MAX_NAMED = 1000
+MAX_NAMED = 1000  # rows of a finding in JSON: more than a person reads, few enough to keep the file small
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """One thing found.
+    """One kind of problem and the rows it concerns.
 
     Args:
-        kind: What `--drop` calls it.
-        count: How many rows it is about; of pairs those that are not the first of their kind.
+        kind: Its name, as `--drop` takes it.
+        count: Number of rows concerned; of pairs, those that are redundant.
         sentence: What was found.
         why: Why it matters, and what to do.
-        rows: Row numbers, the worst first.
-        partners: Of pairs the other row's number, in the same order.
-        details: More of each row, by name: `similarity` of pairs, `given` and `suggested` classes of doubted labels.
+        rows: Row numbers, worst first.
+        partners: The other row of each pair, in the same order.
+        details: More values per row, by name: `similarity` of pairs, `given` and `suggested` classes of label errors.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Finding:
     details: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def to_json(self, names: NDArray[Any], classes: tuple[str, ...]) -> dict[str, Any]:
-        """All of it as plain values, of very many rows the first 1,000."""
+        """The finding as plain values, with its first 1,000 rows."""
         shown = slice(MAX_NAMED)
         plain: dict[str, Any] = {
             "kind": self.kind,

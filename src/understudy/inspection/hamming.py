@@ -1,5 +1,6 @@
-"""Pairs of 64-bit words that differ in few bits, among millions, without comparing all: words that differ in at most k
-bits agree in whole blocks, so that sorting by blocks brings them together.
+"""Pairs of 64-bit words that differ in few bits, found among millions without comparing all pairs.
+
+Words that differ in at most k bits agree in whole blocks of bits, so sorting by blocks brings them together.
 
 Manku, Jain and Das Sarma (2007, https://doi.org/10.1145/1242572.1242592), section 3. Cut into k + r blocks, two words
 within k bits agree in at least r of them; for each choice of r blocks one sort puts equal ones side by side.
@@ -19,9 +20,11 @@ from understudy.core.types import Ids, Observe
 
 Words = NDArray[np.uint64]
 
-_AGREEING = 3
-_MAX_NEIGHBORS = 512
-_MAX_PAIRS = 20_000_000
+_AGREEING = (
+    3  # r: with k = 8 there are 165 sorts by keys of 17 bits; r = 2 would share longer lists, r = 4 sort 495 times
+)
+_MAX_NEIGHBORS = 512  # bounds the time where very many words share blocks, as flat images do
+_MAX_PAIRS = 20_000_000  # 320 MB of words
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +33,9 @@ class WordPairs:
 
     Args:
         first: Position of the smaller word of each pair, in the words given.
-        second: That of the other.
-        num_capped: Words that were compared with only some of those that share blocks with them, because too many do;
-            0 says that every pair within the bits is there.
+        second: Position of the other word.
+        num_capped: Words compared with only some of those that share blocks with them, because there are too many;
+            0 means that every pair within the bits was found.
     """
 
     first: Ids
@@ -48,17 +51,17 @@ def close_pairs(
     max_pairs: int = _MAX_PAIRS,
     observe: Observe | None = None,
 ) -> WordPairs:
-    """All pairs that differ in at most so many bits.
+    """All pairs of words that differ in at most `bits` bits.
 
     Args:
         words: Distinct and ascending.
-        max_neighbors: How many of those that share blocks with it a word is compared with, in the order of its other
-            bits, so that very many alike cost no more than their number.
-        max_pairs: How many pairs are kept, those found first.
+        max_neighbors: Words sharing blocks that each word is compared with, nearest in sorted order first; keeps the
+            cost linear where very many words are similar.
+        max_pairs: Pairs to keep, those found first.
     """
     blocks = _blocks(bits + _AGREEING)
     total = comb(len(blocks), _AGREEING)
-    found: list[Words] = []
+    pairs_found: list[Words] = []
     num_found, capped = 0, np.zeros(0, np.uint64)
     for done, chosen in enumerate(combinations(range(len(blocks)), _AGREEING), 1):
         order = [*chosen, *(at for at in range(len(blocks)) if at not in chosen)]
@@ -71,21 +74,21 @@ def close_pairs(
             capped = np.union1d(capped, _moved(over, back))
         if len(pairs) and num_found < max_pairs:
             both = np.sort(_moved(pairs.ravel(), back).reshape(-1, 2), axis=1)
-            # Of the tables that hold a pair the first keeps it.
-            found.append(both[_first_agreement(both, blocks) == done - 1])
-            num_found += len(found[-1])
+            # Several sorts may find the same pair; only the first one keeps it.
+            pairs_found.append(both[_first_agreement(both, blocks) == done - 1])
+            num_found += len(pairs_found[-1])
         elif len(pairs):
             capped = np.union1d(capped, _moved(pairs.ravel(), back))
         if observe is not None:
             observe(done, total)
-    both = np.concatenate([np.zeros((0, 2), np.uint64), *found])
+    both = np.concatenate([np.zeros((0, 2), np.uint64), *pairs_found])
     at = np.searchsorted(words, both)
     at = at[np.lexsort((at[:, 1], at[:, 0]))]
     return WordPairs(at[:, 0], at[:, 1], len(capped))
 
 
 Block = tuple[int, int]
-"""The lowest bit of a block, and how many it has."""
+"""The lowest bit of a block, and its number of bits."""
 
 
 def _blocks(count: int) -> list[Block]:
@@ -94,7 +97,7 @@ def _blocks(count: int) -> list[Block]:
 
 
 def _moved(words: Words, blocks: list[Block]) -> Words:
-    """The words with the given blocks one after another, the first in the highest bits."""
+    """The words with their blocks in this order, the first in the highest bits."""
     result = np.zeros_like(words)
     for low, length in blocks:
         mask = np.uint64((1 << length) - 1)
@@ -103,7 +106,7 @@ def _moved(words: Words, blocks: list[Block]) -> Words:
 
 
 def _back(blocks: list[Block]) -> list[Block]:
-    """The blocks that undo `_moved`: where each now lies, the originally highest first."""
+    """The blocks that undo `_moved`: the present place of each, the originally highest first."""
     places, top = {}, 64
     for low, length in blocks:
         top -= length
@@ -112,7 +115,7 @@ def _back(blocks: list[Block]) -> list[Block]:
 
 
 def _neighbors(words: Words, key_bits: int, bits: int, most: int) -> tuple[Words, NDArray[np.uint64]]:
-    """Of sorted words those with too many of one key, and pairs [p 2] of one key within the bits."""
+    """Sorted words with too many neighbors of the same key, and pairs [p 2] with the same key within the bits."""
     keys = words >> np.uint64(64 - key_bits)
     at = np.flatnonzero(keys[1:] == keys[:-1])
     pairs = []
@@ -128,7 +131,7 @@ def _neighbors(words: Words, key_bits: int, bits: int, most: int) -> tuple[Words
 
 
 def _first_agreement(pairs: NDArray[np.uint64], blocks: list[Block]) -> Ids:
-    """The number of the first choice of blocks in which both words of each pair agree."""
+    """The index of the first choice of blocks in which both words of each pair agree."""
     differ = pairs[:, 0] ^ pairs[:, 1]
     agree = np.stack([(differ >> np.uint64(low)) & np.uint64((1 << length) - 1) == 0 for low, length in blocks], 1)
     # Choices come in lexicographic order, so the first one is that of the lowest blocks that agree.

@@ -1,4 +1,4 @@
-"""Rows that are far from all but a few others: single odd images, and small groups that are apart from the rest."""
+"""Outliers: single rows and small groups of rows that are far from all others."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from understudy.core.seeding import generator
 from understudy.core.types import Ids
 
-MIN_ROWS = 50
-_GROUP_SHARE, _MIN_NEIGHBORS = 0.01, 5
-_MAX_REFERENCE, _ROWS_AT_ONCE = 10_000, 1024
-_SPREADS = 2.5
+MIN_ROWS = 50  # the ninth decile, which sets the threshold, then rests on five rows
+_GROUP_SHARE, _MIN_NEIGHBORS = 0.01, 5  # the largest group that counts as outliers; a class has more rows than that
+_MAX_REFERENCE, _ROWS_AT_ONCE = 10_000, 1024  # bound the time, and a block of distances to 40 MB
+_SPREADS = 2.5  # gives under 1 % of rows in data without foreign images; see `find_outliers`
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +21,10 @@ class Outliers:
     """Rows that are unusually far from the others.
 
     Args:
-        rows: Most distant first.
-        distance: Of every row to its k-th nearest neighbor, k being 1 % of the rows, as a multiple of the median; a
-            group of fewer rows than that is as distant as it is apart.
-        threshold: What the distance of an outlier is above.
+        rows: Row numbers, most distant first.
+        distance: Distance of every row to its k-th nearest neighbor, with k = 1 % of the rows, as a multiple of the
+            median. A group of fewer than k rows has the distance of the group to the rest.
+        threshold: Outliers have a larger distance than this.
     """
 
     rows: Ids
@@ -33,14 +33,13 @@ class Outliers:
 
 
 def find_outliers(features: NDArray[np.floating], *, seed: int = 0) -> Outliers:
-    """The rows whose distance exceeds the median by 2.5 times what the ninth decile exceeds it by.
+    """The rows whose distance exceeds the median by 2.5 times as much as the ninth decile does.
 
-    Of 4,000 rows of CIFAR-10, cats and dogs, or digits, none of them foreign, that are under 1 %. Nothing is found
-    among fewer than 50 rows. The cost grows with the number of rows, not with its square: neighbors are sought among
-    10,000 rows.
+    These are under 1 % of 4,000 rows of CIFAR-10, cats and dogs, or digits, which have no foreign images. Fewer than 50
+    rows have no outliers. Neighbors are searched among 10,000 rows, so the cost is linear in the number of rows.
 
     Args:
-        features: As `embed` gives them (n, d).
+        features: From `embed`, (n, d).
     """
     count = len(features)
     if count < MIN_ROWS:
@@ -65,4 +64,5 @@ def find_outliers(features: NDArray[np.floating], *, seed: int = 0) -> Outliers:
     scale = middle or 1.0
     distance, threshold = distance / scale, float((middle + _SPREADS * (ninth - middle)) / scale)
     order = np.argsort(-distance, kind="stable")
+    # The tolerance keeps rows at equal distances from being outliers by rounding.
     return Outliers(order[distance[order] > threshold * (1 + 1e-6)], distance, threshold)

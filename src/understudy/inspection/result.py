@@ -1,4 +1,4 @@
-"""The result of an audit: everything found, worst first, with the counts it was found among."""
+"""The result of an audit: all findings, worst first, and the counts of the collection."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from understudy.data.collection import Collection
 from understudy.inspection.duplicates import ROLES
 from understudy.inspection.finding import SEVERITIES, Finding
 
-FORMAT = 1
+FORMAT = 1  # of the JSON file; raised when a reader of the old one would fail
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What is known of a collection before it is trained on.
+    """Everything known about a collection before training.
 
     Args:
-        collection: What was looked at.
+        collection: The images or rows that were checked.
         roles: Each row's place in `ROLES`, -1 for none.
         groups: The number of each row's group of copies, exact or near; -1 for a row that is alone.
-        edge_px: How soft each image is, for choosing the best of several copies; None for vectors.
-        findings: The worst first.
-        counts: By role, images per class; of the pool one number.
-        channels: By channel mean and standard deviation, from 0 to 1; empty for vectors.
-        not_checked: Sentences on what was not looked at and why.
+        edge_px: Blur of each image, by which the best of several copies is kept; None for vectors.
+        findings: Worst first.
+        counts: Images per class by role; one number for the pool.
+        channels: Mean and standard deviation of each channel, in [0, 1]; empty for vectors.
+        not_checked: Sentences on what was not checked and why.
     """
 
     collection: Collection
@@ -43,36 +43,36 @@ class Audit:
     not_checked: tuple[str, ...]
 
     def __getitem__(self, kind: str) -> Finding:
-        """The finding of that kind, empty if there was nothing to find."""
-        return next((one for one in self.findings if one.kind == kind), Finding(kind, "note", 0, "", ""))
+        """The finding of that kind; an empty one if there is none."""
+        return next((finding for finding in self.findings if finding.kind == kind), Finding(kind, "note", 0, "", ""))
 
     @property
     def worst(self) -> str:
-        """The worst severity found, an empty text when nothing was."""
-        found = {one.severity for one in self.findings}
-        return next((severity for severity in SEVERITIES if severity in found), "")
+        """The worst severity among the findings; an empty text without any."""
+        severities = {finding.severity for finding in self.findings}
+        return next((severity for severity in SEVERITIES if severity in severities), "")
 
     @property
     def headline(self) -> str:
-        """One sentence: what is wrong in all."""
-        serious, look = (sum(one.severity == severity for one in self.findings) for severity in SEVERITIES[:2])
+        """The state of the collection in one sentence."""
+        serious, look = (sum(finding.severity == severity for finding in self.findings) for severity in SEVERITIES[:2])
         if serious:
-            more = f", and {look} more to look at" if look else ""
-            return f"{serious} thing{'s' * (serious > 1)} should be put right before training{more}."
+            more = f", and {look} more to check" if look else ""
+            return f"{serious} thing{'s' * (serious > 1)} should be fixed before training{more}."
         if look:
-            return f"Nothing is broken; {look} thing{'s' * (look > 1)} to look at."
-        return "Nothing is wrong with these images, as far as was looked."
+            return f"Nothing is broken; {look} thing{'s' * (look > 1)} to check."
+        return "No problem was found in these images."
 
     def sentences(self) -> tuple[str, ...]:
-        """Findings, each with why it matters and what to do; then what was not judged."""
+        """Findings, each with why it matters and what to do; then what was not checked."""
         return (
             self.headline,
-            *(f"{one.sentence} {one.why}" for one in self.findings),
+            *(f"{finding.sentence} {finding.why}" for finding in self.findings),
             *self.not_checked,
         )
 
     def shape_sentence(self) -> str:
-        """How many images in which roles were looked at."""
+        """The number of images by role, in words."""
         parts = []
         for number, role in enumerate(ROLES):
             if count := int((self.roles == number).sum()):
@@ -82,7 +82,7 @@ class Audit:
         return f"{counted(len(self.collection), what)} in {len(self.collection.classes)} classes: {of}."
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values; row numbers and names of at most 1,000 rows of each finding."""
+        """The audit as plain values; row numbers and names of at most 1,000 rows of each finding."""
         whole = self.collection
         return {
             "format": FORMAT,
@@ -93,7 +93,7 @@ class Audit:
             "counts": {role: list(counts) for role, counts in self.counts.items()},
             "shape": list(whole.shape),
             "channels": [{"mean": round(mean, 5), "std": round(std, 5)} for mean, std in self.channels],
-            "findings": [one.to_json(whole.names, whole.classes) for one in self.findings],
+            "findings": [finding.to_json(whole.names, whole.classes) for finding in self.findings],
             "quarantine": [{"file": name, "reason": reason} for name, reason in whole.quarantine],
             "not_checked": list(self.not_checked),
             "notes": list(whole.notes),

@@ -1,4 +1,4 @@
-"""One pass over all pixels, a few MB at a time: how light, sharp and colored each image is, and its perceptual hash."""
+"""One pass over all pixels, a few MB at a time: brightness, sharpness, color and perceptual hash of each image."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from understudy.inspection.thumbnails import averages
 Floats = NDArray[np.float32]
 
 MIN_PX = 16
-"""Side below which two different images look alike to a perceptual hash: it is made of waves down to a sixteenth."""
-_CHUNK_PIXELS = 1 << 18
-_FLAT = 1e-3
-_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+"""Side below which perceptual hashes cannot separate images: they use waves down to a sixteenth of the side."""
+_CHUNK_PIXELS = 1 << 18  # 3 MB of floats of a color image, which a processor's cache holds
+_FLAT = 1e-3  # sum of squared second differences, in levels, below which there is no edge but rounding
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, the weights of JPEG
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What one look at every image gives, a number per row; levels are from 0 to 255.
+    """Measurements of every image, one number per row; levels are from 0 to 255.
 
     Args:
         brightness: Mean level.
         contrast: Standard deviation of the levels.
         span: The lightest level less the darkest.
-        edge_px: Half-width of the edges, as of a step blurred by a Gaussian of that standard deviation; a picture in
-            focus has about 0.6 px, whatever it shows. Infinite where there is no edge.
+        edge_px: Half-width of the edges, as the standard deviation of the Gaussian that blurs a step; about 0.6 px in a
+            sharp image, whatever it shows. Infinite without any edge.
         color: Mean difference between an image's channels; 0 for gray ones.
-        hashes: 64 bits that stay nearly the same when an image is compressed, resized, brightened or cropped a little;
-            None where images are too small for that.
+        hashes: 64 bits that hardly change when an image is compressed, resized, brightened or cropped a little; None
+            where images are too small.
         channel_means: Mean level of each channel over all images.
         channel_stds: Standard deviation of each channel over all pixels of all images.
     """
@@ -54,11 +54,11 @@ def scan(rows: Tensor, *, hashes: bool = True, observe: Observe | None = None) -
     """The scan of uint8 images [n c h w].
 
     Args:
-        hashes: Whether perceptual hashes are wanted.
-        observe: Called with the numbers of images looked at and in all.
+        hashes: Whether to compute perceptual hashes.
+        observe: Called with the numbers of images scanned and in all.
     """
     count, channels, side = len(rows), rows.shape[1], rows.shape[-1]
-    found = {one.name: np.zeros(count, np.float32) for one in fields(Scan) if one.name not in _NOT_PER_ROW}
+    found = {field.name: np.zeros(count, np.float32) for field in fields(Scan) if field.name not in _NOT_PER_ROW}
     wanted = hashes and side >= MIN_PX
     words = np.zeros(count if wanted else 0, np.uint64)
     sums, squares = np.zeros(channels), np.zeros(channels)
@@ -98,9 +98,9 @@ _NOT_PER_ROW = ("hashes", "channel_means", "channel_stds")
 def _edge_px(gray: NDArray[np.float32]) -> Floats:
     """Half-width of the edges in px.
 
-    Across a step blurred by a Gaussian of standard deviation s the squared second differences sum up to 1 / (2 s^2) of
-    the squared first ones. Squares let the strongest edges decide, so that a smooth sky is not taken for a blur, and
-    contrast cancels out.
+    Across a step blurred by a Gaussian of standard deviation s, the squared second differences sum up to 1 / (2 s^2)
+    times the squared first differences. Squares give the strongest edges the most weight, so a smooth sky does not
+    count as blur, and contrast cancels out.
     """
     first, second = np.zeros(len(gray), np.float32), np.zeros(len(gray), np.float32)
     for lines in (gray, gray.transpose(0, 2, 1)):
@@ -113,27 +113,27 @@ def _edge_px(gray: NDArray[np.float32]) -> Floats:
 
 
 def _waves(side: int) -> Floats:
-    """The nine lowest waves of the cosine transform of 32 points, [9 side], as sums over the image's own pixels."""
+    """The nine lowest waves of the cosine transform of 32 points, as weights of the image's own pixels [9 side]."""
     points = (np.arange(32)[None] + 0.5) * np.pi / 32
     cosines = np.cos(np.arange(9)[:, None] * points)
     return (cosines @ averages(side, 32)).astype(np.float32)
 
 
 def _hash(gray: NDArray[np.float32], waves: Floats) -> NDArray[np.uint64]:
-    """One bit for each of 64 low waves, the mean level left out: whether it is above their median."""
+    """The hash: one bit for each of 64 low waves without the mean level, set if the wave is above their median."""
     transformed = waves @ (gray @ waves.T)
     low = transformed.reshape(len(gray), 81)[:, _ORDER]
     bits = low > np.median(low, axis=1, keepdims=True)
-    found: NDArray[np.uint64] = np.ascontiguousarray(np.packbits(bits, axis=1)).view(">u8").ravel().astype(np.uint64)
-    return found
+    words: NDArray[np.uint64] = np.ascontiguousarray(np.packbits(bits, axis=1)).view(">u8").ravel().astype(np.uint64)
+    return words
 
 
 def _lowest() -> NDArray[np.int64]:
-    """The 64 lowest of 81 waves but for the mean, those that are low in both directions first."""
+    """Indices of the 64 lowest of 81 waves without the mean, those that are low in both directions first."""
     row, column = np.divmod(np.arange(81), 9)
     order = np.lexsort((row, np.maximum(row, column), row + column))
-    found: NDArray[np.int64] = order[order != 0][:64]
-    return found
+    lowest: NDArray[np.int64] = order[order != 0][:64]
+    return lowest
 
 
 _ORDER = _lowest()

@@ -32,7 +32,7 @@ _TITLES = {
     "gray": "Gray among color",
     "outliers": "Outliers",
     "unrelated": "Unlike the labeled images",
-    "label_errors": "Doubted labels",
+    "label_errors": "Label errors",
 }
 _TONES = {"serious": "bad", "look": "open", "note": "good"}
 _MOST_LISTED = 100
@@ -94,12 +94,12 @@ def _tiles(found: Mapping[str, Any]) -> list[Tile]:
     copies = counts.get("copies", 0) + counts.get("near_copies", 0)
     flawed = sum(counts.get(kind, 0) for kind in ("blank", "dark", "overexposed", "blurry", "tiny", "elongated"))
     tiles = [
-        Tile(f"{leaks:,}", "copies of held-out images among the others"),
+        Tile(f"{leaks:,}", "copies of held-out images"),
         Tile(f"{copies:,}", "further copies of images"),
         Tile(f"{flawed:,}", "blank, dark, overexposed, blurred or oddly shaped"),
     ]
     if "label_errors" in counts:
-        tiles.append(Tile(f"{counts['label_errors']:,}", "labels in doubt"))
+        tiles.append(Tile(f"{counts['label_errors']:,}", "possible label errors"))
     elif found["quarantine"]:
         tiles.append(Tile(f"{len(found['quarantine']):,}", "files that cannot be read"))
     return tiles
@@ -169,7 +169,7 @@ def _quarantine(found: Mapping[str, Any]) -> Section:
     more = len(lines) - len(rows)
     return Section(
         "Files that cannot be read",
-        ["They are passed over in training, and nothing is deleted or changed."],
+        ["Training skips them; nothing is deleted or changed."],
         tables=[Table(("file", "reason"), rows, f"and {more:,} more" if more > 0 else "")],
     )
 
