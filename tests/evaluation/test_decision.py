@@ -69,7 +69,7 @@ COUNTS = st.integers(0, 400)
 
 @settings(max_examples=60)
 @given(COUNTS, COUNTS, COUNTS, st.booleans(), st.floats(0.2, 5), st.booleans())
-def test_judge__words_and_numbers_agree(
+def test_decide__words_and_numbers_agree(
     gains: int, losses: int, same: int, learned: bool, cost: float, divided: bool
 ) -> None:
     if not gains + losses + same:

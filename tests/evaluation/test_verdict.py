@@ -40,7 +40,7 @@ def _verdict(gains: int, losses: int, *, both: int, validation: HeldOut | None =
         (6, 0, "helped", "method"),
     ],
 )
-def test_judge__outcome_and_delivery(gains: int, losses: int, outcome: str, delivered: str) -> None:
+def test_compute_verdict__outcome_and_delivery(gains: int, losses: int, outcome: str, delivered: str) -> None:
     found = _verdict(gains, losses, both=60)
     assert (found.outcome, found.delivered) == (outcome, delivered)
     assert found.n == gains + losses + 60
@@ -57,7 +57,7 @@ def test_judge__outcome_and_delivery(gains: int, losses: int, outcome: str, deli
     ],
 )
 @pytest.mark.parametrize("judged", [(7, 5), (5, 7)])
-def test_judge__choosing_images_decide_what_is_not_proven(
+def test_compute_verdict__validation_decides_what_is_not_proven(
     gains: int, losses: int, delivered: str, words: str, judged: tuple[int, int]
 ) -> None:
     validation = _held_out(gains, losses, both=50 - gains - losses)
@@ -66,19 +66,19 @@ def test_judge__choosing_images_decide_what_is_not_proven(
     assert words in str(found)
 
 
-def test_judge__choosing_images_cannot_overrule_the_judging_ones() -> None:
+def test_compute_verdict__choosing_images_cannot_overrule_the_judging_ones() -> None:
     assert _verdict(2, 20, both=60, validation=_held_out(9, 0, both=9)).delivered == "supervised"
     assert _verdict(20, 2, both=60, validation=_held_out(0, 9, both=9)).delivered == "method"
 
 
-def test_judge__nothing_held_out() -> None:
+def test_compute_verdict__nothing_held_out() -> None:
     found = compute_verdict(None, baseline=BASELINE, method=METHOD)
     assert (found.outcome, found.delivered, found.n, found.smallest_gain) == ("unproven", "method", 0, None)
     assert found.baseline.accuracy is None
     assert str(found).startswith("Unproven: nothing was held out for testing")
 
 
-def test_judge__empty_or_unpaired_images_are_an_error() -> None:
+def test_compute_verdict__empty_or_unpaired_images_are_an_error() -> None:
     with pytest.raises(DataError, match="there is no labeled image"):
         _verdict(0, 0, both=0)
     with pytest.raises(DataError, match="do not belong together"):
@@ -157,7 +157,7 @@ def test_points__drops_the_sign() -> None:
     assert points(-0.0321) == points(0.0321) == "3.2 points"
 
 
-def test_judge__states_balanced_accuracy_of_unequal_classes() -> None:
+def test_compute_verdict__states_balanced_accuracy_of_unequal_classes() -> None:
     labels = np.repeat([0, 1], [90, 10])
     baseline, method = np.zeros(100, int), np.repeat([0, 1, 0, 1], [80, 10, 5, 5])
     held_out = HeldOut(labels, baseline, method)

@@ -23,8 +23,8 @@ def test_learn_regularization__sides_that_matter_forbid_mirrors() -> None:
     learned = learn_regularization(training(with_known(sided(300), 20)))
     assert learned.hflip is not None
     assert (learned.hflip.value, learned.hflip.how) == (False, "measured")
-    assert "sides matter" in learned.hflip.reason
-    assert learned.figures["told_apart"]["mirrored"] > 0.95
+    assert "left and right matter" in learned.hflip.reason
+    assert learned.figures["symmetry_auroc"]["mirrored"] > 0.95
 
 
 def test_learn_regularization__pictures_without_sides_allow_everything() -> None:
@@ -32,7 +32,7 @@ def test_learn_regularization__pictures_without_sides_allow_everything() -> None
     assert learned.hflip is not None
     assert learned.rotations is not None
     assert (learned.hflip.value, learned.rotations.value) == (True, True)
-    assert all(0.4 < area < 0.6 for area in learned.figures["told_apart"].values())
+    assert all(0.4 < area < 0.6 for area in learned.figures["symmetry_auroc"].values())
 
 
 def test_learn_regularization__turns_want_many_pictures() -> None:
@@ -40,7 +40,7 @@ def test_learn_regularization__turns_want_many_pictures() -> None:
     learned = learn_regularization(training(with_known(even(400), 20)))
     assert learned.rotations is not None
     assert (learned.rotations.value, learned.rotations.how) == (False, "rule")
-    assert "upside" not in learned.rotations.reason
+    assert "no orientation" not in learned.rotations.reason
 
 
 @pytest.mark.parametrize(("budget_s", "expected"), [(100, 2000), (6, 1000), (4, 500), (0.1, 500)])
@@ -110,7 +110,7 @@ def test_learn_regularization__looks_at_nothing_once_the_allowance_is_used_up() 
     allowance.pay(Cost(wall_s=20))
     learned = learn_regularization(training(with_known(sided(300), 20)), allowance=allowance)
     assert allowance.is_used_up
-    assert "told_apart" not in learned.figures
+    assert "symmetry_auroc" not in learned.figures
     assert (learned.hflip, learned.rotations) == (None, None)
 
 

@@ -43,7 +43,7 @@ def test_learn_ssl__few_passes_leave_the_labels_alone() -> None:
     assert found.method.value == "supervised"
     assert found.method.reason == (
         "in this budget a run with unlabeled images sees each label about 8 times, and in the benchmarks they paid off "
-        "only from about 20 times on; give about 3 times the budget, or --method softmatch to try all the same"
+        "only from about 20 times on; give about 3 times the budget, or --method softmatch to try it anyway"
     )
     assert found.mu is None
 

@@ -6,7 +6,7 @@ from tests.reports.whole import run_record
 from understudy.reports.page import render
 from understudy.reports.pages.run import run_page
 
-NO_PART = {"cost": {"wall_s": 1.0, "cpu_s": 1.0}, "figures": {"told_apart": {"mirrored": 0.5}}}
+NO_PART = {"cost": {"wall_s": 1.0, "cpu_s": 1.0}, "figures": {"symmetry_auroc": {"mirrored": 0.5}}}
 PLAN = {
     "budget": "10m",
     "note": "",

@@ -1,4 +1,4 @@
-"""A choice with its reason, the parts of a plan that hold choices, and the allowance that all of them share."""
+"""A choice with its reason, the parts of a plan that hold choices, and the time that they share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from understudy.core.budget import Budget, Cost
 
 T = TypeVar("T")
 How = Literal["asked", "measured", "tried", "rule"]
-"""Asked for by the user; decided by a measurement of data or machine; by short trainings; by a rule alone."""
+"""Asked for by the user; decided by a measurement of data or machine; by short training runs; by a rule alone."""
 
-SHARE = 0.2
-MIN_S = 4.0  # less is used up by what the first training of a process takes beside its steps
+SHARE = 0.2  # of the budget; a judgment: what planning takes, training loses
+MIN_S = 4.0  # less is mostly used up by the overhead of the first training of a process
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Choice(Generic[T]):
     """One setting of a training job.
 
     Args:
-        key: As `--set` takes it, such as `method.name`.
+        key: Dotted key as `--set` takes it, such as `method.name`.
         how: What decided it.
-        reason: A sentence, without the full stop.
+        reason: A sentence without the full stop.
     """
 
     key: str
@@ -35,23 +35,23 @@ class Choice(Generic[T]):
 
 @dataclass(frozen=True)
 class Learned:
-    """Base of what each `learn_*` function gives: fields that are choices, what was measured, and what it cost."""
+    """Base of the results of the `learn_*` functions: fields that are choices, the measurements, and their cost."""
 
     figures: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     cost: Cost = field(default_factory=Cost, kw_only=True)
 
     @property
     def choices(self) -> tuple[Choice[Any], ...]:
-        """All choices made, in the order of the fields; a field that is None was left alone."""
+        """All choices made, in the order of the fields; None marks a setting that keeps its default."""
         values = [getattr(self, field.name) for field in dataclasses.fields(self)]
         return tuple(value for value in values if isinstance(value, Choice))
 
 
 class Allowance:
-    """What planning may still spend, on the clock that the budget of the command is given in."""
+    """The time that planning may spend, on the clock of the command's budget."""
 
     def __init__(self, budget: Budget, share: float = SHARE) -> None:
-        """That share of the whole budget, from now on; nothing where steps, not a clock, end the training."""
+        """Start the clock on this share of the budget, which is nothing if the budget is a number of steps."""
         self.clock: Literal["wall_s", "cpu_s"] = "cpu_s" if budget.wall_s is None else "wall_s"
         whole = budget.wall_s if budget.wall_s is not None else budget.cpu_s
         self.whole_s = (whole or 0.0) * share
@@ -61,12 +61,12 @@ class Allowance:
 
     @classmethod
     def nothing(cls) -> Allowance:
-        """For choices that follow rules alone."""
+        """An empty budget, for choices by rules alone."""
         return cls(Budget(steps=1))
 
     @property
     def refusal(self) -> str:
-        """Why nothing can be measured or tried, or an empty text."""
+        """The reason why nothing can be measured or tried; an empty text if it can."""
         if not self.budget.is_timed:
             return "a budget of steps promises equal runs, so no clock may decide"
         if self.whole_s < MIN_S:
@@ -75,43 +75,43 @@ class Allowance:
 
     @property
     def spent(self) -> Cost:
-        """What was spent so far."""
+        """The cost so far."""
         return self._earlier + (Cost.now() - self._begun)
 
     @property
     def left_s(self) -> float:
-        """Seconds that may still be spent."""
+        """The seconds left."""
         spent: float = getattr(self.spent, self.clock)
         return 0.0 if self.refusal else max(0.0, self.whole_s - spent)
 
     @property
     def is_used_up(self) -> bool:
-        """Whether a budget of time gave an allowance, and all of it is spent."""
+        """Whether there was time to spend, and all of it is spent."""
         spent: float = getattr(self.spent, self.clock)
         return 0 < self.whole_s <= spent
 
     def pay(self, earlier: Cost) -> None:
-        """Count what was spent before this allowance began."""
+        """Count a cost from before the start."""
         self._earlier += earlier
 
     def read(self) -> float:
-        """The clock's present reading, in seconds; only differences mean something."""
+        """The reading of the clock in seconds; only differences are meaningful."""
         reading: float = getattr(Cost.now(), self.clock)
         return reading
 
     def part(self, seconds: float) -> Budget:
-        """A budget of so many seconds on this clock."""
+        """A budget of this many seconds on the same clock."""
         return Budget(wall_s=seconds) if self.clock == "wall_s" else Budget(cpu_s=seconds)
 
 
 def lookup(table: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key of nested tables, None if there is none."""
-    found: Any = table
+    """The value at a dotted key of nested tables; None if it is missing."""
+    value: Any = table
     for name in key.split("."):
-        if not isinstance(found, Mapping) or name not in found:
+        if not isinstance(value, Mapping) or name not in value:
             return None
-        found = found[name]
-    return found
+        value = value[name]
+    return value
 
 
 def nested(choices: Iterable[Choice[Any]]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def nested(choices: Iterable[Choice[Any]]) -> dict[str, Any]:
 
 
 def asked(table: Mapping[str, Any], key: str) -> Choice[Any] | None:
-    """The choice that the user made of a setting, None where it was left open."""
+    """The user's choice of a setting; None if it was left open."""
     value = lookup(table, key)
     if value is None or value == "auto" or (key == "size" and value == 0):
         return None

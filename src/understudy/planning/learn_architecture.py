@@ -1,4 +1,4 @@
-"""Network and image size: the most that the budget can train, by speeds measured here and now."""
+"""Network and image size: the largest that the budget can train, by speeds measured on this machine."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from understudy.models import build, check_network, feature_width
 from understudy.planning.choice import Allowance, Choice, Learned, asked
 from understudy.planning.speeds import Speed, training_speed
 
-TINY_PX, SMALL_PX = 16, 64
-# Views from which a network is expected to beat the one before it. Measured is only that resnet_medium is behind at
-# 20,000 (benchmarks/planner_grid.json); the others are guesses by size. The first is taken when none has enough.
+TINY_PX, SMALL_PX = 16, 64  # where the lists of networks below change; a judgment
+# Number of views from which a network is expected to beat the one before it. Only one was measured: resnet_medium is
+# behind at 20,000 (benchmarks/planner_grid.json); the others are estimates by size. The first one is the fallback.
 _NETWORKS: dict[str, tuple[tuple[str, float], ...]] = {
     "tiny": (("cnn", 0), ("resnet_small", 1e6)),
     "small": (("resnet_small", 0), ("resnet_medium", 1e6), ("wrn_28_2", 2e7)),
     "large": (("resnet_small", 0), ("resnet_medium", 1e6), ("resnet18", 1e7)),
 }
 _USUAL = "resnet_small"
-_SIZES = (224, 160, 128, 112, 96, 80, 64)
-_VIEWS_FOR_SIZE = 1e5  # views a run must be able to show of images over 64 px
-_FASTER = 1.5  # how much faster than by its pixels a smaller size was at most, where its rows fit a faster cache
-_BATCH = 32
-_SHARE = 0.15  # of the allowance, at most
+_SIZES = (224, 160, 128, 112, 96, 80, 64)  # each has 0.5 to 0.8 times the pixels of the one before
+_VIEWS_FOR_SIZE = 1e5  # views of images over 64 px that a run must be able to show; an estimate
+_FASTER = 1.5  # at most; how much faster a smaller size is than by its pixels, if its rows fit a faster cache
+_BATCH = 32  # the smallest batch that planning considers
+_SHARE = 0.15  # of the planning time, at most: symmetries take twice as much, and trials need the rest
 
 
 @dataclass(frozen=True)
 class LearnedArchitecture(Learned):
-    """The network, and the side at which images are trained."""
+    """The network and the training resolution."""
 
     network: Choice[str]
     size: Choice[int] | None = None
@@ -52,11 +52,11 @@ def learn_size(
     allowance: Allowance,
     options: Mapping[str, Any] | None = None,
 ) -> Choice[int] | None:
-    """The side in px at which images over 64 px are trained; asked before any is decoded.
+    """The training resolution in px for images over 64 px; determined before any is decoded.
 
     Args:
-        default: The side that the files themselves suggest.
-        run: What one training run may spend.
+        default: Size suggested by the files.
+        run: Budget of one training run.
     """
     if (wanted := asked(options or {}, "size")) is not None:
         return wanted
@@ -98,29 +98,29 @@ def learn_architecture(
     module: nn.Module | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> LearnedArchitecture:
-    """The network that can learn most in one run's time, or what the user's own module turned out to be.
+    """The network that learns most in the time of one run, or a description of the user's own module.
 
     Args:
-        shape: Of one row as the network sees it.
-        run: What one training run may spend.
-        size: The choice of `learn_size`, which is handed on.
-        module: The user's own network, which is looked at and kept.
+        shape: Shape of one row as the network sees it.
+        run: Budget of one training run.
+        size: The choice of `learn_size`, which becomes part of the result.
+        module: The user's own network, which is inspected and kept.
 
     Raises:
-        UserError: The module does not take such rows, or does not give one logit per class.
+        UserError: The module does not accept such rows, or does not give one logit per class.
     """
     begun = Cost.now()
     allowance = allowance or Allowance(run)
     figures: dict[str, Any] = {}
     if module is not None:
-        choice, figures = _introspected(module, shape, num_classes)
+        choice, figures = _inspected(module, shape, num_classes)
     elif (wanted := asked(options or {}, "network")) is not None:
         choice = wanted
     elif len(shape) == 1:
         choice = Choice("network", "mlp", "rule", "the rows are vectors, which a multi-layer perceptron takes")
     else:
-        kind = "tiny" if min(shape[1:]) < TINY_PX else "small" if max(shape[1:]) <= SMALL_PX else "large"
-        choice, figures = _by_speed(_NETWORKS[kind], shape, num_classes, run, device, allowance)
+        scale = "tiny" if min(shape[1:]) < TINY_PX else "small" if max(shape[1:]) <= SMALL_PX else "large"
+        choice, figures = _by_speed(_NETWORKS[scale], shape, num_classes, run, device, allowance)
     return LearnedArchitecture(network=choice, size=size, figures=figures, cost=Cost.now() - begun)
 
 
@@ -132,27 +132,27 @@ def _by_speed(
     device: torch.device,
     allowance: Allowance,
 ) -> tuple[Choice[str], dict[str, Any]]:
-    """The largest network of the list that the run can show enough views."""
+    """The largest network of the list that can be shown enough views in one run."""
     chosen, views, speeds = networks[0][0], 0.0, list[Speed]()
     if allowance.refusal:
         reason = f"the network that most benchmarks were run with, since {allowance.refusal}"
         return Choice("network", _USUAL, "rule", reason), {}
     reason = ""
     for name, needed in networks:
-        if speeds and views < needed:  # a larger network shows even fewer, so that it need not be timed
+        if speeds and views < needed:  # a larger network is shown even fewer and need not be timed
             reason = f", less than the {_count(needed)} from which the larger {name} is expected to be better"
             break
         limit = _SHARE * allowance.whole_s / 2 / len(networks)
         speed = _speed(name, shape, num_classes, device, allowance, limit)
         speeds.append(speed)
-        found = speed.rows_per_s * _seconds(run)
-        if found < needed:
+        possible = speed.rows_per_s * _seconds(run)
+        if possible < needed:
             reason = (
-                f", and the larger {name} only {_count(found)}, less than the {_count(needed)} from which it is "
+                f", and the larger {name} only {_count(possible)}, less than the {_count(needed)} from which it is "
                 "expected to be better"
             )
             break
-        chosen, views = name, found
+        chosen, views = name, possible
     reason = f"in one run it can be shown {_count(views)} views{reason}"
     return Choice("network", chosen, "measured", reason), {"speeds": [speed.to_json() for speed in speeds]}
 
@@ -182,8 +182,8 @@ def _speed(
     )
 
 
-def _introspected(module: nn.Module, shape: tuple[int, ...], num_classes: int) -> tuple[Choice[str], dict[str, Any]]:
-    """What the user's module is, once it was seen to give one logit per class of rows with floats in [0, 1]."""
+def _inspected(module: nn.Module, shape: tuple[int, ...], num_classes: int) -> tuple[Choice[str], dict[str, Any]]:
+    """A description of the user's module, after a check that it maps rows in [0, 1] to one logit per class."""
     check_network(module, shape, num_classes)
     total = sum(parameter.numel() for parameter in module.parameters())
     figures = {"parameters": total, "takes": list(shape)}
@@ -207,7 +207,7 @@ def _seconds(run: Budget) -> float:
 
 
 def _count(number: float) -> str:
-    """A number of views as a person says it: 12,000 or 1.3 million."""
+    """A number of views in words: 12,000 or 1.3 million."""
     if number >= 1e6:
         return f"{number / 1e6:.1f} million"
     digits = 10 ** max(0, len(str(int(number))) - 2)

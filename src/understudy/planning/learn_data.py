@@ -1,4 +1,4 @@
-"""What the images are: their form, statistics and labels, and what follows for augmentation and loss."""
+"""Statistics of images and labels, and what they imply for augmentation and loss."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from understudy.data.collection import Collection
 from understudy.data.split import Splits
 from understudy.planning.choice import Choice, Learned, asked
 
-_MOST_SAMPLED, _LEAST_SAMPLED = 2000, 200
-_MOST_READ = 100_000_000  # bytes of rows that are read: 2,000 images of 128 px, or 500 of 256
-_MOST_VALUES = 6_000_000  # as many as 2,000 color images of 32 px have; pixels between are skipped in larger ones
+_MAX_SAMPLED, _MIN_SAMPLED = 2000, 200  # rows: their mean is certain to 2 to 7 % of a deviation
+_MAX_READ = 100_000_000  # bytes of rows that are read: 2,000 images of 128 px, or 500 of 256
+_MAX_VALUES = 6_000_000  # as many as 2,000 color images of 32 px have; larger images are subsampled
 # Logit adjustment took supervised training on CIFAR-10 with ratio 100 from 34.7 to 46.5 % of balanced accuracy and
 # FixMatch from 30.4 to 41.3 (benchmarks/imbalance.json); at small ratios there is little to gain and something to lose.
 _IMBALANCED = 10
-# A pen's stroke on paper: most pixels are the ground, and none has color, as a thing on a white table mostly does.
+# Pen strokes on paper: many pixels are background of one level, and none has color, unlike objects on a white table.
 _EVEN_GROUND, _COLORLESS, _LEVELS = 0.4, 0.02, 8
 
 
 @dataclass(frozen=True)
 class LearnedData(Learned):
-    """The domain whose views suit the images, and what unequal classes ask of the loss."""
+    """The domain of augmentation, and the adjustment of the loss to imbalanced classes."""
 
     domain: Choice[str]
     logit_adjustment: Choice[float] | None = None
 
 
 def learn_data(collection: Collection, splits: Splits, options: Mapping[str, Any] | None = None) -> LearnedData:
-    """What the rows and the training labels tell; no label of a test image is read.
+    """The choices that follow from the rows and the training labels; no test label is read.
 
     Args:
-        options: What the user asked for, as nested tables; it is kept.
+        options: The user's settings as nested tables, which are kept.
     """
     begun = Cost.now()
     options = options or {}
@@ -65,17 +65,17 @@ def learn_data(collection: Collection, splits: Splits, options: Mapping[str, Any
 
 
 def _sampled(collection: Collection, ids: NDArray[np.int64]) -> torch.Tensor:
-    """Evenly spaced training rows, and evenly spaced pixels of large images."""
+    """Evenly spaced training rows, with evenly spaced pixels of large images."""
     size = int(np.prod(collection.rows.shape[1:]))
-    count = min(len(ids), _MOST_SAMPLED, max(_LEAST_SAMPLED, _MOST_READ // size))
+    count = min(len(ids), _MAX_SAMPLED, max(_MIN_SAMPLED, _MAX_READ // size))
     chosen = np.unique(ids)[np.linspace(0, len(ids) - 1, count).astype(np.int64)]
     rows = collection.rows.index_select(0, torch.from_numpy(chosen))
-    apart = max(1, round(np.sqrt(rows.numel() / _MOST_VALUES)))
+    apart = max(1, round(np.sqrt(rows.numel() / _MAX_VALUES)))
     return rows[..., ::apart, ::apart] if rows.ndim == 4 else rows
 
 
 def _statistics(rows: torch.Tensor, is_images: bool) -> dict[str, Any]:
-    """Range, mean and deviation per channel; of images also how much of them is one even ground."""
+    """Range, mean and deviation per channel; for images also the share of even background and the colorfulness."""
     if not is_images:
         return {"least": float(rows.min()), "greatest": float(rows.max())}
     values = rows.float() / 255
@@ -100,12 +100,12 @@ def _domain(collection: Collection, figures: Mapping[str, Any]) -> Choice[str]:
     ground = figures["even_ground"]
     if ground >= _EVEN_GROUND and figures["colorfulness"] < _COLORLESS:
         reason = (
-            f"the images have no color and {100 * ground:.0f} % of a typical one is even black or white ground, as "
-            "around a pen's stroke: strong views are gentle, so that strokes stay readable"
+            f"the images have no color and {100 * ground:.0f} % of a typical one is even black or white background, as "
+            "around pen strokes: strong views are gentle, so that strokes stay readable"
         )
         return Choice("domain", "digits", "measured", reason)
     if collection.shape[0] == 1:
-        return Choice("domain", "gray", "measured", "the images have one channel, so that no view changes color")
+        return Choice("domain", "gray", "measured", "the images have one channel, so no view changes color")
     reason = "the images are in color, as photographs are"
     return Choice("domain", "natural", "measured", reason)
 
@@ -117,7 +117,7 @@ def _adjustment(options: Mapping[str, Any], ratio: float, counts: NDArray[np.int
     if options.get("oversampling"):  # which corrects for rare classes already
         return None
     reason = (
-        f"the commonest class has {counts.max()} labels and the rarest {counts[counts > 0].min()}, "
-        f"{ratio:.0f} times fewer: the loss leans against that, so that rare classes are found too"
+        f"the most common class has {counts.max()} labels and the rarest {counts[counts > 0].min()}, "
+        f"{ratio:.0f} times fewer: logit adjustment corrects the loss, so that rare classes are predicted too"
     )
     return Choice(key, 1.0, "measured", reason)

@@ -1,4 +1,4 @@
-"""Optimizer, learning rate and batch size: rules that benchmarks support, and a range test for a network unknown."""
+"""Optimizer, learning rate and batch size: rules from benchmarks, and a range test for unknown networks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from understudy.engine.optim import OPTIMIZERS
 from understudy.planning.choice import Allowance, Choice, Learned, asked
 from understudy.planning.speeds import Speed, training_speed
 
-_BATCHES = (32, 64, 128, 256, 512)
-_ENOUGH = 0.9  # of the best rate, at which a smaller batch is preferred for its many steps
-_SHARE = 0.1
-_RATES = np.geomspace(1e-5, 0.3, 61)
-_SMOOTHING, _DIVERGED = 0.8, 3.0
-_FARTHEST = 10
+_BATCHES = (32, 64, 128, 256, 512)  # larger ones leave too few steps in budgets of minutes
+_ENOUGH = 0.9  # of the best speed, at which a smaller batch is preferred because it takes more steps
+_SHARE = 0.1  # of the planning time, for each of the two measurements
+_RATES = np.geomspace(1e-5, 0.3, 61)  # about 13 steps per factor of ten
+_SMOOTHING, _DIVERGED = 0.8, 3.0  # averages five batches; the test ends when that average has tripled
+_MIN_STEPS, _MIN_FALL = 10, 0.05  # of a range test that says anything: its steps, and the share the loss must fall by
+_BATCH = 64  # labels of one step of the range test: less noise than in training, at little cost
+_MAX_FACTOR = 10  # between the rate found and the default: beyond it the test is more likely wrong than the default
 _STILL = 0.05  # a smoothed loss this near its lowest has not turned: it varies by as much from batch to batch
 
 
 @dataclass(frozen=True)
 class LearnedOptimization(Learned):
-    """How weights are moved, and by how many rows a step; the length is what the budget buys."""
+    """The optimizer, its learning rate and the batch size; the budget determines the length."""
 
     optimizer: Choice[str]
     lr: Choice[float] | None
@@ -49,12 +51,12 @@ def learn_optimization(
     allowance: Allowance | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> LearnedOptimization:
-    """The optimizer by the kind of network, its rate by its own default or a range test, the batch by speed.
+    """The optimizer by the kind of network, the rate by its default or a range test, and the batch size by speed.
 
     Args:
-        network: Left as it was.
-        default_optimizer: What suits networks of this kind.
-        run: What one training run may spend.
+        network: The network, which is not changed.
+        default_optimizer: The optimizer that suits networks of this kind.
+        run: Budget of one training run.
     """
     begun = Cost.now()
     allowance, options = allowance or Allowance(run), options or {}
@@ -65,10 +67,10 @@ def learn_optimization(
         reason = {
             "muon": "its convolutions are dense; the benchmarks of such networks were run with it",
             "sgd": "its convolutions are separable, where Muon's matrices cost more than the network",
-            "adamw": "it is the optimizer that forgives most in a network nothing is known of",
+            "adamw": "it is the most robust optimizer for a network that is not known",
         }[default_optimizer]
         if network_name == "mlp":
-            reason = "vectors differ in scale, which it evens out"
+            reason = "vectors differ in scale, which it compensates"
         optimizer = Choice("optimizer.name", default_optimizer, "rule", reason)
     lr = asked(options, "optimizer.lr")
     if lr is None:
@@ -97,7 +99,7 @@ def _batch_size(
     device: torch.device,
     allowance: Allowance,
 ) -> tuple[Choice[int], list[Speed]]:
-    """On a processor by the number of labels, elsewhere the smallest batch that keeps the device busy."""
+    """The batch size: by the number of labels on a processor, else the smallest that keeps the device busy."""
     if device.type == "cpu":
         reason = f"the default for {len(data.labeled):,} labels on a processor"
         if default < _BATCHES[1]:
@@ -138,22 +140,22 @@ def _range_test(
     device: torch.device,
     allowance: Allowance,
 ) -> tuple[Choice[float], list[list[float]]]:
-    """The rate at which the loss of labeled rows falls fastest while the rate rises step by step (Smith, 2017)."""
+    """The rate by a range test (Smith, 2017): a tenth of the one where the loss is lowest while the rate rises."""
     trained = copy.deepcopy(network).to(device).train()
-    moving = OPTIMIZERS.get(optimizer)().build([trained])
+    stepper = OPTIMIZERS.get(optimizer)().build([trained])
     targets = data.targets.to(device)
     random = generator("range test", 0)
     losses: list[float] = []
     begun = allowance.read()
     for rate in _RATES:
-        for group in moving.param_groups:
+        for group in stepper.param_groups:
             group["lr"] = float(rate)
-        positions = random.integers(0, len(data.labeled), min(64, max(8, len(data.labeled))))
+        positions = random.integers(0, len(data.labeled), min(_BATCH, max(8, len(data.labeled))))
         x = data.render(data.labeled[positions], "plain", device=device)
         loss = F.cross_entropy(trained(x).float(), targets[torch.from_numpy(positions).to(device)])
-        moving.zero_grad()
+        stepper.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        moving.step()
+        stepper.step()
         value = float(loss.detach())
         if not np.isfinite(value):
             break
@@ -161,10 +163,10 @@ def _range_test(
         if losses[-1] > _DIVERGED * min(losses) or allowance.read() - begun > _SHARE * allowance.whole_s:
             break
     curve = [[float(rate), round(loss, 4)] for rate, loss in zip(_RATES, losses, strict=False)]
-    if len(losses) < 10:
-        reason = f"the default of {optimizer}; time allowed only {len(losses)} steps of a range test"
+    if len(losses) < _MIN_STEPS:
+        reason = f"the default of {optimizer}; the time was enough for only {len(losses)} steps of a range test"
         return Choice("optimizer.lr", default, "rule", reason), curve
-    if min(losses) > 0.95 * losses[0]:
+    if min(losses) > (1 - _MIN_FALL) * losses[0]:
         reason = f"the default of {optimizer}; in a range test no rate lowered the loss within {len(losses)} steps"
         return Choice("optimizer.lr", default, "measured", reason), curve
     # A tenth of the rate at the lowest loss: the loss was still falling there, and the peak rate is held for long.
@@ -175,9 +177,9 @@ def _range_test(
             f"{len(losses)} steps from 1e-05 to {_RATES[len(losses) - 1]:.1g}"
         )
         return Choice("optimizer.lr", default, "measured", reason), curve
-    rate = float(f"{np.clip(lowest / 10, default / _FARTHEST, default * _FARTHEST):.1g}")
+    rate = float(f"{np.clip(lowest / 10, default / _MAX_FACTOR, default * _MAX_FACTOR):.1g}")
     reason = (
         f"in a range test of {len(losses)} steps from 1e-05 the loss was lowest at {lowest:.1g}, and the rate is a "
-        f"tenth of that, at most {_FARTHEST} times from the {default:g} that is usual with {optimizer}"
+        f"tenth of that, at most {_MAX_FACTOR} times from the {default:g} that is usual with {optimizer}"
     )
     return Choice("optimizer.lr", rate, "measured", reason), curve

@@ -1,4 +1,4 @@
-"""Which changes leave the images what they are: symmetries the pool shows by itself, strengths that trials prefer."""
+"""Augmentation: symmetries that the pool has, and the strength that trials prefer."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ from understudy.engine.predict import predict
 from understudy.planning.choice import Allowance, Choice, Learned, asked
 from understudy.planning.trials import Trial, Trials, described, is_better
 
-_THUMBNAIL_PX, _MOST_THUMBNAILS, _FEWEST = 8, 2000, 200
-_MOST_COMPONENTS = 60
-SYMMETRIES_SHARE = 0.3  # of the allowance at most; the networks' speeds take as much, and trials the rest
-# Numbers of images, and how many times as long as 200 images a classifier takes for them, on the processor's clock.
+_THUMBNAIL_PX, _MAX_THUMBNAILS, _MIN_THUMBNAILS = 8, 2000, 200  # in 8 px, 2,000 take seconds; 200 give an area to 0.04
+_MAX_COMPONENTS = 60  # of 64 pixels or more: bounds the time of the classifier with three channels
+SYMMETRIES_SHARE = 0.3  # of the planning time at most; the networks' speeds take as much, and trials the rest
+# Numbers of images, and the time of a classifier for them as a multiple of that for 200, on the processor's clock.
 _COSTS = ((2000, 12.0), (1000, 3.0))
-_LEAST_SEEN = 500  # which take a quarter of a second in all
-_MANY = 1000  # images that turning them must rest on
-# Mirrored digits are told from digits with an area of 0.97, mirrored photographs with 0.51; photographs
-# turned upside down with 0.63 to 0.72, and those that were turned any way before with 0.48.
-_TOLD_APART, _ALIKE = 0.6, 0.54
-_GENTLE = 0.5
-_FAR = 3.0  # times the median distance, at which an operation is screened out
-_MOST_SCREENED = 500
+_MIN_SEEN = 500  # images, which take a quarter of a second in all
+_MIN_FOR_ROTATIONS = 1000  # images, with which the standard error of an area is 0.02
+# The area under the ROC curve is 0.97 for mirrored digits, 0.51 for mirrored photographs, 0.63 to 0.72 for photographs
+# turned upside down, and 0.48 for photographs that had been turned at random before.
+_DIFFERENT, _ALIKE = 0.6, 0.54
+_GENTLE = 0.5  # times the domain's magnitude: a clear difference, so that a few hundred images can show it
+_FAR = 3.0  # times the median distance, from which an operation is left out
+_MIN_DISTANCE = 0.02  # of losses: where all are smaller no operation is far
+_MAX_SCREENED = 500  # images: the mean loss of more is hardly more certain than these distances need
 
 
 @dataclass(frozen=True)
 class LearnedRegularization(Learned):
-    """How views may differ from the image; None where the domain's own policy stays."""
+    """The augmentation; None where the domain's default is kept."""
 
     hflip: Choice[bool] | None = None
     rotations: Choice[bool] | None = None
@@ -49,7 +50,7 @@ class LearnedRegularization(Learned):
     operations: Choice[tuple[str, ...]] | None = None
 
     def augmentation(self) -> Augmentation:
-        """The changes as settings."""
+        """The choices as settings of the augmentation."""
         return Augmentation(**{choice.key.rpartition(".")[2]: choice.value for choice in self.choices})
 
 
@@ -62,16 +63,16 @@ def learn_regularization(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> LearnedRegularization:
-    """Symmetries by whether changed images can be told from unchanged ones, strengths by short trainings.
+    """Symmetries by whether a classifier can detect the change, strengths by short training runs.
 
-    A mirror is allowed where a classifier cannot tell mirrored images from the others (Lin et al., 2020, "Visual
-    chirality"). No label is needed for that. Operations of the strong view are screened by the distance between the
-    loss of changed and unchanged images; what is left is tried against all of them, and so is half their strength.
+    Images are mirrored if a classifier cannot distinguish mirrored images from others (Lin et al., 2020, "Visual
+    chirality"), which needs no label. Operations of the strong view are screened by how much they change the loss. The
+    remaining ones are tried against all of them, and so is half the strength.
 
     Args:
-        trials: For choices that take trainings; without them the strength is the domain's own.
-        no_trials: Why there are none.
-        allowance: Of a time, of which symmetries take a share by looking at fewer images; without one, at all.
+        trials: Trials for the strength; without them it is the domain's default.
+        no_trials: The reason why there are none.
+        allowance: Planning time, of which symmetries take a share by using fewer images; all images without it.
     """
     begun = Cost.now()
     options = options or {}
@@ -81,16 +82,16 @@ def learn_regularization(
         name: asked(options, f"augmentation.{name}") for name in ("hflip", "rotations", "magnitude", "operations")
     }
     figures: dict[str, Any] = {}
-    used_up = allowance is not None and allowance.is_used_up  # on a busy machine; the domain's own symmetries stay
+    used_up = allowance is not None and allowance.is_used_up  # on a busy machine; the domain's defaults are kept
     symmetries = {} if used_up else _symmetries(data, seed, allowance)
     if symmetries:
-        figures["told_apart"] = {name: round(area, 3) for name, area in symmetries.items()}
+        figures["symmetry_auroc"] = {name: round(area, 3) for name, area in symmetries.items()}
     hflip = wanted["hflip"] or _hflip(data, symmetries)
     rotations = wanted["rotations"] or _rotations(data, symmetries)
     magnitude, operations = wanted["magnitude"], wanted["operations"]
     if magnitude is None and operations is None:
         if trials is None:
-            reason = f"the domain's own strength; {no_trials}" if no_trials else "the domain's own strength"
+            reason = f"the domain's default; {no_trials}" if no_trials else "the domain's default"
             magnitude = Choice("augmentation.magnitude", data.domain.magnitude, "rule", reason)
         else:
             magnitude, operations, figures["distances"] = _strength(trials, hflip, rotations, seed)
@@ -105,12 +106,12 @@ def learn_regularization(
 
 
 def _symmetries(data: TrainingData, seed: int, allowance: Allowance | None = None) -> dict[str, float]:
-    """For each symmetry the area under the curve of a classifier that tells changed training images from others."""
+    """For each symmetry the area under the ROC curve of a classifier of changed against unchanged training images."""
     ids = data.pool
-    if len(ids) < _FEWEST or data.row_shape[1] != data.row_shape[2]:
+    if len(ids) < _MIN_THUMBNAILS or data.row_shape[1] != data.row_shape[2]:
         return {}
-    torch.set_num_threads(free_cores())  # a thread too many makes the decomposition below many times slower
-    order = generator("symmetries", seed).permutation(len(ids))[:_MOST_THUMBNAILS]
+    torch.set_num_threads(free_cores())  # one thread too many makes the decomposition below many times slower
+    order = generator("symmetries", seed).permutation(len(ids))[:_MAX_THUMBNAILS]
     count = len(order) if allowance is None else _affordable(data, ids[order], seed, allowance)
     images = _all_thumbnails(data, ids[np.sort(order[:count])])
     return {name: _area(images, change(images), seed) for name, change in _CHANGES.items()}
@@ -124,13 +125,13 @@ _CHANGES: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def _affordable(data: TrainingData, ids: NDArray[np.int64], seed: int, allowance: Allowance) -> int:
-    """How many of the images the symmetries may look at, by what a few of them take on the allowance's clock."""
-    if not allowance.whole_s or len(ids) <= _LEAST_SEEN:
+    """The number of images for the symmetries, estimated from the time that a few of them take."""
+    if not allowance.whole_s or len(ids) <= _MIN_SEEN:
         return len(ids)
     begun = allowance.read()
-    few = _all_thumbnails(data, ids[:_FEWEST])
+    few = _all_thumbnails(data, ids[:_MIN_THUMBNAILS])
     rendered = allowance.read()
-    for _ in range(2):  # the first of a process loads what scikit-learn needs
+    for _ in range(2):  # the first pass of a process loads scikit-learn's libraries
         started = allowance.read()
         _area(few, few.flip(-1), seed)
     per_image, once = (rendered - begun) / len(few), allowance.read() - started
@@ -138,7 +139,7 @@ def _affordable(data: TrainingData, ids: NDArray[np.int64], seed: int, allowance
     for count, factor in _COSTS:
         if count * per_image + len(_CHANGES) * factor * once <= left:
             return count
-    return _LEAST_SEEN
+    return _MIN_SEEN
 
 
 def _all_thumbnails(data: TrainingData, ids: NDArray[np.int64]) -> Float[Tensor, "n c s s"]:
@@ -152,7 +153,7 @@ def _thumbnails(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c s s"]:
 
 
 def _area(images: Tensor, changed: Tensor, seed: int) -> float:
-    """How well half of the images, changed, are told from the other half, unchanged: 0.5 is chance, 1 is always."""
+    """The area under the ROC curve of a classifier of one half of the images, changed, against the other half."""
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.svm import SVC
@@ -163,18 +164,18 @@ def _area(images: Tensor, changed: Tensor, seed: int) -> float:
     if not rows.shape[1]:
         return 0.5
     folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    found = cross_val_predict(SVC(), rows.numpy(), is_changed, cv=folds, method="decision_function")
-    return float(roc_auc_score(is_changed, found))
+    scores = cross_val_predict(SVC(), rows.numpy(), is_changed, cv=folds, method="decision_function")
+    return float(roc_auc_score(is_changed, scores))
 
 
 def _whitened(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-    """The rows' principal components, each of unit variance; none where all rows are alike.
+    """The rows' principal components with unit variance; none if all rows are equal.
 
-    By the covariance, since scipy's decomposition of the rows takes minutes on a busy machine.
+    Computed from the covariance, because scipy's decomposition of the rows takes minutes on a busy machine.
     """
     centered = rows - rows.mean(0)
     values, vectors = torch.linalg.eigh(centered.T @ centered / len(rows))
-    kept = min(_MOST_COMPONENTS, int((values > 1e-6).sum()))
+    kept = min(_MAX_COMPONENTS, int((values > 1e-6).sum()))
     top = slice(len(values) - kept, None)
     components: Tensor = centered @ vectors[:, top] / values[top].sqrt()
     return components
@@ -184,31 +185,38 @@ def _hflip(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | Non
     area = areas.get("mirrored")
     if area is None:
         return None
-    key, tells = "augmentation.hflip", f"a classifier tells mirrored images from the others in {_times(area)}"
-    if area >= _TOLD_APART:
-        return Choice(key, False, "measured", f"{tells}: sides matter here, so nothing is mirrored")
+    key, evidence = "augmentation.hflip", f"a classifier recognizes the mirrored image in {_times(area)}"
+    if area >= _DIFFERENT:
+        return Choice(key, False, "measured", f"{evidence}: left and right matter here, so nothing is mirrored")
     if area <= _ALIKE:
-        return Choice(key, True, "measured", f"{tells}, no better than chance: mirrored images are as good as others")
-    return Choice(key, data.domain.hflip, "rule", f"{tells}, which settles nothing, so that the domain's own stays")
+        return Choice(
+            key, True, "measured", f"{evidence}, no better than chance: mirrored images are as good as others"
+        )
+    return Choice(key, data.domain.hflip, "rule", f"{evidence}, which is inconclusive, so the domain's default is kept")
 
 
 def _rotations(data: TrainingData, areas: Mapping[str, float]) -> Choice[bool] | None:
     if not areas:
         return None
     key, area = "augmentation.rotations", max(areas["upside down"], areas["turned"])
-    tells = f"a classifier tells turned images from the others in {_times(area)}"
-    if area >= _TOLD_APART:
-        return Choice(key, False, "measured", f"{tells}: they have an upside, so nothing is turned by quarters")
+    evidence = f"a classifier recognizes the rotated image in {_times(area)}"
+    if area >= _DIFFERENT:
+        return Choice(
+            key,
+            False,
+            "measured",
+            f"{evidence}: these images have an orientation, so nothing is rotated by quarter turns",
+        )
     if area > _ALIKE or areas["mirrored"] > _ALIKE:
         return Choice(
-            key, data.domain.rotations, "rule", f"{tells}, which settles nothing, so that the domain's own stays"
+            key, data.domain.rotations, "rule", f"{evidence}, which is inconclusive, so the domain's default is kept"
         )
-    if len(data.pool) < _MANY:
+    if len(data.pool) < _MIN_FOR_ROTATIONS:
         reason = (
-            f"{tells}, no better than chance, but of {len(data.pool):,} images only, so that the domain's own stays"
+            f"{evidence}, no better than chance, but of only {len(data.pool):,} images: the domain's default is kept"
         )
         return Choice(key, data.domain.rotations, "rule", reason)
-    return Choice(key, True, "measured", f"{tells}, no better than chance: these images have no upside")
+    return Choice(key, True, "measured", f"{evidence}, no better than chance: these images have no orientation")
 
 
 def _times(area: float) -> str:
@@ -218,7 +226,7 @@ def _times(area: float) -> str:
 def _strength(
     trials: Trials, hflip: Choice[bool] | None, rotations: Choice[bool] | None, seed: int
 ) -> tuple[Choice[float] | None, Choice[tuple[str, ...]] | None, dict[str, float]]:
-    """All operations at the domain's strength, unless fewer or gentler ones did better in a trial."""
+    """All operations at the domain's strength, unless fewer or gentler ones were better in a trial."""
     known = LearnedRegularization(hflip=hflip, rotations=rotations).augmentation()
     domain = known.of(trials.data.domain)
     data = dataclasses.replace(trials.data, domain=domain)
@@ -228,7 +236,7 @@ def _strength(
     full = trials.run("supervised", method=plain)
     distances = _distances(full, trials, seed)
     middle = float(np.median(list(distances.values())))
-    near = tuple(name for name, distance in distances.items() if distance <= _FAR * max(middle, 0.02))
+    near = tuple(name for name, distance in distances.items() if distance <= _FAR * max(middle, _MIN_DISTANCE))
     shown = {"all": full}
     if len(near) < len(distances):
         fewer = dataclasses.replace(domain, operations=near)
@@ -242,7 +250,7 @@ def _strength(
     rounded = {name: round(distance, 3) for name, distance in distances.items()}
     if beats and best == "fewer":
         dropped = ", ".join(name for name in distances if name not in near)
-        reason = f"without {dropped}, which moved the loss most; {tried}"
+        reason = f"without {dropped}, which changed the loss most; {tried}"
         return None, Choice("augmentation.operations", near, "tried", reason), rounded
     value = gentle.magnitude if beats else domain.magnitude
     why = "half the strength won" if beats else "no other policy was better than chance explains"
@@ -250,13 +258,13 @@ def _strength(
 
 
 def _distances(trial: Trial, trials: Trials, seed: int) -> dict[str, float]:
-    """How far each operation of the strong view moves the mean loss of the images that test trials."""
-    chosen = trials.held_out[:_MOST_SCREENED]
+    """The change of the mean loss on the held-out images of trials by each operation of the strong view."""
+    chosen = trials.held_out[:_MAX_SCREENED]
     labels = trials.labels[: len(chosen)]
     device = next(trial.trained.model.parameters()).device
     random = generator("distances", seed)
     plain = _loss(trial, trials.data, chosen, labels)
-    found = {}
+    distances = {}
     for name in trials.data.domain.operations:
         operation = OPERATIONS[name]
         low = operation.neutral + trials.data.domain.magnitude * (operation.low - operation.neutral)
@@ -271,8 +279,8 @@ def _distances(trial: Trial, trials: Trials, seed: int) -> dict[str, float]:
         )
         ids = np.arange(len(chosen))
         probabilities = predict(trial.trained.model, changed, ids, device=device)
-        found[name] = abs(_mean_loss(probabilities, labels) - plain)
-    return found
+        distances[name] = abs(_mean_loss(probabilities, labels) - plain)
+    return distances
 
 
 def _loss(trial: Trial, data: TrainingData, ids: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:

@@ -1,4 +1,4 @@
-"""Whether the unlabeled images are worth their cost at this budget, and which method learns from them."""
+"""The semi-supervised method, or supervised training if unlabeled images do not pay off at this budget."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from understudy.planning.choice import Choice, Learned, asked, lookup
 from understudy.planning.trials import Trial, Trials, described, is_better
 
 DEFAULT, RIVALS = "softmatch", ("freematch",)
-# While the labels still teach something new, unlabeled images only slow training down: in the benchmarks they helped
-# where a run passed each label about as often as there are labels per class. See the table in docs/plan.md.
-_LEAST_PASSES, _PASSES_PER_LABEL_OF_A_CLASS, _AMPLE = 20.0, 1.0, 4.0
+# While the model still learns from the labels, unlabeled images only slow training down: in the benchmarks they helped
+# if a run saw each label about as often as there are labels per class. See the table in docs/plan.md.
+_MIN_PASSES, _PASSES_PER_LABEL_OF_A_CLASS, _AMPLE = 20.0, 1.0, 4.0
 _PLAIN = (
     "one run: on cats and dogs pretraining first, or rounds of self-training, gave less than a method alone, and so "
     "did pretraining on CIFAR-10"
 )
-_FAR = 50.0  # nobody who gave minutes will give days
-_LEAST_POOL = 1.0  # unlabeled images per labeled one
+_FAR = 50.0  # times the budget: minutes would become days, so the number is no advice
+_MIN_POOL = 1.0  # unlabeled images per labeled one: fewer can at best do what twice the labels do
 _SHARED = ("mu", "criterion", "ema_decay")  # settings that a trial of another method takes over
-_PREDICTED, _COUNTED = 1 / 3, 0.7  # cost of a row without gradient, share of unlabeled rows that come to count
+_PREDICTED, _COUNTED = 1 / 3, 0.7  # cost of a row without gradient; share of unlabeled rows above the threshold
 
 
 @dataclass(frozen=True)
 class LearnedSSL(Learned):
-    """The method, unlabeled rows per labeled one, and the recipe that the runs are put together by."""
+    """The method, its unlabeled rows per labeled one, and the recipe."""
 
     method: Choice[str]
     mu: Choice[int] | None = None
@@ -48,17 +48,17 @@ def learn_ssl(
     method: Method[Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> LearnedSSL:
-    """The method by how often a run can pass the labels, and by trials where these can tell methods apart.
+    """The method by how often a run sees each label, and by trials where these can distinguish methods.
 
-    "supervised" is an answer: then the whole budget goes to the labels alone.
+    It may be "supervised": the whole budget then goes to the labels alone.
 
     Args:
-        mu: Unlabeled rows per labeled one that a step would take here.
-        rows_per_s: What the machine trains, on the clock of the budget; None where it was not measured.
-        run: What one training run may spend.
-        trials: For methods that trials can tell apart; None where too few labels are left to test them.
-        no_trials: Why there are none.
-        method: The default method as configured here, with its sizes.
+        mu: Unlabeled rows per labeled one in a step.
+        rows_per_s: Training speed on the clock of the budget; None if it was not measured.
+        run: Budget of one training run.
+        trials: Trials of methods; None if too few labels are left to test them.
+        no_trials: The reason why there are none.
+        method: The default method with the settings of this job.
     """
     begun = Cost.now()
     options = options or {}
@@ -75,7 +75,7 @@ def learn_ssl(
     passes = _passes(data, mu, batch_size, rows_per_s, run)
     if passes is not None:
         figures["passes_over_labels"] = round(passes, 1)
-    needed = max(_LEAST_PASSES, _PASSES_PER_LABEL_OF_A_CLASS * len(data.labeled) / len(data.classes))
+    needed = max(_MIN_PASSES, _PASSES_PER_LABEL_OF_A_CLASS * len(data.labeled) / len(data.classes))
     figures["passes_needed"] = round(needed, 1)
     choice = _by_rule(data, passes, needed, no_trials)
     if trials is not None and choice.value != "supervised":
@@ -92,7 +92,7 @@ def learn_ssl(
 
 
 def _passes(data: TrainingData, mu: int, batch_size: int, rows_per_s: float | None, run: Budget) -> float | None:
-    """How often a semi-supervised run sees each label."""
+    """The number of times that a semi-supervised run sees each label."""
     seconds = run.wall_s if run.wall_s is not None else run.cpu_s
     if rows_per_s is None or seconds is None:
         return None
@@ -103,10 +103,10 @@ def _passes(data: TrainingData, mu: int, batch_size: int, rows_per_s: float | No
 def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials: str) -> Choice[str]:
     key = "method.name"
     share = len(data.unlabeled) / len(data.labeled)
-    if share < _LEAST_POOL:
+    if share < _MIN_POOL:
         reason = (
-            f"there are only {share:.1f} unlabeled images per labeled one, which can add little; name a method to have "
-            "it tried and tested all the same"
+            f"there are only {share:.1f} unlabeled images per labeled one, which can add little; name a method to "
+            "try it anyway"
         )
         return Choice(key, "supervised", "rule", reason)
     if passes is not None and passes < needed:
@@ -114,7 +114,7 @@ def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials:
         reason = (
             f"in this budget a run with unlabeled images sees each label about {times}, and in the benchmarks they "
             f"paid off only from about {needed:.0f} times on; give {_longer(needed / passes)}, or --method {DEFAULT} "
-            "to try all the same"
+            "to try it anyway"
         )
         return Choice(key, "supervised", "measured", reason)
     seen = ""
@@ -131,10 +131,10 @@ def _by_rule(data: TrainingData, passes: float | None, needed: float, no_trials:
 
 
 def _by_trials(trials: Trials, method: Method[Any] | None, *, ample: bool) -> Choice[str]:
-    """The default method, unless a rival or labels alone did better than chance explains.
+    """The default method, unless a rival or supervised training was significantly better in trials.
 
     Args:
-        ample: Whether the run is so long that what labels alone win in a short time says nothing.
+        ample: Whether the run is so long that a lead of supervised training in short trials means nothing.
     """
     default = method if method is not None else METHODS.get(DEFAULT)()
     plain = default.baseline()
@@ -144,21 +144,21 @@ def _by_trials(trials: Trials, method: Method[Any] | None, *, ample: bool) -> Ch
         shared = {knob.name: getattr(default, knob.name) for knob in dataclasses.fields(cls) if knob.name in _SHARED}
         shown[name] = trials.run(name, method=cls(**shared))
     n = len(shown["supervised"].right)
-    told = f"in short trainings, each tested on {n:,} images, {described(shown)}"
+    evidence = f"in short trainings, each tested on {n:,} images, {described(shown)}"
     best = max((name for name in shown if name != "supervised"), key=lambda name: shown[name].accuracy)
     chosen = best if is_better(shown[best], shown[DEFAULT]) else DEFAULT
     labels_won = is_better(shown["supervised"], shown[chosen])
     if labels_won and not ample:
-        reason = f"the labels alone beat every method by more than chance explains {told}"
+        reason = f"the labels alone beat every method by more than chance explains {evidence}"
         return Choice("method.name", "supervised", "tried", reason)
     why = "it was better than the default by more than chance explains"
     why = "no other beat it by more than chance explains" if chosen == DEFAULT else why
-    why = f"{why} {told}"
+    why = f"{why} {evidence}"
     if labels_won:
         why += "; the labels alone did better in so short a time, which the run itself is long enough to make up for"
     return Choice("method.name", chosen, "tried", why)
 
 
 def _longer(times: float) -> str:
-    """A budget that many times as long, in words; the number is no guide where one or two steps were timed."""
+    """A budget this many times as long, in words; without the number where too few steps were timed for it."""
     return f"about {max(2, round(times))} times the budget" if times < _FAR else "a far longer budget"

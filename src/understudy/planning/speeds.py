@@ -1,4 +1,4 @@
-"""How fast this machine trains: rows rendered, run forward and back in a second."""
+"""The training speed of this machine: rows rendered, run forward and backward per second."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from understudy.augment import Domain, num_draws, render
 from understudy.engine.execution import free_cores, has_fast_bfloat16
 from understudy.models.nets import Execution, running
 
-_LEAST_REPEATS, _MOST_REPEATS = 2, 8
+_MIN_REPEATS, _MAX_REPEATS = 2, 8  # two allow for one disturbed step; more than eight say little more
 # Below a quarter of a second the first steps vary too much to predict anything; whole batches are measured then.
 _MIN_LIMIT_S = 0.25
-_FEW_ROWS, _MORE_ROWS = 4, 16  # two sizes of step tell what each row costs beside what every step costs
+_FEW_ROWS, _MORE_ROWS = 4, 16  # two batch sizes separate the cost of a row from that of a step
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What training one row costs.
+    """The training speed of a network.
 
     Args:
-        rows_per_s: Rows with a strong view, a forward and a backward pass, per second of the clock it was taken with.
+        rows_per_s: Rows per second, each with a strong view, a forward and a backward pass.
     """
 
     network: str
@@ -55,13 +55,13 @@ def training_speed(
     clock: Callable[[], float],
     limit_s: float,
 ) -> Speed:
-    """The speed of a network on made-up rows of that shape, in the faster of the arithmetics at hand.
+    """The speed of a network on random rows of this shape, in the faster of the available number formats.
 
     Args:
-        network: Used up: it is moved to the device and left with gradients.
+        network: The network, which is moved to the device and keeps its gradients.
         canvas: Side of the stored images in px.
-        limit_s: How long it may take. On a processor steps of few rows predict the cost of a whole one, and a batch
-            that would take longer is cut; at least three steps are taken.
+        limit_s: Time limit. On a processor, small batches predict the time of a whole one, and a batch that would take
+            longer is cut; at least three steps are taken.
     """
     if device.type == "cpu":
         torch.set_num_threads(free_cores())
@@ -93,17 +93,17 @@ def training_speed(
         few = max(min(step(way, _FEW_ROWS) for _ in range(2)) for way in ways)  # the first of two steps warms up
         more = max(step(way, _MORE_ROWS) for way in ways)
         per_row = max(0.0, more - few) / (_MORE_ROWS - _FEW_ROWS)
-        room = (max(limit_s, _MIN_LIMIT_S) - (clock() - begun)) / ((1 + _LEAST_REPEATS) * len(ways)) - (
+        room = (max(limit_s, _MIN_LIMIT_S) - (clock() - begun)) / ((1 + _MIN_REPEATS) * len(ways)) - (
             few - _FEW_ROWS * per_row
         )
         count = min(batch_size, max(_MORE_ROWS, int(room / max(per_row, 1e-9))))
         begun = clock()  # the few rows took little, and the fastest of many whole steps is what counts
     times: dict[int, list[float]] = {number: [step(way, count)] for number, way in enumerate(ways)}
-    for repeat in range(_MOST_REPEATS):
-        if repeat >= _LEAST_REPEATS and clock() - begun > limit_s:
+    for repeat in range(_MAX_REPEATS):
+        if repeat >= _MIN_REPEATS and clock() - begun > limit_s:
             break
         for number, way in enumerate(ways):
             times[number].append(step(way, count))
-    fastest = min(min(found[1:]) for found in times.values())
+    fastest = min(min(seconds[1:]) for seconds in times.values())
     fastest += per_row * (batch_size - count)  # a smaller batch pays a step's fixed cost for fewer rows
     return Speed(name, shape[-1] if images else 0, batch_size, batch_size / max(fastest, 1e-6))

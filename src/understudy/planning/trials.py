@@ -37,7 +37,7 @@ class Trial:
     """One short training.
 
     Args:
-        right: Which of the test images it got right.
+        right: A mask of the test images that it classifies correctly.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Trial:
 
     @property
     def accuracy(self) -> float:
-        """The share it got right."""
+        """The accuracy on the held-out rows."""
         return float(self.right.mean())
 
     def to_json(self) -> dict[str, Any]:
@@ -103,12 +103,12 @@ class Trials:
         return self.done[key]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """What all trials came to."""
+        """The results of all trials as plain values."""
         return [trial.to_json() for trial in self.done.values()]
 
 
 def _digest(stage: Stage) -> str:
-    """A text that differs when any setting, image or view of the trial does."""
+    """A text that changes with any setting, image or view of the trial."""
     identity = repr(sorted(stage.identity().items())) + repr(stage.data.domain)
     return hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
 
@@ -146,7 +146,7 @@ def held_out_of(
 
 
 def is_better(first: Trial, second: Trial) -> bool:
-    """Whether the first trial beats the second by more than chance would explain one time in ten."""
+    """Whether the first trial is significantly better than the second, at a level of 10 %."""
     paired = compare_paired(
         np.ones(len(first.right), np.int64), second.right.astype(np.int64), first.right.astype(np.int64), level=_LEVEL
     )
@@ -154,5 +154,5 @@ def is_better(first: Trial, second: Trial) -> bool:
 
 
 def described(trials: Mapping[str, Trial]) -> str:
-    """The trials' accuracies in words."""
+    """The accuracies of the trials in words."""
     return ", ".join(f"{name} {100 * trial.accuracy:.1f} %" for name, trial in trials.items())
