@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from understudy.core.errors import UserError, nearest
 from understudy.core.seeding import generator
 
-STRENGTHS = (1, 2, 3, 4, 5)
+STRENGTHS = (1, 2, 3, 4, 5)  # the five of CIFAR-10-C
 _REFERENCE_PX = 32  # side of the CIFAR-10-C images whose blurs and clouds are scaled
 
 Images = NDArray[np.uint8]

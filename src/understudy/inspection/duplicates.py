@@ -12,7 +12,7 @@ from understudy.data.collection import Collection, Part
 from understudy.data.copies import ALONE
 from understudy.inspection.near_duplicates import NearDuplicates
 
-POOL, LABELED, VALIDATION, TEST, NO_ROLE = 0, 1, 2, 3, -1
+POOL, LABELED, VALIDATION, TEST, NO_ROLE = 0, 1, 2, 3, -1  # ascending in value; see `ROLES`
 ROLES = ("pool", "labeled", "validation", "test")
 """Of several copies the one in the latest role is kept: a test image cannot be replaced, a pool image can."""
 

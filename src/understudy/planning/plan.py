@@ -23,7 +23,7 @@ from understudy.planning.learn_optimization import LearnedOptimization
 from understudy.planning.learn_regularization import LearnedRegularization
 from understudy.planning.learn_ssl import LearnedSSL
 
-FORMAT = 1
+FORMAT = 1  # of the TOML file; raised when a reader of the old one would fail
 _HOW = ("asked", "measured", "tried", "rule")
 
 
