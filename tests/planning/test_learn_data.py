@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.planning.small import collected, even, sided, with_known
-from understudy.planning.learn_data import _MOST_VALUES, _sampled, learn_data
+from understudy.planning.learn_data import _MAX_VALUES, _sampled, learn_data
 
 
 def strokes(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,4 +95,4 @@ def test_sampled__large_images_are_thinned_to_what_small_ones_hold() -> None:
     collection: Any = type("Images", (), {"rows": torch.zeros(600, 3, 256, 256, dtype=torch.uint8)})()
     rows = _sampled(collection, np.arange(600))
     assert 200 <= len(rows) <= 510
-    assert rows.numel() <= 1.5 * _MOST_VALUES
+    assert rows.numel() <= 1.5 * _MAX_VALUES

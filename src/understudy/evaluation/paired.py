@@ -1,4 +1,4 @@
-"""Two models on the same images: which is better, and could chance alone explain it?"""
+"""Paired comparison of two models on the same images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job many times, over seeds or over folds: how good both models are on average, and is the difference proven?"""
+"""One job repeated over seeds or folds: the mean accuracy of both models, and whether the difference is proven."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ BASELINE = "supervised"
 
 @dataclass(frozen=True)
 class Repeats:
-    """The results of all repeats together.
+    """The results of all repeats.
 
     Args:
-        numbers: The seeds, or the folds from 1.
+        numbers: The seeds, or the folds counted from 1.
         n: Test images of each repeat.
-        accuracies: By name of the run, supervised first, its accuracy in every repeat.
-        spreads: The same summarized.
-        gain: Of the method over supervised; None without a method.
-        outcome: As in `Verdict`, of all repeats; None without a method.
-        delivered: Which model to use.
-        sentences: All of it in words, the answer first.
+        accuracies: Accuracy in every repeat by name of the run, supervised first.
+        spreads: Summary of these accuracies by name of the run.
+        gain: Gain of the method over supervised; None without a method.
+        outcome: Outcome over all repeats, as in `Verdict`; None without a method.
+        delivered: The model to use.
+        sentences: The results in words, the answer first.
     """
 
     kind: Kind
@@ -68,7 +68,7 @@ class Repeats:
         return tuple(method - baseline for baseline, method in pairs)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as what `json.dumps` takes."""
+        """The results as plain values for `json.dumps`."""
         differences = self.differences or (None,) * len(self.numbers)
         runs = [
             {
@@ -104,11 +104,11 @@ def over_seeds(
     """The results of all seeds together: a t-test on the paired differences; with one seed, its verdict.
 
     Args:
-        n: Test images, by seed.
-        accuracies: By name of the run, one per seed; supervised, and the method's if there is one.
-        only: The verdict of the seed where there is only one.
-        facts: What is known of the trainings of all seeds; the interval over seeds is filled in.
-        remarks: Sentences to say before the last one, which tells what is delivered.
+        n: Test images by seed.
+        accuracies: One accuracy per seed by name of the run: supervised, and the method if there is one.
+        only: The verdict of the seed if there is only one.
+        facts: Known facts about the training runs of all seeds; the interval over seeds is filled in here.
+        remarks: Sentences to add before the last one, which states what is delivered.
     """
     spreads = {name: spread_over_seeds(seeds, values) for name, values in accuracies.items()}
     method, gain, decision = _method(accuracies), None, None
@@ -116,7 +116,7 @@ def over_seeds(
         gain = gain_over_seeds(accuracies[BASELINE], accuracies[method], only.comparison)
     elif method and len(seeds) > 1:
         gain = gain_over_seeds(accuracies[BASELINE], accuracies[method])
-        # Seeds that all differ alike have no interval; they prove nothing, so the one to decide by reaches to zero.
+        # If all differences are equal there is no interval. They prove nothing, so the decision uses one up to zero.
         interval = gain.interval or Interval(min(gain.difference, 0.0), max(gain.difference, 0.0))
         decision = decide(replace(facts or Facts(method=method), interval=interval))
     over = f"over {len(seeds)} seeds the labels alone get {_mean_words(spreads[BASELINE])} right on average"
@@ -154,12 +154,12 @@ def over_seeds(
 def over_folds(
     right: Mapping[str, Sequence[NDArray[np.bool_]]], verdict: Verdict | None, *, remarks: Sequence[str] = ()
 ) -> Repeats:
-    """The results of all folds together: the verdict on the images of all of them, and how the folds differ.
+    """The results over folds: the verdict on all their images together, and the spread between folds.
 
     Args:
-        right: By name of the run, which images of each fold it classifies correctly.
-        verdict: On the images of all folds; None without a method.
-        remarks: Sentences to say at the end.
+        right: By name of the run, a mask of the images of each fold that it classifies correctly.
+        verdict: Verdict on the images of all folds; None without a method.
+        remarks: Sentences to add at the end.
     """
     n = [len(fold) for fold in right[BASELINE]]
     spreads = {name: spread_over_folds(folds) for name, folds in right.items()}
@@ -187,7 +187,7 @@ def over_folds(
 
 
 def _method(accuracies: Mapping[str, Any]) -> str:
-    """The run beside supervised; empty for none."""
+    """The name of the run besides supervised; an empty text without one."""
     return next((name for name in accuracies if name != BASELINE), "")
 
 
@@ -211,7 +211,7 @@ def _worst(spreads: Mapping[str, Spread], what: str) -> str:
 
 
 def _mean_words(spread: Spread) -> str:
-    """A mean with what is known of its uncertainty."""
+    """A mean with its uncertainty, as far as known."""
     details = [] if spread.deviation is None else [f"standard deviation {100 * spread.deviation:.1f}"]
     if spread.interval is not None:
         details.append(f"95 % interval {percent_range(spread.interval.low, spread.interval.high)}")

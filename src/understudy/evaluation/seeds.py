@@ -1,4 +1,4 @@
-"""One accuracy per seed or fold: mean, spread and paired gain, and the sentences about them."""
+"""Statistics of one accuracy per seed or fold: mean, spread and paired gain, in figures and in words."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Spread:
     """The accuracy of one method over repeats.
 
     Args:
-        mean: Over seeds; over folds the share of all their images, which weights folds by their size.
-        deviation: Standard deviation between repeats; None for one.
-        interval: Of the mean: Student's over seeds, None for one seed or where all are equal; Wilson's over the images
-            of folds.
-        worst: The lowest accuracy of a repeat.
-        worst_of: The seed, or number of the fold, it is of.
+        mean: Mean over seeds; over folds the accuracy on all their images, which weights folds by their size.
+        deviation: Standard deviation between repeats; None for one repeat.
+        interval: Interval of the mean: Student's over seeds, None for one seed or if all are equal; Wilson's over the
+            images of folds.
+        worst: Lowest accuracy of a repeat.
+        worst_of: Seed or fold number of that repeat.
     """
 
     mean: float
@@ -46,13 +46,13 @@ class Gain:
     """A method against a baseline on the same labels and seeds, in accuracy.
 
     Args:
-        num_seeds: Seeds, or folds.
-        interval: Of the mean difference over seeds, by Student's t, None where all seeds differ alike; of the images
-            for one seed and for folds.
+        num_seeds: Number of seeds or folds.
+        interval: Interval of the mean difference over seeds by Student's t, None if all differences are equal; of the
+            difference on the images for one seed and for folds.
         test: The paired t-test over seeds; for one seed and for folds McNemar's test, which compares these models only.
-        p_value: 1 where no seed differs; None where all differ alike.
+        p_value: 1 if all differences are zero; None if they are equal but not zero.
         p_holm: The p-value corrected for all comparisons of a report.
-        effect: Cohen's d, the mean difference in units of its standard deviation between seeds.
+        effect: Cohen's d, the mean difference over its standard deviation between seeds.
     """
 
     num_seeds: int
@@ -75,7 +75,7 @@ def spread_over_seeds(seeds: Sequence[int], accuracies: Sequence[float]) -> Spre
 
 
 def spread_over_folds(right: Sequence[NDArray[np.bool_]]) -> Spread:
-    """The spread over folds numbered from 1, given which images of each are classified correctly."""
+    """The spread over folds numbered from 1, given a mask of the correctly classified images of each."""
     pooled = np.concatenate(right)
     interval = wilson(int(pooled.sum()), len(pooled))
     return _spread(range(1, len(right) + 1), [float(fold.mean()) for fold in right], float(pooled.mean()), interval)
@@ -88,7 +88,7 @@ def _spread(numbers: Sequence[int], accuracies: Sequence[float], mean: float, in
 
 
 def mean_interval(accuracies: ArrayLike, *, level: float = 0.95) -> Interval | None:
-    """Student's interval of the mean, cut to [0, 1]; None for one seed, and where all are equal as if by necessity."""
+    """Student's interval of the mean, clipped to [0, 1]; None for one seed, and if all accuracies are equal."""
     values = np.asarray(accuracies, dtype=float)
     if len(values) < 2 or _are_equal(values):
         return None
@@ -102,12 +102,12 @@ def gain_over_seeds(
     """The mean paired difference over seeds with its t-test.
 
     Args:
-        baseline: One accuracy per seed.
-        method: The same of the method.
-        paired: The images of the only seed, whose test replaces the t-test.
+        baseline: Accuracy of the baseline, one per seed.
+        method: Accuracy of the method, one per seed.
+        paired: Comparison on the images of the only seed; its test replaces the t-test.
 
     Raises:
-        DataError: There is one seed and no images of it, or not two accuracies for each seed.
+        DataError: There is one seed without `paired`, or the numbers of accuracies differ.
     """
     from scipy.stats import t
 
@@ -137,13 +137,13 @@ def gain_of_images(paired: Paired, num_parts: int = 1) -> Gain:
 
 
 def corrected(gains: Sequence[Gain | None]) -> list[Gain | None]:
-    """The gains with Holm's p-values, all of them being one family."""
+    """The gains with p-values adjusted by Holm's method, as one family."""
     adjusted = iter(holm([gain.p_value for gain in gains if gain is not None and gain.p_value is not None]))
     return [gain and replace(gain, p_holm=None if gain.p_value is None else next(adjusted)) for gain in gains]
 
 
 def _student(values: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """The mean and half the width of Student's interval of it."""
+    """The mean and the half-width of its Student's interval."""
     from scipy.stats import t
 
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
@@ -151,7 +151,7 @@ def _student(values: NDArray[np.float64], level: float) -> tuple[float, float]:
 
 
 def _are_equal(values: NDArray[np.float64]) -> bool:
-    """Whether the values agree but for rounding, so that there is no t statistic."""
+    """Whether the values are equal up to rounding, so that there is no t statistic."""
     return bool(np.ptp(values) < _ROUNDING)
 
 
@@ -159,8 +159,8 @@ def gain_sentence(name: str, gain: Gain, num_tests: int = 1) -> str:
     """The gain with its interval, test and effect size.
 
     Args:
-        name: What gains over what.
-        num_tests: For how many tests together the p-value is corrected.
+        name: The two methods, such as "fixmatch against supervised".
+        num_tests: Number of tests that the p-value is corrected for.
     """
     change = "no difference" if abs(gain.difference) < _ROUNDING else f"{signed_points(gain.difference)} points"
     if gain.test == "paired t" and gain.interval is None:
@@ -176,7 +176,7 @@ def gain_sentence(name: str, gain: Gain, num_tests: int = 1) -> str:
 
 
 def few_seeds_sentence(num_seeds: int) -> str:
-    """What cannot be concluded from so few seeds."""
+    """A caution about conclusions from this few seeds."""
     if num_seeds == 1:
         return (
             "One seed shows no spread between seeds: there is no interval over seeds, and a test on its images "
@@ -186,7 +186,7 @@ def few_seeds_sentence(num_seeds: int) -> str:
 
 
 def seeds_sentence(num_test: int, *, draws_labels: bool, draws_network: bool, draws_test: bool) -> str:
-    """What differs between seeds, and what does not and is therefore in no interval over seeds.
+    """The sources of variation between seeds, and those that intervals over seeds do not cover.
 
     Args:
         num_test: Test images of each seed.
