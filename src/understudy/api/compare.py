@@ -1,4 +1,4 @@
-"""Comparisons as Python users call them: shown while they run, and with a report in their folder."""
+"""`understudy.compare` and `understudy.ablate`: comparisons with a display and a report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Compared):
-    """Variants x numbers of labels x seeds, every run at one budget, tested on images that decided nothing.
+    """The result of `understudy.compare`: variants x numbers of labels x seeds, every run at the same budget.
 
     A notebook shows the table and the figure of its report. The fields are those of
     `understudy.comparison.result.Comparison`.
@@ -69,32 +69,31 @@ def compare(
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
-    """Train every variant with every number of labels and seed, and supervised learning with each, and compare them.
+    """Compare methods, and any other variants of a run, with supervised learning over numbers of labels and seeds.
 
-    For a number of labels and a seed all variants get the same labels, split, initial weights and draws. Test images
-    select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
+    For a number of labels and a seed, all variants get the same labels, split, initial weights and draws. Without test
+    images, a fifth of the labeled images is set aside first. Test images select nothing.
 
     Args:
-        source: As `understudy.train` takes it, and so `unlabeled`, `test` and `validation`.
-        methods: Names or method objects, each a variant of its own; "all" is every registered one.
-        variants: Tables of settings by name, for whatever else is to be compared: any field of `Job` that not all runs
-            share, as `{"weak labels": {"method": "softmatch", "labeled_view": "weak"}, "rounds": {"recipe":
-            "self_training"}}`.
-        num_labels: Labels to keep; without it those given are used as they are.
-        seeds: So many from 0 on, or the seeds themselves; a seed draws labels and initial weights.
-        budget: Of each run, such as "60cpu-s", which is the default, "2m" or "500steps".
-        upper_bound: Also train supervised learning on all labels that are hidden, once for each seed, and say what
-            share of the way there each variant goes.
-        folder: Where to keep everything, with a report. A folder of the same comparison goes on, also with other
-            variants, numbers of labels or seeds, and trains only what it does not hold yet.
-        jobs: Runs at a time, each a process with one thread; as many as there are free cores.
-        map: What carries the runs out, such as a cluster's: called with a function and the tasks, gives results in any
-            order. It must reach `folder`.
-        watch: Shows progress in place of the display: an `understudy.comparison.watchers.ComparisonWatcher`.
-        quiet: Show and print nothing.
-        config: A table of options, as read from a TOML file; `options` overrule it.
-        options: Any field of `Job`, of which `network` may be an own module. `method={"threshold": 0.9}` sets a knob of
-            every method that has it; a method with knobs of its own is an object or a variant.
+        source: As for `understudy.train`; likewise `unlabeled`, `test` and `validation`.
+        methods: Names or method objects, each a variant; "all" for every registered method.
+        variants: Tables of settings by name, with any fields of `Job` that differ between runs, such as
+            `{"weak": {"labeled_view": "weak"}, "rounds": {"recipe": "self_training"}}`.
+        num_labels: Numbers of labels to keep; all labels by default.
+        seeds: Number of seeds, or the seeds; a seed draws the labels and the initial weights.
+        budget: Of each run, such as "60cpu-s" (the default), "2m" or "500steps".
+        upper_bound: Also train supervised on all hidden labels, once per seed, and report the share of that gap
+            that each variant closes.
+        folder: Where to save the runs and a report. The folder of the same comparison is continued, also with other
+            variants, numbers of labels or seeds; only missing runs are trained.
+        jobs: Number of processes, each with one thread; the number of free cores by default.
+        map: Function that executes the runs, for example on a cluster: called with a function and the tasks, it yields
+            results in any order. Workers must have access to `folder`.
+        watch: Replaces the display: an `understudy.comparison.watchers.ComparisonWatcher`.
+        quiet: No display and no output.
+        config: A table of options, as read from a TOML file; `options` override it.
+        options: Any field of `Job`; `network` may be your own module. `method={"threshold": 0.9}` sets a knob of every
+            method that has it; for one method use an object or a variant.
 
     Examples:
         >>> import understudy
@@ -106,8 +105,8 @@ def compare(
         (0,)
 
     Raises:
-        UserError: Something given cannot be used, or every run failed.
-        Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
+        UserError: An argument cannot be used, or every run failed.
+        Interrupted: Ctrl-C or SIGTERM; the same call with the same folder continues.
     """
     found = carry_out(
         source,
@@ -152,34 +151,34 @@ def ablate(
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
-    """A comparison whose `ablation` says what each ingredient adds to those before it, at one budget per run.
+    """Measure what each ingredient of a run adds to those before it, at the same budget per run.
 
-    The first step is supervised learning with weak augmentation, one learning rate after its rise, and no average of
-    the weights. Then come the fall of the learning rate, the average of the weights, strong augmentation of labeled
-    images, the method's unlabeled images, and pretraining if the recipe is `pretrain`. Every step has the same labels,
-    split, initial weights and budget. An ingredient that the settings turn off is left out.
+    The first step is supervised learning with weak augmentation, a constant learning rate after warm-up, and no weight
+    averaging. Then the learning-rate schedule, weight averaging, strong augmentation of labeled images, the method's
+    unlabeled images, and pretraining (if the recipe is `pretrain`) are added one by one. Every step has the same
+    labels, split, initial weights and budget. An ingredient that the settings turn off is left out.
 
     Args:
-        source: As `understudy.train` takes it.
-        method: A name, a table of settings or an object; that of `Job` if not given.
+        source: As for `understudy.train`.
+        method: A name, a table of settings or an object; by default the method of `Job`.
         recipe: `pretrain`, by name or with settings, adds it as the last ingredient.
-        num_labels: Labels to keep; without it those given are used as they are.
-        seeds: As `compare` takes them, and all that is not explained here.
-        watch: Shows progress in place of the display: an `understudy.comparison.watchers.ComparisonWatcher`.
-        quiet: Show and print nothing.
-        config: A table of options, as read from a TOML file; arguments overrule it.
-        options: Any field of `Job`; `lr_decay` and `labeled_view` are what their ingredient brings.
+        num_labels: Number of labels to keep; all labels by default.
+        seeds: As for `compare`; likewise all arguments not listed here.
+        watch: Replaces the display: an `understudy.comparison.watchers.ComparisonWatcher`.
+        quiet: No display and no output.
+        config: A table of options, as read from a TOML file; arguments override it.
+        options: Any field of `Job`; `lr_decay` and `labeled_view` are set by their ingredients.
 
     Examples:
         >>> import understudy
         >>> options = {"num_labels": 40, "seeds": 1, "budget": "2steps", "jobs": 1, "quiet": True}
         >>> comparison = understudy.ablate("digits", method="fixmatch", **options)
-        >>> [rung.adds for rung in comparison.ablation]
+        >>> [step.adds for step in comparison.ablation]
         ['bare', 'schedule', 'weight averaging', 'strong augmentation', 'unlabeled images']
 
     Raises:
-        UserError: Something given cannot be used, or every run failed.
-        Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
+        UserError: An argument cannot be used, or every run failed.
+        Interrupted: Ctrl-C or SIGTERM; the same call with the same folder continues.
     """
     found = carry_out_ablation(
         source,

@@ -48,25 +48,11 @@ def ablate(
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
-    """A comparison whose `ablation` says what each ingredient adds to those before it, at one budget per run.
-
-    The first step is supervised learning with weak augmentation, one learning rate after its rise, and no average of
-    the weights. Then come the fall of the learning rate, the average of the weights, strong augmentation of labeled
-    images, the method's unlabeled images, and pretraining if the recipe is `pretrain`. Every step has the same labels,
-    split, initial weights and budget. An ingredient that the settings turn off is left out.
-
-    Args:
-        source: As `understudy.train` takes it.
-        method: A name, a table of settings or an object; that of `Job` if not given.
-        recipe: `pretrain`, by name or with settings, adds it as the last ingredient.
-        num_labels: Labels to keep; without it those given are used as they are.
-        seeds: As `compare` takes them, and all that is not explained here.
-        config: A table of options, as read from a TOML file; arguments overrule it.
-        options: Any field of `Job`; `lr_decay` and `labeled_view` are what their ingredient brings.
+    """Measure what each ingredient adds, without a display or a report; `understudy.ablate` describes the arguments.
 
     Raises:
-        UserError: Something given cannot be used, or every run failed.
-        Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
+        UserError: An argument cannot be used, or every run failed.
+        Interrupted: Ctrl-C or SIGTERM; the same call with the same folder continues.
     """
     check(config=config, num_labels=num_labels, seeds=seeds)
     table = {**(config or {}), **options}

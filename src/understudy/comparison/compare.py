@@ -63,34 +63,11 @@ def compare(
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
-    """Train every variant with every number of labels and seed, and supervised learning with each, and compare them.
-
-    For a number of labels and a seed all variants get the same labels, split, initial weights and draws. Test images
-    select nothing: without a test part or `test`, a fifth of the labeled images is set aside first.
-
-    Args:
-        source: As `understudy.train` takes it, and so `unlabeled`, `test` and `validation`.
-        methods: Names or method objects, each a variant of its own; "all" is every registered one.
-        variants: Tables of settings by name, for whatever else is to be compared: any field of `Job` that not all runs
-            share, as `{"weak labels": {"method": "softmatch", "labeled_view": "weak"}, "rounds": {"recipe":
-            "self_training"}}`.
-        num_labels: Labels to keep; without it those given are used as they are.
-        seeds: So many from 0 on, or the seeds themselves; a seed draws labels and initial weights.
-        budget: Of each run, such as "60cpu-s", which is the default, "2m" or "500steps".
-        upper_bound: Also train supervised learning on all labels that are hidden, once for each seed, and say what
-            share of the way there each variant goes.
-        folder: Where to keep everything. A folder of the same comparison goes on, also with other variants, numbers of
-            labels or seeds, and trains only what it does not hold yet.
-        jobs: Runs at a time, each a process with one thread; as many as there are free cores.
-        map: What carries the runs out, such as a cluster's: called with a function and the tasks, gives results in any
-            order. It must reach `folder`.
-        config: A table of options, as read from a TOML file; `options` overrule it.
-        options: Any field of `Job`, of which `network` may be an own module. `method={"threshold": 0.9}` sets a knob of
-            every method that has it; a method with knobs of its own is an object or a variant.
+    """Compare variants without a display or a report; `understudy.compare` describes the arguments.
 
     Raises:
-        UserError: Something given cannot be used, or every run failed.
-        Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
+        UserError: An argument cannot be used, or every run failed.
+        Interrupted: Ctrl-C or SIGTERM; the same call with the same folder continues.
     """
     check(config=config, methods=methods, num_labels=num_labels, seeds=seeds, upper_bound=upper_bound)
     check(variants=variants)
