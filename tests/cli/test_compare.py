@@ -282,6 +282,15 @@ def test_report__says_what_cannot_be_said() -> None:
     assert "fixmatch with 40 labels 110.0 %" in str(dear)
 
 
+def test_conclusions__say_what_differs_between_seeds() -> None:
+    found = comparison({"supervised": rows(0.7, 0.8), "fixmatch": rows(0.8, 0.9)})
+    assert "Seeds differ in the labels drawn, initial weights and the order of images; all are tested" in str(found)
+    assert "on the same 200 images" in str(found)
+    given = dataclasses.replace(found, num_labels=(0,), chosen={0: None})
+    assert "Seeds differ in the order of images;" in conclusions(given, own_network=True)[1]
+    assert "Seeds differ" not in str(comparison({"supervised": rows(0.7), "fixmatch": [None]}))
+
+
 def test_report__failed_runs_leave_the_others_comparable() -> None:
     found = comparison({"supervised": rows(0.7, 0.8, 0.75), "uda": [*rows(0.8, 0.92), None], "vat": [None] * 3})
     assert found.summary("uda", 40).seeds == (0, 1)

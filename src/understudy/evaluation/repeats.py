@@ -151,15 +151,12 @@ def over_seeds(
     )
 
 
-def over_folds(
-    right: Mapping[str, Sequence[NDArray[np.bool_]]], verdict: Verdict | None, *, remarks: Sequence[str] = ()
-) -> Repeats:
+def over_folds(right: Mapping[str, Sequence[NDArray[np.bool_]]], verdict: Verdict | None) -> Repeats:
     """The results over folds: the verdict on all their images together, and the spread between folds.
 
     Args:
         right: By name of the run, a mask of the images of each fold that it classifies correctly.
         verdict: Verdict on the images of all folds; None without a method.
-        remarks: Sentences to add at the end.
     """
     n = [len(fold) for fold in right[BASELINE]]
     spreads = {name: spread_over_folds(folds) for name, folds in right.items()}
@@ -183,7 +180,7 @@ def over_folds(
         sentences=(),
     )
     last = _over_folds(repeats.differences, len(n)) + _worst(spreads, "fold")
-    return replace(repeats, sentences=(*sentences, last, *remarks))
+    return replace(repeats, sentences=(*sentences, last))
 
 
 def _method(accuracies: Mapping[str, Any]) -> str:

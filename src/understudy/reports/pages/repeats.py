@@ -36,7 +36,7 @@ def repeats_tiles(result: Mapping[str, Any]) -> list[Tile]:
     for name in names_of(repeats):
         who = "the labels alone" if name == BASELINE else f"with the unlabeled images ({name})"
         between = interval(repeats[name]["interval"])
-        about = "" if between is None else f"; 95 % interval {100 * between[0]:.1f} to {100 * between[1]:.1f}"
+        about = "" if between is None else f"; 95 % interval {percent_range(*between)}"
         tiles.append(Tile(percent(repeats[name]["mean"]), f"right, {who}, {over}{about}"))
     if repeats["difference"] is not None:
         between = interval(repeats["interval"])
@@ -46,12 +46,8 @@ def repeats_tiles(result: Mapping[str, Any]) -> list[Tile]:
     if repeats["kind"] == "folds":
         tiles.append(Tile(f"{sum(num_test):,}", "labeled images, each tested by models that had not seen it"))
     else:
-        kind = (
-            "test images, the same for every seed"
-            if data["test_source"] == "test"
-            else "test images held out for each seed"
-        )
-        tiles.append(Tile(f"{num_test[0]:,}", kind))
+        source = "the same for every seed" if data["test_source"] == "test" else "held out for each seed"
+        tiles.append(Tile(f"{num_test[0]:,}", f"test images, {source}"))
     metrics = result["metrics"].get(result["delivered"])
     if repeats["kind"] == "folds" and metrics is not None and data["test_source"] != "out of fold":
         tiles.append(Tile(percent(metrics["accuracy"]), f"right, the final model, of {metrics['n']:,} other images"))
@@ -124,20 +120,18 @@ def _table(repeats: Mapping[str, Any]) -> Table:
     whole = (
         ["mean", ""] if repeats["kind"] == "seeds" else ["all images", f"{sum(run['n'] for run in repeats['runs']):,}"]
     )
-    rows.append([*whole, *(percent(repeats[name]["mean"]) for name in names), *_gain(repeats)])
+    rows.append([*whole, *(percent(repeats[name]["mean"]) for name in names)])
+    if has_both:
+        rows[-1].append(signed_points(repeats["difference"]))
     deviations = [repeats[name]["deviation"] for name in names]
     if all(value is not None for value in deviations):
         cells = ["standard deviation", "", *(f"{100 * value:.1f}" for value in deviations)]
         rows.append([*cells, *([""] if has_both else [])])
     between = [interval(repeats[name]["interval"]) for name in names]
     if all(between):
-        cells = [f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}" for ends in between if ends is not None]
+        cells = [percent_range(*ends) for ends in between if ends is not None]
         ends = interval(repeats["interval"])
         gain = ["-" if ends is None else percent_range(*ends, signed=True)] if has_both else []
         rows.append(["95 % interval", "", *cells, *gain])
     columns = [one, "test images", *(run_word(name) for name in names), *(["difference, points"] if has_both else [])]
     return Table(columns, rows, numeric=range(1, len(columns)))
-
-
-def _gain(repeats: Mapping[str, Any]) -> list[str]:
-    return [] if repeats["difference"] is None else [signed_points(repeats["difference"])]
