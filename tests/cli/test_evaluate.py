@@ -31,7 +31,7 @@ def test_evaluate__prints_and_writes_the_figures(understudy: Run, finished: Path
 def test_evaluate__many_classes_have_no_matrix(
     understudy: Run, monkeypatch: pytest.MonkeyPatch, finished: Path, test_photos: Path
 ) -> None:
-    monkeypatch.setattr("understudy.display.tables.MOST_CLASSES_IN_MATRIX", 1)
+    monkeypatch.setattr("understudy.display.tables.MAX_CLASSES_IN_MATRIX", 1)
     output = understudy("evaluate", finished, test_photos)
     assert "true class" not in output.out
 

@@ -32,7 +32,7 @@ def test_plan__prints_saves_and_is_trained_with(understudy: Run, photos: Path, u
     assert result["training"]["network"] == "cnn", "what is asked for beside a plan overrules it"
     assert read_toml(Path("r/plan.toml"))["ssl"]["method"]["value"] == "fixmatch"
     assert "every choice with its reason" in trained.out
-    assert "What was chosen, and why" in Path("r/report.html").read_text(encoding="utf-8")
+    assert "Settings and their reasons" in Path("r/report.html").read_text(encoding="utf-8")
 
 
 def test_plan__says_what_another_chooses_otherwise(understudy: Run, photos: Path, unlabeled: Path) -> None:

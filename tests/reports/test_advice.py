@@ -22,8 +22,8 @@ def told(**changes: Any) -> list[str]:
     [
         ("helped", "good", "Yes: the unlabeled images helped"),
         ("hurt", "bad", "No: the unlabeled images made it worse"),
-        ("better", "open", "A better model; whether the unlabeled images are the reason is open"),
-        ("worse", "open", "A worse model; whether the unlabeled images are the reason is open"),
+        ("better", "open", "The model is better, but the unlabeled images may not be the reason"),
+        ("worse", "open", "The model is worse, but the unlabeled images may not be the reason"),
         ("not proven", "open", "No difference is proven"),
     ],
 )
@@ -35,9 +35,9 @@ def test_headline__says_whether_unlabeled_images_helped(outcome: str, tone: str,
     }
     found = headline({**RESULT, "verdict": verdict})
     assert (found.tone, found.answer) == (tone, answer)
-    assert f"Of {RESULT['data']['num_test']:,} held-out images, the labels alone get " in found.detail
+    assert f"On {RESULT['data']['num_test']:,} held-out images, training on the labels alone reaches " in found.detail
     used = "with the unlabeled images" if outcome in ("helped", "better") else "on the labels alone"
-    assert f"Use the model trained {used}" in found.detail
+    assert f"The saved model is the one trained {used}." in found.detail
 
 
 def test_headline__nothing_held_out() -> None:
@@ -45,8 +45,8 @@ def test_headline__nothing_held_out() -> None:
     data = {**RESULT["data"], "num_test": 0, "num_labeled": 12}
     nothing = {"metrics": {}, "calibration": {}, "robustness": {}, "mistakes": [], "label_errors": []}
     changes = {"verdict": verdict, "data": data, **nothing}
-    assert headline({**RESULT, **changes}).answer == "Nobody can say yet whether the unlabeled images helped"
-    assert told(**changes)[0].startswith("Label 38 more images, or give some with --test: ")
+    assert headline({**RESULT, **changes}).answer == "Too few labels to tell whether the unlabeled images helped"
+    assert told(**changes)[0].startswith("Label 38 more images, or pass test images with --test: ")
 
 
 def test_headline__labels_alone() -> None:
@@ -55,18 +55,18 @@ def test_headline__labels_alone() -> None:
     assert "there is nothing to compare" in found.detail
 
 
-def test_advice__doubted_labels_come_with_their_file() -> None:
+def test_advice__label_errors_come_with_their_file() -> None:
     sound = {"fixmatch": {**RESULT["calibration"]["fixmatch"], "ece": 0.02}}
     found = told(calibration=sound)
-    assert any(one.startswith("Check the 3 doubted labels: ") and "label_errors.csv" in one for one in found)
+    assert any(one.startswith("Check 3 possible label errors: ") and "label_errors.csv" in one for one in found)
     one = told(calibration=sound, label_errors=RESULT["label_errors"][:1])
-    assert any(line.startswith("Check the doubted label: ") for line in one)
-    assert not any("doubted" in line for line in told(calibration=sound, label_errors=[]))
+    assert any(line.startswith("Check 1 possible label error: ") for line in one)
+    assert not any("label error" in line for line in told(calibration=sound, label_errors=[]))
 
 
-def test_advice__a_model_that_is_sure_and_wrong_has_no_say_in_labels() -> None:
-    too_sure = {"fixmatch": {**RESULT["calibration"]["fixmatch"], "ece": 0.2}}
-    assert not any("doubted" in line for line in told(calibration=too_sure))
+def test_advice__a_miscalibrated_model_suspects_no_label_errors() -> None:
+    miscalibrated = {"fixmatch": {**RESULT["calibration"]["fixmatch"], "ece": 0.2}}
+    assert not any("label error" in line for line in told(calibration=miscalibrated))
 
 
 def test_advice__names_the_class_that_is_missed_most() -> None:
@@ -77,8 +77,8 @@ def test_advice__names_the_class_that_is_missed_most() -> None:
     classes[2] |= {"recall": 0.0, "support": 9}
     metrics |= {"per_class": classes, "confusion": [[50, 0, 0], [28, 20, 2], [9, 0, 0]]}
     found = told(metrics={"fixmatch": metrics})
-    expected = "Label more images of 'dog': Only 40.0 % of its 50 held-out images are recognized; the others are taken"
-    assert any(line.startswith(expected) and line.endswith("most often for 'cat'.") for line in found)
+    expected = "Label more images of 'dog': Only 40.0 % of its 50 held-out images are classified correctly; the others "
+    assert any(line.startswith(expected) and line.endswith("most often as 'cat'.") for line in found)
 
 
 def test_advice__a_model_no_better_than_guessing() -> None:
@@ -98,16 +98,16 @@ def test_advice__a_model_no_better_than_guessing() -> None:
     )
     advised = told(**changes)
     assert advised[0].startswith("Train longer: ")
-    assert not any(one.startswith(("Check the", "Label more images of '")) for one in advised)
+    assert not any(one.startswith(("Check ", "Label more images of '")) for one in advised)
 
 
-@pytest.mark.parametrize(("right", "which"), [(0.7, "it promises more than it keeps"), (0.99, "it knows more than it")])
+@pytest.mark.parametrize(("right", "which"), [(0.7, "it is overconfident"), (0.99, "it is underconfident")])
 def test_advice__confidence_that_misleads(right: float, which: str) -> None:
     bins = [{"low": 0.8, "high": 0.9, "n": 100, "confidence": 0.85, "accuracy": right}]
     found = {"n": 100, "ece": abs(right - 0.85), "bins": bins}
     assert any(which in line for line in told(calibration={"fixmatch": found}))
     sound = {**found, "ece": 0.02}
-    assert not any("face value" in line for line in told(calibration={"fixmatch": sound}))
+    assert not any("Do not rely on" in line for line in told(calibration={"fixmatch": sound}))
 
 
 def test_advice__accuracy_that_was_still_rising() -> None:
@@ -115,13 +115,13 @@ def test_advice__accuracy_that_was_still_rising() -> None:
         accuracies = zip((0.25, 0.5, 0.75, 1.0), (0.5, 0.6, 0.65, last), strict=True)
         return {"fixmatch": {"history": [{"progress": at, "validation_accuracy": share} for at, share in accuracies]}}
 
-    assert any(line.startswith("Train longer: ") and "65.0 % three quarters" in line for line in told(runs=run(0.7)))
+    assert any(line.startswith("Train longer: ") and "65.0 % after three" in line for line in told(runs=run(0.7)))
     assert not any(line.startswith("Train longer") for line in told(runs=run(0.655)))
 
 
 def test_advice__says_what_a_gain_must_be_to_show() -> None:
     verdict = {**RESULT["verdict"], "outcome": "not proven", "smallest_gain": 0.03}
-    assert "only a true gain of 3.0 points or more is found with a power of 80 %" in told(verdict=verdict)[0]
+    assert "detect only a true gain of 3.0 points or more with 80 % power" in told(verdict=verdict)[0]
     fine = {**verdict, "smallest_gain": 0.014}
     assert told(verdict=fine)[0].startswith("Train longer, or try other methods: ")
 
@@ -129,7 +129,7 @@ def test_advice__says_what_a_gain_must_be_to_show() -> None:
 def test_advice__a_worse_model_with_another_cause_blames_no_image() -> None:
     verdict = {**RESULT["verdict"], "outcome": "worse", "causes": ["only 7 % of the unlabeled images were used"]}
     assert told(verdict=verdict)[0] == (
-        "Give a longer budget, or another method: The model is worse, but only 7 % of the unlabeled images were used."
+        "Use a longer budget or another method: The model is worse, but only 7 % of the unlabeled images were used."
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.reports import made
-from understudy.reports.figures import by_class, labels, model
+from understudy.reports.figures import by_class, ingredients, labels, model
 from understudy.reports.figures import comparison as comparison_figures
 from understudy.reports.figures.labels import draw_rounds
 from understudy.reports.figures.picture import MINUS, Picture, in_points, spread
@@ -189,8 +189,8 @@ def test_accuracies__caption() -> None:
     picture = model.accuracies({"metrics": metrics, "verdict": verdict})
     assert picture is not None
     assert picture.caption == (
-        "Supervised is right on 61 % and mean teacher is right on 64.8 % of 400 test images. The difference is +3.8 "
-        f"points, with a 95 % interval from {MINUS}1 to +8.5. Lines are 95 % intervals."
+        "Accuracy on 400 test images: supervised 61 % and mean teacher 64.8 %. The difference is +3.8 points "
+        f"(95 % interval {MINUS}1 to +8.5). Lines are 95 % intervals."
     )
 
 
@@ -208,7 +208,7 @@ def test_per_class_change__caption() -> None:
     picture = _changes(("cat", 50, 0.61, 0.8), ("dog", 40, 0.9, 0.85), ("owl", 1, 1.0, 1.0), ("elk", 0, NAN, NAN))
     assert picture.caption == (
         "The largest gain is 'cat', from 61 to 80 % of 50 images, the largest loss is 'dog', from 90 to 85 % of 40 "
-        "images. Uda finds more images of 1 class and fewer of 1; 1 class without test images left out."
+        "images. The recall of uda is higher for 1 class and lower for 1; 1 class without test images left out."
     )
     assert "+19  (61 → 80 % of 50)" in _strings(svg(picture.figure))
 
@@ -216,7 +216,7 @@ def test_per_class_change__caption() -> None:
 def test_per_class_change__many_classes_keep_both_ends() -> None:
     picture = _changes(*((f"c{at}", 10, 0.5, 0.1 + at / 50) for at in range(41)))
     strings = _strings(svg(picture.figure))
-    assert {"c40", "c29", "c11", "c0", "17 more classes in between"} <= set(strings)
+    assert {"c40", "c29", "c11", "c0", "17 more classes between"} <= set(strings)
     assert not {"c28", "c12"} & set(strings)
 
 
@@ -229,7 +229,8 @@ def test_confusion__caption_and_cells() -> None:
     picture = by_class.confusion(plain)
     assert picture is not None
     assert picture.caption.startswith(
-        "Uda is right on 1,087 of 1,100 test images; most often 'cat' is taken for 'dog': 10 of 50 images."
+        "Uda classifies 1,087 of 1,100 test images correctly. "
+        "The most frequent error: 'cat' predicted as 'dog', 10 of 50 images."
     )
     assert {"40", "10", "3", "1,047"} <= set(_strings(svg(picture.figure)))
 
@@ -239,8 +240,8 @@ def test_pseudo_labels_by_class__caption() -> None:
     picture = labels.pseudo_labels_by_class(plain)
     assert picture is not None
     assert picture.caption == (
-        "Of 150 pseudo-labels 'a' got the most, 100; 1 class got less than half of the mean, 50. They are least often "
-        "right for 'b': 4 of 10 (40 %)."
+        "Of 150 pseudo-labels, 'a' has the most (100); 1 class has less than half of the mean, 50. "
+        "Accuracy is lowest for 'b': 4 of 10 correct (40 %)."
     )
 
 
@@ -253,14 +254,14 @@ def test_label_distribution__caption() -> None:
     picture = labels.label_distribution(plain)
     assert picture is not None
     assert picture.caption == (
-        "The prediction for 100 unlabeled images is furthest from the labeled images for 'a': 30 against 50 %."
+        "The predictions for 100 unlabeled images deviate most from the labeled images for 'a': 30 % against 50 %."
     )
 
 
 def test_confidence__caption() -> None:
     picture = model.confidence({"pool": {"uda": {"confidence": [0] * 18 + [30, 10]}}})
     assert picture is not None
-    assert picture.caption == "Uda is at least 95 % sure of 25 % of 40 images."
+    assert picture.caption == "At least 95 % confidence: uda 25 % of 40 images."
 
 
 def test_reliability__caption_says_what_scaling_does() -> None:
@@ -276,8 +277,8 @@ def test_robustness__caption_and_many_corruptions() -> None:
     picture = model.robustness({"robustness": {"uda": {**shares, "accuracy": few}}})
     assert picture is not None
     assert picture.caption == (
-        "Mean accuracy over all corruptions and strengths: uda 75 %. Without corruption uda has 90 %. The worst at "
-        "strength 5 is fog with 40 %. n = 50 images each."
+        "Mean accuracy over all corruptions and severities: uda 75 %. On clean images, uda reaches 90 %. "
+        "The hardest at severity 5 is fog with 40 %. n = 50 images each."
     )
     many = {f"kind {at}": [0.9, 0.8, 0.7, 0.6, 0.01 * at] for at in range(20)}
     picture = model.robustness({"robustness": {"uda": {**shares, "accuracy": many}}})
@@ -292,7 +293,7 @@ def test_learning_curves__losses_where_nothing_validates() -> None:
     picture = model.learning_curves(result)
     assert "fixmatch: unsupervised" in _strings(_is_whole(picture))
     assert picture is not None
-    assert picture.caption.startswith("No image was kept for validation")
+    assert picture.caption.startswith("There are no validation images")
 
 
 @pytest.mark.parametrize("draw", OF_COMPARISON, ids=_name)
@@ -338,7 +339,7 @@ def test_label_curve__all_labels_have_a_place() -> None:
 
 
 def test_waterfall__signed_steps() -> None:
-    picture = comparison_figures.waterfall([*made.STEPS, ("unknown", NAN, None)])
+    picture = ingredients.waterfall([*made.STEPS, ("unknown", NAN, None)])
     strings = _strings(_is_whole(picture))
     assert "+8.9  → 70.1 %" in strings
     assert f"{MINUS}0.4  → 76.8 %" in strings
@@ -346,28 +347,28 @@ def test_waterfall__signed_steps() -> None:
     assert picture.caption.startswith(
         "From 61.2 to 80.3 % in 4 steps; the largest gain is + pseudo-labels (+8.9 points)"
     )
-    assert comparison_figures.waterfall(made.STEPS[:1]) is None
+    assert ingredients.waterfall(made.STEPS[:1]) is None
 
 
 def test_parallel_coordinates__leaves_out_what_never_differs() -> None:
-    picture = comparison_figures.parallel_coordinates(made.tried())
+    picture = ingredients.parallel_coordinates(made.tried())
     strings = _strings(_is_whole(picture))
     assert {"learning rate", "threshold", "network", "mu", "accuracy"} <= set(strings)
     assert "seed" not in strings
-    assert comparison_figures.parallel_coordinates([({"a": 1}, 0.5), ({"a": 1}, 0.6)]) is None
-    assert comparison_figures.parallel_coordinates([]) is None
+    assert ingredients.parallel_coordinates([({"a": 1}, 0.5), ({"a": 1}, 0.6)]) is None
+    assert ingredients.parallel_coordinates([]) is None
 
 
 def test_parallel_coordinates__settings_of_any_kind() -> None:
     tried = [({"a": None, "b": True}, 0.5), ({"a": 0, "b": False}, NAN), ({"a": "<b>"}, 0.5), ({"a": [1, 2]}, 0.5)]
-    assert "<b>" in _strings(_is_whole(comparison_figures.parallel_coordinates(tried)))
+    assert "<b>" in _strings(_is_whole(ingredients.parallel_coordinates(tried)))
 
 
 def test_several_runs__rows_say_what_differs() -> None:
     picture = comparison_figures.several_runs([made.result(seed=seed) for seed in (0, 1)])
     assert {"seed 0", "seed 1"} <= set(_strings(_is_whole(picture)))
     assert picture is not None
-    assert picture.caption.startswith("The method is ahead of supervised in 2 of 2 runs.")
+    assert picture.caption.startswith("The method is more accurate than supervised in 2 of 2 runs.")
     _is_whole(comparison_figures.several_runs([_half_known()]))
     assert comparison_figures.several_runs([{}]) is None
 
@@ -409,7 +410,7 @@ def test_cost__says_whether_runs_cost_alike() -> None:
     alike = found | {"summaries": [one | {"cpu_s": 30.0 + place / 100} for place, one in enumerate(found["summaries"])]}
     picture = comparison_figures.cost(alike)
     assert picture is not None
-    assert picture.caption.startswith("All runs cost about 30 s of processor time; means over 3 seeds.")
+    assert picture.caption.startswith("All runs cost about 30 s of CPU time; means over 3 seeds.")
 
 
 def _axes(picture: Picture | None, at: int = 0) -> Any:
@@ -424,7 +425,7 @@ def _line_of(axes: Any, label: str) -> tuple[list[float], list[float]]:
 
 def test_parallel_coordinates__run_without_a_setting_is_drawn_whole() -> None:
     tried = [({"lr": 0.1, "mu": 3}, 0.6), ({"lr": 0.2, "mu": 7}, 0.7), ({"lr": 0.2}, 0.9)]
-    picture = comparison_figures.parallel_coordinates(tried)
+    picture = ingredients.parallel_coordinates(tried)
     best = _axes(picture).get_lines()[2].get_ydata()
     assert list(best) == [1.0, 0.0, 1.0]
     assert picture is not None
@@ -434,14 +435,14 @@ def test_parallel_coordinates__run_without_a_setting_is_drawn_whole() -> None:
 
 def test_parallel_coordinates__names_what_there_is_no_room_for() -> None:
     tried = [({f"knob_{at}": value for at in range(10)}, 0.5 + value) for value in (0.1, 0.2)]
-    picture = comparison_figures.parallel_coordinates(tried)
+    picture = ingredients.parallel_coordinates(tried)
     assert picture is not None
-    assert picture.caption.endswith("Not shown, though they differ: knob 8 and knob 9.")
+    assert picture.caption.endswith("Other settings that differ are not shown: knob 8 and knob 9.")
 
 
 def test_parallel_coordinates__knobs_of_one_method_are_not_settings_that_differ() -> None:
     tried = [({"method": {"name": "a", "x": 1}}, 0.5), ({"method": {"name": "b"}, "lr_decay": "none"}, 0.6)]
-    strings = _strings(_is_whole(comparison_figures.parallel_coordinates(tried)))
+    strings = _strings(_is_whole(ingredients.parallel_coordinates(tried)))
     assert {"method", "lr decay"} <= set(strings)
     assert "x" not in strings
 
@@ -463,7 +464,7 @@ def test_comparison_page__best_variant_is_among_the_settings_tried() -> None:
     }
     picture = comparison_page._parallel(found)
     assert picture is not None
-    assert picture.caption.startswith("The best of 4 runs (orange) has 80 %, the worst 50 %")
+    assert picture.caption.startswith("The best of 4 runs (orange, 80 %): ")
     assert {"labeled view", "threshold", "method"} <= set(_strings(_is_whole(picture)))
 
 
@@ -489,10 +490,10 @@ def test_pseudo_labels__rounds_are_places_of_their_own() -> None:
     picture = labels.pseudo_labels({"pseudo_labels": lines})
     axes = _axes(picture)
     assert _line_of(axes, "share of the unlabeled images used") == ([1, 2], [0.3, 0.5])
-    assert _line_of(axes, "share of these that is right") == ([1, 2], [0.8, 0.9])
+    assert _line_of(axes, "accuracy of their pseudo-labels") == ([1, 2], [0.8, 0.9])
     assert [one.get_text() for one in axes.get_xticklabels()] == ["round 1", "round 2"]
     assert picture is not None
-    assert picture.caption.startswith("In round 2 50 % of the unlabeled images")
+    assert picture.caption.startswith("In round 2, 50 % of the unlabeled images")
 
 
 def test_learning_curves__all_rounds_one_after_another() -> None:
@@ -509,7 +510,7 @@ def test_learning_curves__all_rounds_one_after_another() -> None:
     x, y = _line_of(_axes(picture), "self training")
     assert (x, y) == ([0, 1, 2, 2, 3, 4], [3, 2, 1, 0.4, 0.3, 0.2])
     assert picture is not None
-    assert picture.caption.endswith("At a dotted line the training of the next round begins.")
+    assert picture.caption.endswith("A dotted line marks where the next round begins.")
 
 
 @pytest.mark.parametrize("rounds", [1, 0])

@@ -23,22 +23,26 @@ PLAN = {
 
 
 def test_plan_section__every_choice_with_its_reason() -> None:
-    notes = ["network = resnet_small: it fits <the> budget.", "Planned in 85 s.", "The 500 test images judge."]
+    notes = [
+        "network = resnet_small: it fits <the> budget.",
+        "Planned in 85 s.",
+        "500 test images are held out.",
+    ]
     page = render(run_page(run_record(plan=PLAN, notes=notes)))
-    assert "What was chosen, and why" in page
+    assert "Settings and their reasons" in page
     assert "it fits &lt;the&gt; budget" in page
-    for text in ("augmentation.hflip", "asked for", "14 % of the budget of 10m", "85 s"):
+    for text in ("augmentation.hflip", "requested", "14 % of the budget of 10m", "85 s"):
         assert text in page
-    assert "The 500 test images judge." in page
+    assert "500 test images are held out." in page
     assert "network = resnet_small" not in page, "what the table says is not said twice"
     assert "Planned in" not in page
 
 
 def test_plan_section__rules_alone() -> None:
     page = render(run_page(run_record(plan=PLAN | {"note": "a budget of 3 s is short"})))
-    assert "Nothing was timed or tried, since a budget of 3 s is short." in page
+    assert "Nothing was measured or tried, because a budget of 3 s is short." in page
 
 
 def test_plan_section__no_plan_no_section() -> None:
     for record in (run_record(plan=None), run_record()):
-        assert "What was chosen" not in render(run_page(record))
+        assert "Settings and their reasons" not in render(run_page(record))

@@ -26,13 +26,13 @@ def test_run_page__speaks_of_all_seeds() -> None:
     page = run_page(run_record(repeats=seeds()))
     assert page.headline.answer == "Yes: the unlabeled images helped"
     assert page.headline.detail == (
-        "On average over 3 seeds the labels alone get 91.0 % right, and with the unlabeled images it is 96.0 %. "
-        "Use the model of the first seed, 5, trained with the unlabeled images: it is saved."
+        "On average over 3 seeds, training on the labels alone reaches 91.0 % accuracy and training with "
+        "the unlabeled images 96.0 %. The saved model is that of the first seed, 5, with the unlabeled images."
     )
     assert [tile.figure for tile in page.tiles] == ["91.0 %", "96.0 %", "+5.0 points", "500"]
     text = render(page)
     assert "Over 3 seeds" in text
-    assert "The first seed alone, whose model is delivered" in text
+    assert "The first seed, whose model is saved" in text
 
 
 def test_run_page__not_proven_over_seeds_overrules_the_first_seed() -> None:
@@ -47,7 +47,7 @@ def test_run_page__folds_of_labels_alone() -> None:
     found = over_folds({"supervised": [np.array([True, False]), np.array([True, True])]}, None)
     page = run_page(run_record(repeats=found.to_json(), delivered="supervised"))
     assert page.headline.answer == "A classifier from labels alone"
-    assert "Of 4 labeled images" in page.headline.detail
+    assert "On 4 labeled images" in page.headline.detail
     assert "Over 2 folds" in render(page)
 
 

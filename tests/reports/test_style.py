@@ -32,7 +32,7 @@ def test_svg__takes_the_colors_and_the_width_of_the_page() -> None:
     assert "height" not in root.attrib
     assert re.fullmatch(r"0 0 [\d.]+ [\d.]+", root.attrib["viewBox"])
     assert root.attrib["role"] == "img"
-    assert root.attrib["aria-label"].startswith("Accuracy. Supervised is right on")
+    assert root.attrib["aria-label"].startswith("Accuracy. Accuracy on ")
     for name in ("--ink", "--muted", "--grid", "--paper"):
         assert f"var({name})" in text
     assert not re.search("(?i)#000000|#000;|black|DejaVu|<style|<metadata|<?xml|date", text.replace("<svg", ""))

@@ -93,7 +93,7 @@ def test_page_of__several_runs_on_the_same_judges() -> None:
     second.held_out["labels"][:] = first.held_out["labels"]  # type: ignore[index]
     words = "".join(elements(first, second).words)
     assert "None is proven better than one" in words
-    assert "The best of several looks better" in words
+    assert "The best of several runs looks better" in words
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_page_of__a_comparison_in_which_methods_are_proven_worse() -> None:
     for one, difference in zip(record.found["summaries"][1:], (-0.03, -0.05), strict=True):
         one["gain"] |= {"difference": difference, "p_holm": 0.01}
     found = page_of([record])
-    assert found.headline.answer == "In this time the unlabeled images made it worse"
+    assert found.headline.answer == "At this budget, the unlabeled images made it worse"
     assert "2 of 2 comparisons prove a loss, of 3.0 to 5.0 points." in found.headline.detail
     assert "Give each run more time, or use the labels alone" in [one.what for one in found.advice]
 

@@ -40,7 +40,7 @@ def evaluate(
         say(console, note)
     say(console)
     console.print(tables.class_table(metrics))
-    if len(metrics.per_class) <= tables.MOST_CLASSES_IN_MATRIX:
+    if len(metrics.per_class) <= tables.MAX_CLASSES_IN_MATRIX:
         say(console)
         say(console, "Confusion matrix: true class by row, predicted class by column:")
         matrix = tables.confusion_table(metrics)

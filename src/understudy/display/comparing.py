@@ -23,35 +23,35 @@ if TYPE_CHECKING:
     from understudy.comparison.result import Run
     from understudy.comparison.runs import RunPlan
 
-_LINE_S = 10.0
-_PER_SECOND = 2
-_BAR_WIDTH = 20
-_ENOUGH_TO_TELL = 0.1
+_LINE_S = 10.0  # between progress lines of a log: enough to see that it goes on, few enough to read
+_REFRESHES_PER_S = 2  # the table changes only when a run ends or moves by a percent
+_BAR_WIDTH = 20  # characters, 5 % each
+_MIN_DONE = 0.1  # below this share, start-up dominates and a forecast of the run's time misleads
 
 
 class Watch(Protocol):
     """Shows messages, counts of files, and runs as they end."""
 
     def message(self, text: str) -> None:
-        """A sentence that stays."""
+        """Print a sentence that stays."""
 
     def decoding(self, done: int, total: int) -> None:
-        """Images decoded so far."""
+        """Show how many images are decoded."""
 
     def began(self, plan: RunPlan) -> None:
-        """What will be trained."""
+        """Take the plan of what will be trained."""
 
     def finished(self, run: Run) -> None:
-        """A run that ended."""
+        """Show a run that ended."""
 
 
 def _nothing() -> None:
-    """Nothing is to be done when training begins."""
+    """Do nothing when training begins."""
 
 
 @contextmanager
 def watching(console: Console, began: Callable[[], None] = _nothing) -> Iterator[Watch]:
-    """While it lasts, a watcher that suits the console.
+    """Yield a watcher that suits the console: a live table, or plain lines.
 
     Args:
         began: Called when the folder was recognized and training is about to begin.
@@ -60,7 +60,7 @@ def watching(console: Console, began: Callable[[], None] = _nothing) -> Iterator
         yield Lines(console, began)
         return
     table = LiveTable(console, began)
-    with Live(get_renderable=table.render, console=console, refresh_per_second=_PER_SECOND, transient=True):
+    with Live(get_renderable=table.render, console=console, refresh_per_second=_REFRESHES_PER_S, transient=True):
         yield table
 
 
@@ -74,11 +74,11 @@ class Lines:
         self.state: State | None = None
 
     def message(self, text: str) -> None:
-        """A sentence that stays."""
+        """Print a sentence that stays."""
         say(self.console, text)
 
     def decoding(self, done: int, total: int) -> None:
-        """A line now and then."""
+        """Print a line every few seconds."""
         if done == total or time.monotonic() - self._printed_at >= _LINE_S:
             self._printed_at = time.monotonic()
             say(self.console, f"decoded {done:,} of {total:,} images")
@@ -89,7 +89,7 @@ class Lines:
         self._began()
 
     def finished(self, run: Run) -> None:
-        """A line with the run's figures, or with why it failed."""
+        """Print a line with the run's figures, or with why it failed."""
         assert self.state is not None
         self.state.add(run)
         say(self.console, run_line(run, self.state))
@@ -103,11 +103,11 @@ class LiveTable(Lines):
         self._reading = ""
 
     def decoding(self, done: int, total: int) -> None:
-        """The count below."""
+        """Show the count in place of the table."""
         self._reading = "" if done == total else f"reading images: {done:,} of {total:,}"
 
     def finished(self, run: Run) -> None:
-        """Its figures go into the table."""
+        """Put its figures into the table."""
         assert self.state is not None
         self.state.add(run)
 
@@ -128,7 +128,7 @@ class State:
         self._wall: list[float] = []
 
     def add(self, run: Run) -> None:
-        """A run that ended."""
+        """Record a run that ended."""
         self.ended[run.folder] = run
         if run.figures:
             self._wall.append(run.figures.wall_s)
@@ -141,7 +141,7 @@ class State:
     def seconds_left(self) -> float | None:
         """Wall seconds until the end, from the budget or from the runs that ended; None when nothing is known."""
         running = self.running()
-        walls = self._wall or [wall_s / done for _, done, wall_s in running if done > _ENOUGH_TO_TELL]
+        walls = self._wall or [wall_s / done for _, done, wall_s in running if done > _MIN_DONE]
         each = statistics.fmean(walls) if walls else self.plan.budget.wall_s or self.plan.budget.cpu_s
         if each is None:
             return None
@@ -150,18 +150,18 @@ class State:
         return each * max(0.0, left - done) / min(self.plan.jobs, max(1, left))
 
     def running(self) -> list[tuple[str, float, float]]:
-        """The runs at work, in words, each with the share of it that is done and the wall seconds that took."""
+        """The runs at work by description, each with the share done and the wall seconds so far."""
         from understudy.comparison.conclusions import labels_text
         from understudy.comparison.single_run import read_progress
 
         left = (task for task in self.plan.left if task.folder not in self.ended)
-        found = []
+        running = []
         for task in islice(left, self.plan.jobs):  # tasks are handed out in order
             progress = read_progress(task.root / task.folder)
             labels = "" if task.reveal else f", {labels_text(task.num_labels)}"
             name = f"{task.method}{labels}, seed {task.job.seed}"
-            found.append((name, float(progress.get("done", 0.0)), float(progress.get("wall_s", 0.0))))
-        return found
+            running.append((name, float(progress.get("done", 0.0)), float(progress.get("wall_s", 0.0))))
+        return running
 
     def at_work(self) -> list[Text]:
         """Lines about the runs at work and the time left."""
@@ -209,7 +209,9 @@ def run_line(run: Run, state: State) -> str:
     head = f"{len(state.ended):>4}/{state.total}  {run.method:<{max(16, width)}}{labels}  seed {run.seed:<3}"
     if run.figures is None:
         return f"{head}  failed: {run.error}"
-    one = run.figures
+    figures = run.figures
     seconds = state.seconds_left()
     left = f"  {clock(seconds)} left" if seconds else ""
-    return f"{head}  {100 * one.accuracy:5.1f} %  {one.cpu_s:,.1f} CPU-s  {counted(one.steps, 'step')}{left}"
+    return (
+        f"{head}  {100 * figures.accuracy:5.1f} %  {figures.cpu_s:,.1f} CPU-s  {counted(figures.steps, 'step')}{left}"
+    )

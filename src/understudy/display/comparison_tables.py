@@ -1,4 +1,4 @@
-"""The report of a comparison: two tables per number of labels, then what they show in words, then the files."""
+"""The end of a comparison in the terminal: two tables per number of labels, the conclusions, then the files."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from understudy.comparison.result import Comparison, Summary
     from understudy.evaluation.intervals import Interval
 
-_WIDEST = 1000
+_MAX_WIDTH = 1000  # wider than any table, so that measuring one never cuts it
 _LEGEND = (
-    "sd: standard deviation between seeds. gain: over supervised on the same "
-    "seeds, p corrected for all comparisons, d in standard deviations. rank: 1 is best. used: share of the unlabeled "
-    "images that counted. right: share of their pseudo-labels that were so in the end."
+    "sd: standard deviation over seeds. gain: over supervised on the same seeds; p is Holm-corrected over all "
+    "comparisons, d is Cohen's d (mean gain over its standard deviation). rank: mean rank, 1 is best. used: share of "
+    "the unlabeled images used. correct: accuracy of their pseudo-labels at the end of training."
 )
-_LADDER_LEGEND = (
-    "Each row has its ingredient and all above it; with strong augmentation it is what a comparison calls supervised. "
-    "step: over the row above on the same seeds, p corrected for all steps. bare:"
+_ABLATION_LEGEND = (
+    "Each row adds its ingredient to those above; the row with strong augmentation is supervised in a comparison. "
+    "step: gain over the row above on the same seeds; p is Holm-corrected over all steps. First row:"
 )
 _FILES = {
     "report.html": "the report: open it in a browser",
-    "comparison.json": "every figure and sentence",
-    "runs.csv": "a line per run",
-    "summary.csv": "a line per method and number of labels",
+    "comparison.json": "every number and sentence",
+    "runs.csv": "one row per run",
+    "summary.csv": "one row per method and number of labels",
     "runs": "each run's weights, history and predictions of the test images",
 }
 
 
 def print_report(console: Console, found: Comparison) -> None:
-    """Everything a comparison found."""
+    """Print the tables, conclusions and files of a comparison."""
     from understudy.comparison.conclusions import labels_text
 
     num_test = next(run.figures.num_test for run in found.runs if run.figures)
@@ -46,12 +46,12 @@ def print_report(console: Console, found: Comparison) -> None:
             rows.append(found.upper_bound.summary)
         title = labels_text(count)
         say(console)
-        say(console, f"{capitalized(title)}, {many} of {found.budget} a run; in % of {num_test:,} test images")
+        say(console, f"{capitalized(title)}, {many} of {found.budget} per run; in % of {num_test:,} test images")
         say(console)
         for table in [ablation_table(found)] if found.ablation else [accuracy_table(rows), cost_table(rows)]:
             _print_whole(console, table)
             say(console)
-    say(console, f"{_LADDER_LEGEND} {found.ablation[0].settings}." if found.ablation else _LEGEND)
+    say(console, f"{_ABLATION_LEGEND} {found.ablation[0].settings}." if found.ablation else _LEGEND)
     say(console)
     for sentence in found.sentences:
         say(console, sentence)
@@ -65,9 +65,9 @@ def print_report(console: Console, found: Comparison) -> None:
 
 
 def _print_whole(console: Console, table: Table) -> None:
-    """Print a table at its full width even where lines are shorter: a cut number would be a wrong one."""
+    """Print a table at its full width even where lines are shorter: a cut number would be a wrong number."""
     width = console.width
-    needed = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+    needed = console.measure(table, options=console.options.update(max_width=_MAX_WIDTH)).maximum
     console.width = max(width, needed)
     try:
         console.print(table, crop=False)
@@ -76,7 +76,7 @@ def _print_whole(console: Console, table: Table) -> None:
 
 
 def accuracy_table(rows: list[Summary]) -> Table:
-    """How right each method is, how that varies between label draws, and how it differs from supervised."""
+    """Accuracy of each method, its spread over label draws, and its gain over supervised."""
     table = new_table()
     table.add_column("method", no_wrap=True)
     for name in ("mean", "sd", "95 % interval", "worst", "gain", "95 % interval", "p (Holm)", "d"):
@@ -98,7 +98,7 @@ def accuracy_table(rows: list[Summary]) -> Table:
 
 
 def ablation_table(found: Comparison) -> Table:
-    """How right each step of an ablation is, and what it adds to the one before."""
+    """Accuracy of each step of an ablation, and its gain over the step before."""
     table = new_table()
     for name in ("ingredient", "settings"):
         table.add_column(name, no_wrap=True)
@@ -121,11 +121,11 @@ def ablation_table(found: Comparison) -> Table:
 
 
 def cost_table(rows: list[Summary]) -> Table:
-    """Ranks, balanced accuracy, cost, and what became of the unlabeled images."""
+    """Ranks, balanced accuracy, cost, and use of the unlabeled images."""
     table = new_table()
     table.add_column("method", no_wrap=True)
     validated = any(one.validation_accuracy is not None for one in rows)
-    names = ["rank", "balanced", "CPU-s", "seconds", "steps", "used", "right", *(["validation"] if validated else [])]
+    names = ["rank", "balanced", "CPU-s", "seconds", "steps", "used", "correct", *(["validation"] if validated else [])]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for one in rows:

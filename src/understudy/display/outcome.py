@@ -1,4 +1,4 @@
-"""What came of a training: the verdict first, then the two models side by side."""
+"""The outcome of a training in the terminal: the verdict, then the two models side by side."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def print_outcome(console: Console, result: Summary) -> None:
 
 
 def print_end(console: Console, result: Summary) -> None:
-    """Print what a call from Python ends with: the outcome, and where the report is."""
+    """Print the end of a call from Python: the outcome, and where the report is."""
     say(console)
     print_outcome(console, result)
     if result.folder is None:
@@ -94,10 +94,10 @@ def _print_verdict(console: Console, result: Summary) -> None:
 
 
 def print_rounds(console: Console, name: str, trained: Trained) -> None:
-    """What each round, or other part of a recipe, labeled and reached, which is returned, and why there are no more."""
+    """Print what each round or part of a recipe labeled and reached, which one is returned, and why it was the last."""
     columns = {
         "labeled": "coverage",
-        "labels right": "pseudo_label_accuracy",
+        "labels correct": "pseudo_label_accuracy",
         "changed": "labels_changed",
         "validation": "validation_accuracy",
         "corrupted": "corrupted_accuracy",
@@ -122,7 +122,7 @@ def print_rounds(console: Console, name: str, trained: Trained) -> None:
 
 
 def print_probes(console: Console, trained: Trained) -> None:
-    """How well the features told labeled images apart during pretraining, and which were kept."""
+    """Print the accuracy of probes on the features during pretraining, and which features were kept."""
     table = new_table()
     for title in ("pretraining", "step", "kNN", "linear"):
         table.add_column(title, justify="right")
@@ -136,25 +136,25 @@ def print_probes(console: Console, trained: Trained) -> None:
     say(console)
 
 
-def _repeats(found: Repeats) -> Table:
-    """A line per seed or fold, then the mean of all and its interval."""
-    names = list(found.accuracies)
+def _repeats(repeats: Repeats) -> Table:
+    """A row per seed or fold, then their mean and its interval."""
+    names = list(repeats.accuracies)
     table = new_table()
-    for name in (found.kind.removesuffix("s"), "images", *names, *(["difference"] if found.method else [])):
+    for name in (repeats.kind.removesuffix("s"), "images", *names, *(["difference"] if repeats.method else [])):
         table.add_column(name, justify="right")
-    for at, number in enumerate(found.numbers):
-        cells = [percent(found.accuracies[name][at]) for name in names]
-        if found.method:
-            cells.append(signed_points(found.differences[at]))
-        table.add_row(str(number), f"{found.n[at]:,}", *cells)
+    for at, number in enumerate(repeats.numbers):
+        cells = [percent(repeats.accuracies[name][at]) for name in names]
+        if repeats.method:
+            cells.append(signed_points(repeats.differences[at]))
+        table.add_row(str(number), f"{repeats.n[at]:,}", *cells)
     table.add_section()
-    whole = "mean" if found.kind == "seeds" else "all"
-    means = [percent(found.spreads[name].mean) for name in names]
-    gain = found.gain
+    whole = "mean" if repeats.kind == "seeds" else "all"
+    means = [percent(repeats.spreads[name].mean) for name in names]
+    gain = repeats.gain
     if gain is not None:
         means.append(signed_points(gain.difference))
-    table.add_row(whole, "" if found.kind == "seeds" else f"{sum(found.n):,}", *means)
-    intervals = [found.spreads[name].interval for name in names]
+    table.add_row(whole, "" if repeats.kind == "seeds" else f"{sum(repeats.n):,}", *means)
+    intervals = [repeats.spreads[name].interval for name in names]
     if any(intervals):
         cells = ["-" if interval is None else percent_range(interval.low, interval.high) for interval in intervals]
         if gain is not None:

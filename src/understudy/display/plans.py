@@ -1,4 +1,4 @@
-"""A plan as a table: every setting with its value, where it comes from and why."""
+"""A plan as a table: every setting with its value, what decided it, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HOW = {"asked": "you", "measured": "measured", "tried": "trials", "rule": "rule
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """What will be trained, a table of the choices for each part of the plan, and what it cost."""
+    """Print what will be trained, a table of the choices for each part of the plan, and the cost of planning."""
     recipe = "plain" if plan.ssl.recipe is None else plan.ssl.recipe.value
     say(console, plan.decision("labeled and unlabeled images", method=plan.ssl.method.value, recipe=recipe))
     say(console)

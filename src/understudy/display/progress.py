@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 
     from understudy.engine.observers import Round, StepReport
 
-_REFRESH_S = 0.25
-_LINE_S = 10.0
-_STEP_LINE_S = 30.0
-"""An evaluation says more; this tells a log's reader that a long stretch between two of them goes on."""
+_REFRESH_S = 0.25  # the eye sees no more, and reading a loss holds up a device
+_LINE_S = 10.0  # between progress lines of a log: enough to see that it goes on, few enough to read
+_STEP_LINE_S = 30.0  # evaluations have lines of their own; this one shows that a long stretch between them goes on
 _HIDDEN = ("step", "progress", "cpu_s", "wall_s")
 _ACCURACIES = {"validation_accuracy": "validation", "knn_accuracy": "kNN", "linear_accuracy": "linear"}
 
@@ -33,24 +32,24 @@ class Watch(Protocol):
     """Shows messages, counts of files and training steps."""
 
     def message(self, text: str) -> None:
-        """A sentence that stays."""
+        """Print a sentence that stays."""
 
     def decoding(self, done: int, total: int) -> None:
-        """Images decoded so far."""
+        """Show how many images are decoded."""
 
     def predicting(self, done: int, total: int) -> None:
-        """Images predicted so far."""
+        """Show how many images are predicted."""
 
     def working(self, what: str, done: int, total: int) -> None:
-        """How far something else is."""
+        """Show how far other work is."""
 
     def step(self, report: StepReport) -> None:
-        """A finished training step."""
+        """Show a finished training step."""
 
 
 @contextmanager
 def watching(console: Console) -> Iterator[Watch]:
-    """While it lasts, a watcher that suits the console."""
+    """Yield a watcher that suits the console: bars, a line in a notebook, or plain lines."""
     if in_notebook():
         yield NotebookLine(console)
         return
@@ -70,25 +69,25 @@ class Lines:
         self._printed_at = time.monotonic()
 
     def message(self, text: str) -> None:
-        """A sentence that stays."""
+        """Print a sentence that stays."""
         say(self._console, text)
 
     def decoding(self, done: int, total: int) -> None:
-        """A line now and then."""
+        """Print a line every few seconds."""
         self._count("decoded", done, total)
 
     def predicting(self, done: int, total: int) -> None:
-        """A line now and then."""
+        """Print a line every few seconds."""
         self._count("predicted", done, total)
 
     def working(self, what: str, done: int, total: int) -> None:
-        """A line now and then, and none at the end, since what comes of it is printed."""
+        """Print a line every few seconds, and none at the end, where the result is printed."""
         if done < total and time.monotonic() - self._printed_at >= _LINE_S:
             self._printed_at = time.monotonic()
             say(self._console, f"{what}: {100 * done / total:.0f} %")
 
     def step(self, report: StepReport) -> None:
-        """A line at each evaluation, for each round, and where both are far apart now and then."""
+        """Print a line per evaluation and round, and one in between where these are far apart."""
         if report.round is not None:
             text = round_line(report.round)
         elif report.evaluation is not None:
@@ -153,7 +152,7 @@ class Bars:
         self._mark = (0, 0.0)
 
     def message(self, text: str) -> None:
-        """A sentence that stays."""
+        """Print a sentence that stays."""
         say(self._console, text)
 
     def decoding(self, done: int, total: int) -> None:
@@ -190,10 +189,10 @@ class Bars:
         rate = [f"{steps / seconds:.3g} steps/s"] if steps and seconds > 0 else []
         phase = "labels only" if report.phase == 1 else "with unlabeled"
         loss, metrics = 0.0, dict[str, float]()
-        for one in report.losses:
-            loss += float(one.total.detach())
-            metrics |= {name: float(value.detach()) for name, value in one.metrics.items()}
-        values = [f"loss {loss:.3f}", *(metric_words(*one) for one in metrics.items())]
+        for player in report.losses:
+            loss += float(player.total.detach())
+            metrics |= {name: float(value.detach()) for name, value in player.metrics.items()}
+        values = [f"loss {loss:.3f}", *(metric_words(name, value) for name, value in metrics.items())]
         what = [] if report.run == "supervised" else [phase]
         return "   " + ", ".join([f"step {report.step.index + 1:,}", *rate, *what, *values])
 
@@ -209,7 +208,7 @@ class Bars:
 
 
 class _Display(Progress):
-    """Bars, and below them what the present step is like."""
+    """Bars, and below them a line about the current step."""
 
     def __init__(self, console: Console) -> None:
         self.detail = ""
@@ -225,7 +224,7 @@ class _Display(Progress):
 
 
 def in_notebook() -> bool:
-    """Whether a kernel runs this, so that what is displayed can be updated."""
+    """Whether this runs in a notebook's kernel, where a displayed line can be updated."""
     if "IPython" not in sys.modules:
         return False
     shell = sys.modules["IPython"].get_ipython()
@@ -254,7 +253,7 @@ def evaluation_line(report: StepReport) -> str:
 
 
 def round_line(ended: Round) -> str:
-    """The line of a round: how many labels the pool was given, how many of them are new, and what came of it."""
+    """The line of a round: pseudo-labels, how many of them changed, and the accuracy reached."""
     record, parts = ended.record, list[str]()
     if record.get("num_pseudo_labels") is not None:
         count = record["num_pseudo_labels"]
@@ -274,5 +273,5 @@ def share_done(report: StepReport) -> float:
 
 
 def seconds_left(report: StepReport, done: float) -> float:
-    """Wall seconds until the run ends, if it goes on as it did so far."""
+    """Wall seconds until the run ends, at its rate so far."""
     return report.spent.wall_s * (1 - done) / done if done > 0 else float("inf")

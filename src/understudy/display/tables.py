@@ -12,7 +12,7 @@ from understudy.core.text import percent, percent_range
 if TYPE_CHECKING:
     from understudy.evaluation.metrics import Metrics
 
-MOST_CLASSES_IN_MATRIX = 20
+MAX_CLASSES_IN_MATRIX = 20  # a wider confusion matrix does not fit a terminal of 120 columns
 
 
 def new_table() -> Table:
@@ -21,7 +21,7 @@ def new_table() -> Table:
 
 
 def summary_lines(metrics: Metrics) -> list[str]:
-    """The figures of all classes together."""
+    """The metrics over all classes, as lines of text."""
     accuracy, balanced = (
         percent_range(interval.low, interval.high)
         for interval in (metrics.accuracy_interval, metrics.balanced_accuracy_interval)
@@ -42,8 +42,9 @@ def class_table(metrics: Metrics) -> Table:
     table.add_column("class", overflow="fold")
     for name in ("precision", "recall", "F1", "images"):
         table.add_column(name, justify="right")
-    for one in metrics.per_class:
-        table.add_row(one.name, percent(one.precision), percent(one.recall), percent(one.f1), f"{one.support:,}")
+    for scores in metrics.per_class:
+        cells = (percent(score) for score in (scores.precision, scores.recall, scores.f1))
+        table.add_row(scores.name, *cells, f"{scores.support:,}")
     return table
 
 
@@ -54,7 +55,7 @@ def confusion_table(metrics: Metrics) -> Table:
     table.add_column("true class", overflow="ellipsis", max_width=16, no_wrap=True)
     for number in range(len(metrics.per_class)):
         table.add_column(str(number), justify="right", no_wrap=True)
-    for number, (one, row) in enumerate(zip(metrics.per_class, metrics.confusion, strict=True)):
+    for number, (scores, row) in enumerate(zip(metrics.per_class, metrics.confusion, strict=True)):
         cells = [f"{count:,}" if count else "." for count in row]
-        table.add_row(str(number), one.name, *cells)
+        table.add_row(str(number), scores.name, *cells)
     return table

@@ -17,7 +17,7 @@ from understudy.reports.figures.picture import Picture
 from understudy.reports.figures.style import svg
 from understudy.reports.pages.advice import Advice, Headline
 
-_SMALL_PX = 48
+_SMALL_PX = 48  # up to this size PNG is no larger than JPEG, and hard edges show the pixels
 
 
 @dataclass(frozen=True)

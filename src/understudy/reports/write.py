@@ -17,8 +17,8 @@ from understudy.reports.pages.several import several_page
 from understudy.reports.record import ComparisonRecord, PartialRecord, Record, RunRecord, read
 
 FIGURES = "figures"
-# How many times as long as one plain curve the report of a run takes on the processor's clock: 9 to 10 were measured
-# for one model, 26 for two models of ten classes. With fewer classes it takes less.
+# CPU time of a run's report in multiples of one plain curve: 9 to 10 were measured for one model, 26 for two models of
+# ten classes. With fewer classes it takes less.
 _CURVES_OF_ONE, _CURVES_OF_TWO = 11, 26
 
 
@@ -59,7 +59,7 @@ def expected_seconds(num_models: int, clock: Callable[[], float] = time.perf_cou
 
 
 def check_page_name(out: Path, option: str = "--out") -> None:
-    """Nothing, when a page can be written there.
+    """Check that a page can be written there.
 
     Raises:
         UserError: It is the name of another kind of file or of a folder, or cannot be written.

@@ -6,7 +6,7 @@ from understudy.core.text import counted
 from understudy.reports.figures.picture import Picture, Plain, inside, numbers, rows_axis
 from understudy.reports.figures.style import FURTHER, METHOD, MUTED, SMALL, new_figure, quoted, short_names, styled
 
-_MOST_NAMED = 30
+_MAX_NAMED = 30  # more names do not fit a figure at the smallest text size
 _ROLES = (("labeled", METHOD), ("validation", FURTHER[0]), ("test", MUTED))
 
 
@@ -21,14 +21,14 @@ def class_counts(found: Plain) -> Picture | None:
     first = next(iter(by_role.values()))
     order = sorted(range(len(classes)), key=lambda at: -first[at])
     k = len(classes)
-    figure = new_figure(height=0.9 + (0.14 + 0.16 * len(by_role)) * k if k <= _MOST_NAMED else 3.2)
+    figure = new_figure(height=0.9 + (0.14 + 0.16 * len(by_role)) * k if k <= _MAX_NAMED else 3.2)
     axes = figure.subplots()
     shown = [(role, color) for role, color in _ROLES if role in by_role]
     top = max(max(counts) for counts in by_role.values())
     for place, (role, color) in enumerate(shown):
         values = [by_role[role][at] for at in order]
         label = f"{role} ({sum(values):,.0f})"
-        if k > _MOST_NAMED:
+        if k > _MAX_NAMED:
             axes.step(range(1, k + 1), sorted(values, reverse=True), where="mid", color=color, label=label)
             continue
         height = 0.8 / len(shown)
@@ -38,11 +38,11 @@ def class_counts(found: Plain) -> Picture | None:
             axes.annotate(
                 f"{value:,.0f}", (value, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=SMALL
             )
-    if k <= _MOST_NAMED:
+    if k <= _MAX_NAMED:
         rows_axis(axes, short_names([classes[at] for at in order]))
         axes.set_xlim(0, top * 1.12)
     else:
-        axes.set_xlabel("classes, each line sorted by itself")
+        axes.set_xlabel("classes, each line sorted separately")
         axes.set_title("images")
         axes.set_ylim(bottom=0)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)

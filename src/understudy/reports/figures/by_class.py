@@ -1,4 +1,4 @@
-"""Figures of a run class by class: what is taken for what, and which classes the unlabeled images helped."""
+"""Figures of a run class by class: which classes are confused, and which ones the unlabeled images helped."""
 
 from __future__ import annotations
 
@@ -38,17 +38,18 @@ from understudy.reports.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_COUNTED = 20
-_MOST_NAMED = 30
-_MOST_BARS = 30
-_EACH_END = 12
-_MOST_CELLS = 250
-_FIGURE_IN = 6.6
+# What fits a figure 7.2 inches wide at the smallest text size.
+_MAX_COUNTED = 20  # classes whose cells hold a number
+_MAX_NAMED = 30  # classes named along an axis
+_MAX_BARS = 30  # classes with a bar each; of more, only both ends are drawn
+_NUM_AT_EACH_END = 12  # two dozen bars and the row between them
+_MAX_CELLS = 250  # pixels across; more classes than this are pooled so that the page stays small
+_FIGURE_IN = 6.6  # the width inside the margins
 
 
 @styled
 def confusion(result: Plain) -> Picture | None:
-    """What the delivered model takes for what: counts, or shares of each true class where there are many classes."""
+    """Confusion matrix of the delivered model: counts, or shares of each true class where there are many classes."""
     import numpy as np
 
     name = delivered_of(result)
@@ -63,33 +64,33 @@ def confusion(result: Plain) -> Picture | None:
     k = len(counts)
     figure = new_figure(height=_confusion_height(k))
     axes = figure.subplots()
-    shown = _pooled(shares, -(-k // _MOST_CELLS))
+    shown = _pooled(shares, -(-k // _MAX_CELLS))
     axes.imshow(
-        tinted(FULL * shown if k <= _MOST_COUNTED else np.sqrt(shown)),
-        aspect="auto" if k <= _MOST_NAMED else "equal",
+        tinted(FULL * shown if k <= _MAX_COUNTED else np.sqrt(shown)),
+        aspect="auto" if k <= _MAX_NAMED else "equal",
         interpolation="none",
         extent=(-0.5, k - 0.5, k - 0.5, -0.5),
     )
     axes.grid(False)
-    if k <= _MOST_COUNTED:
+    if k <= _MAX_COUNTED:
         for row, column in zip(*np.nonzero(counts), strict=True):
             text = f"{counts[row, column]:,.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=9.5 if k <= 12 else SMALL)
-    if k <= _MOST_NAMED:
+    if k <= _MAX_NAMED:
         column_names(axes, short_names(classes, 16), _FIGURE_IN - 0.075 * max(map(len, names := short_names(classes))))
         axes.set_yticks(range(k), names)
-        axes.tick_params(axis="y", labelcolor=INK, labelsize=9 if k <= _MOST_COUNTED else SMALL)
-    for at in range(k + 1) if k <= _MOST_NAMED else (0, k):
+        axes.tick_params(axis="y", labelcolor=INK, labelsize=9 if k <= _MAX_COUNTED else SMALL)
+    for at in range(k + 1) if k <= _MAX_NAMED else (0, k):
         axes.axhline(at - 0.5, color=MUTED if at in (0, k) else INK, linewidth=0.6, alpha=1 if at in (0, k) else 0.08)
         axes.axvline(at - 0.5, color=MUTED if at in (0, k) else INK, linewidth=0.6, alpha=1 if at in (0, k) else 0.08)
-    by = "" if k <= _MOST_NAMED else ", by its number"
+    by = "" if k <= _MAX_NAMED else " (index)"
     axes.set(xlabel=f"predicted class{by}", ylabel=f"true class{by}")
     return Picture("confusion", "Confusion matrix", _confusion_caption(name, counts, classes), figure)
 
 
 @styled
 def per_class_change(result: Plain) -> Picture | None:
-    """How much more of each class the method finds than the supervised model does, sorted."""
+    """Change in recall from the supervised model to the method, by class, sorted."""
     method = method_of(result)
     before, after = (inside(result, "metrics", name, "per_class") or () for name in (BASELINE, method))
     changes = []
@@ -101,17 +102,17 @@ def per_class_change(result: Plain) -> Picture | None:
     if not changes or method is None:
         return None
     changes.sort(key=lambda one: -one[0])
-    left_out = max(0, len(changes) - 2 * _EACH_END) if len(changes) > _MOST_BARS else 0
+    left_out = max(0, len(changes) - 2 * _NUM_AT_EACH_END) if len(changes) > _MAX_BARS else 0
     shown: list[Any] = changes
     if left_out:
-        shown = [*changes[:_EACH_END], None, *changes[-_EACH_END:]]
+        shown = [*changes[:_NUM_AT_EACH_END], None, *changes[-_NUM_AT_EACH_END:]]
     figure = new_figure(height=0.75 + 0.27 * len(shown))
     axes = figure.subplots()
     named = short_names([one[4] if one else "" for one in shown])
     labels = [label if one else "" for label, one in zip(named, shown, strict=True)]
     for row, one in enumerate(shown):
         if one is None:
-            axes.text(0, row, f"{left_out:,} more classes in between", ha="center", va="center", color=MUTED)
+            axes.text(0, row, f"{left_out:,} more classes between", ha="center", va="center", color=MUTED)
             continue
         change, old, new, n = one[:4]
         axes.barh(row, change, 0.62, color=RIGHT if change >= 0 else WRONG, linewidth=0)
@@ -127,9 +128,9 @@ def per_class_change(result: Plain) -> Picture | None:
     _symmetric(axes, [one[0] for one in changes])
     axes.axvline(0, color=MUTED, linewidth=1)
     axes.xaxis.set_major_formatter(lambda value, _: in_points(value))
-    axes.set_title("change in recall, in points")
+    axes.set_title("change in points")
     caption = _change_caption(changes, run_word(method), len(after) - len(changes))
-    return Picture("per_class_change", "Change by class", caption, figure)
+    return Picture("per_class_change", "Change in recall by class", caption, figure)
 
 
 def _confusion_height(k: int) -> float:
@@ -152,21 +153,20 @@ def _confusion_caption(name: str, counts: Any, classes: Sequence[str]) -> str:
 
     total, right = counts.sum(), np.trace(counts)
     wrong = counts - np.diag(np.diag(counts))
-    text = f"{run_word(name)} is right on {right:,.0f} of {counted(total, 'test image')}"
+    text = f"{capitalized(run_word(name))} classifies {right:,.0f} of {counted(total, 'test image')} correctly."
     if wrong.max() > 0:
-        true, taken = divmod(int(wrong.argmax()), len(wrong))
+        true, predicted = divmod(int(wrong.argmax()), len(wrong))
         text += (
-            f"; most often {quoted(classes[true])} is taken for {quoted(classes[taken])}: "
-            f"{wrong[true, taken]:,.0f} of {counted(counts[true].sum(), 'image')}"
+            f" The most frequent error: {quoted(classes[true])} predicted as {quoted(classes[predicted])}, "
+            f"{wrong[true, predicted]:,.0f} of {counted(counts[true].sum(), 'image')}."
         )
-    text = capitalized(text) + "."
-    if len(counts) <= _MOST_COUNTED:
-        return text + " Cells hold counts; the darker, the larger the share of the row."
-    return text + " The darker a cell, the larger its share of the true class."
+    if len(counts) <= _MAX_COUNTED:
+        return text + " Cells hold counts; shading shows the share of the true class."
+    return text + " Shading shows the share of the true class."
 
 
 def _symmetric(axes: Axes, changes: Sequence[float]) -> None:
-    """Limits with room for what is written beside the bars."""
+    """Set limits with room for the text beside the bars."""
     low, high = min(0.0, *changes), max(0.0, *changes)
     width = max(high - low, 0.05)
     right = high + 0.5 * width * max(0.25, 1 - 0.75 * high / width) + 0.3 * high
@@ -183,8 +183,8 @@ def _change_caption(changes: Sequence[Any], method: str, left_out: int) -> str:
         parts.append(f"the largest loss is {_change_words(worst)}")
     text = ", ".join(parts) or "no class changed"
     better, worse = sum(one[0] > 0 for one in changes), sum(one[0] < 0 for one in changes)
-    found = f"finds more images of {counted(better, 'class', 'classes')} and fewer of {worse}"
-    text = f"{capitalized(text)}. {capitalized(method)} {found}"
+    changed = f"higher for {counted(better, 'class', 'classes')} and lower for {worse:,}"
+    text = f"{capitalized(text)}. The recall of {method} is {changed}"
     if left_out > 0:
         text += f"; {counted(left_out, 'class', 'classes')} without test images left out"
     return f"{text}."

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.core.budget import format_seconds
 from understudy.core.text import SIGNIFICANCE, capitalized, counted, listed, p_equals
-from understudy.reports.figures.ingredients import parallel_coordinates, waterfall
 from understudy.reports.figures.picture import (
     BASELINE,
     Picture,
@@ -42,22 +41,12 @@ from understudy.reports.figures.style import (
     styled,
 )
 
-__all__ = [
-    "cost",
-    "gains",
-    "label_curve",
-    "methods",
-    "parallel_coordinates",
-    "several_runs",
-    "waterfall",
-]
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _DASHED = (0, (3, 2))
-_MOST_BANDS = 4
-_ALIKE = 1.05
+_MAX_BANDS = 4  # more bands hide one another; then intervals are drawn as lines
+_EQUAL_COST = 1.05  # the tolerance within which a verdict calls costs equal
 
 
 @styled
@@ -103,7 +92,7 @@ def methods(found: Plain) -> Picture | None:
     caption += (
         ", ticks single seeds, lines 95 % intervals" if len(found.get("seeds") or ()) > 1 else ", without interval"
     )
-    caption += f"; the dashed line is {BASELINE}.{_judged(found)}"
+    caption += f"; the dashed line is {BASELINE}.{_tested(found)}"
     return Picture("methods", "Methods", caption, figure)
 
 
@@ -152,7 +141,7 @@ def gains(found: Plain) -> Picture | None:
         f"The largest gain is {run_word(best['method'])}'s with {_labels_word(best['num_labels'])}, "
         f"{in_points(best['gain']['difference'])} points. {proven} of {counted(len(rows), 'difference')} "
         f"{'is' if proven == 1 else 'are'} proven at the 5 % level after Holm's correction; {_seeds_word(found)} each."
-        f"{_judged(found)}"
+        f"{_tested(found)}"
     )
     return Picture("gains", f"Gains over {BASELINE}", caption, figure)
 
@@ -178,7 +167,7 @@ def label_curve(found: Plain) -> Picture | None:
         x, y, color = [one[0] for one in line], [one[1] for one in line], run_color(name, order)
         axes.plot(x, y, "--" if name == BASELINE else "-", marker=run_marker(name, order), color=color, markersize=4.5)
         known = [(at, *between) for at, _, between in line if between is not None]
-        if len(lines) > _MOST_BANDS:
+        if len(lines) > _MAX_BANDS:
             for at, *between in known:
                 axes.plot((at, at), between, color=color, linewidth=1, alpha=0.5)
         elif len(known) > 1:
@@ -203,7 +192,7 @@ def label_curve(found: Plain) -> Picture | None:
         if base is not None and best is not base:
             figures += f", {in_points(best['accuracy'] - base['accuracy'])} points over {BASELINE}"
         said.append(f"with {labels:,.0f} labels {name} is best ({figures})")
-    caption = f"{listed(said)}. Means over {_seeds_word(found)}.{_judged(found)}"
+    caption = f"{listed(said)}. Means over {_seeds_word(found)}.{_tested(found)}"
     return Picture("label_curve", "Accuracy over labels", capitalized(caption), figure)
 
 
@@ -239,11 +228,11 @@ def cost(found: Plain) -> Picture | None:
         percent_axis(axes, "y", *ends_of([one["accuracy"] for one in rows]), room=0.12)
         axes.set_title(f"accuracy, {_labels_word(labels)}")
         label_points(axes, ends, (6.4, height - 0.9))
-    axes.set_xlabel("seconds a run" if clock == "wall_s" else "processor seconds a run")
+    axes.set_xlabel("seconds per run" if clock == "wall_s" else "CPU seconds per run")
     every = [one for rows in panels.values() for one in rows]
     cheap, dear = min(every, key=lambda one: one[clock]), max(every, key=lambda one: one[clock])
-    of = "of wall time" if clock == "wall_s" else "of processor time"
-    if dear[clock] <= _ALIKE * cheap[clock]:
+    of = "of wall time" if clock == "wall_s" else "of CPU time"
+    if dear[clock] <= _EQUAL_COST * cheap[clock]:
         spent = f"All runs cost about {format_seconds(dear[clock])} {of}"
     else:
         bounds = [f"{format_seconds(one[clock])} ({run_word(one['method'])})" for one in (cheap, dear)]
@@ -294,11 +283,13 @@ def several_runs(results: Sequence[Plain]) -> Picture | None:
     axes.set_title("accuracy; at the right the difference in points" if compared else "accuracy")
     handles = [axes.plot([], [], "o", color=color)[0] for color in (SUPERVISED, METHOD)]
     axes.legend(handles, [BASELINE, "method"], loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    caption = f"The method is ahead of {BASELINE} in {better} of {counted(compared, 'run')}." if compared else ""
+    caption = (
+        f"The method is more accurate than {BASELINE} in {better} of {counted(compared, 'run')}." if compared else ""
+    )
     sizes = sorted({int(n) for _, result, shown in rows if (n := number(inside(result, "metrics", shown[0], "n")))})
     if sizes:
-        judged = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-        caption += f" Each is tested on {judged} images; lines are 95 % intervals."
+        tested = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+        caption += f" Each is tested on {tested} images; lines are 95 % intervals."
     return Picture("several_runs", "Runs", caption.strip() or f"{counted(len(rows), 'run')}.", figure)
 
 
@@ -319,8 +310,10 @@ def _labels_given(found: Plain, labels: int) -> float:
     """How many labels a number of labels is; 0, which is all, is looked up in the runs."""
     if labels:
         return labels
-    told = [number(inside(run, "figures", "num_labeled")) for run in found.get("runs") or () if run["num_labels"] == 0]
-    return max([value for value in told if value is not None], default=0)
+    counts = [
+        number(inside(run, "figures", "num_labeled")) for run in found.get("runs") or () if run["num_labels"] == 0
+    ]
+    return max([value for value in counts if value is not None], default=0)
 
 
 def _seeds(found: Plain, one: Plain) -> list[float]:
@@ -341,12 +334,12 @@ def _seeds_word(found: Plain) -> str:
     return counted(len(found.get("seeds") or ()) or 1, "seed")
 
 
-def _judged(found: Plain) -> str:
-    """How many images judged each run, as a sentence."""
-    told = {int(n) for run in found.get("runs") or () if (n := number(inside(run, "figures", "num_test")))}
-    if not told:
+def _tested(found: Plain) -> str:
+    """How many images each run is tested on, as a sentence."""
+    sizes = {int(n) for run in found.get("runs") or () if (n := number(inside(run, "figures", "num_test")))}
+    if not sizes:
         return ""
-    return f" Each run is tested on {min(told):,}{f' to {max(told):,}' if len(told) > 1 else ''} images."
+    return f" Each run is tested on {min(sizes):,}{f' to {max(sizes):,}' if len(sizes) > 1 else ''} images."
 
 
 def _is_proven(gain: Plain) -> bool:

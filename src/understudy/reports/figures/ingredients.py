@@ -35,7 +35,7 @@ from understudy.reports.figures.style import (
     styled,
 )
 
-_MOST_SETTINGS = 8
+_MAX_SETTINGS = 8
 """More axes leave too little room for their names."""
 _ABOVE_UNKNOWN = 0.15
 """How far above the runs without a setting the scale of the others begins."""
@@ -74,11 +74,11 @@ def waterfall(steps: Sequence[tuple[str, float, Any]]) -> Picture | None:
     rows_axis(axes, short_names([name for name, *_ in known], 40))
     percent_axis(axes, "x", start, high)
     axes.set_xlim(start, high + 0.3 * (high - start))
-    axes.set_title(f"accuracy, the axis begins at {in_percent(start)} %" if start > 0 else "accuracy")
+    axes.set_title(f"accuracy; the axis starts at {in_percent(start)} %" if start > 0 else "accuracy")
     most, least = max(changes), min(changes)
     caption = f"From {in_percent(known[0][1])} to {in_percent(known[-1][1])} % in {counted(len(changes), 'step')}; "
     gained = f"the largest gain is {shorten(most[1], 40)} ({in_points(most[0])} points)"
-    caption += gained if most[0] > 0 else "none of them gains"
+    caption += gained if most[0] > 0 else "no step improves it"
     if least[0] < 0:
         caption += f", the largest loss {shorten(least[1], 40)} ({in_points(least[0])})"
     caption += "." + (" Thin lines are 95 % intervals of the mean." if any(one[2] for one in known) else "")
@@ -100,7 +100,7 @@ def parallel_coordinates(tried: Sequence[tuple[Mapping[str, Any], float]]) -> Pi
     told = {name: {_plain(one[name]) for one, _ in known if one.get(name) is not None} for name in names}
     # A knob that one method has and another lacks differs with the method, which has an axis of its own.
     names = [name for name in names if len(told[name]) > 1 or not name.startswith("method.")]
-    names, hidden = names[:_MOST_SETTINGS], names[_MOST_SETTINGS:]
+    names, hidden = names[:_MAX_SETTINGS], names[_MAX_SETTINGS:]
     if len(known) < 2 or not names:
         return None
     titles = [name.rpartition(".")[2] for name in names]
@@ -153,10 +153,10 @@ def parallel_coordinates(tried: Sequence[tuple[Mapping[str, Any], float]]) -> Pi
     chosen = listed(
         [f"{scale.name} {scale.word(best[0].get(name))}" for scale, name in zip(scales, names, strict=False)]
     )
-    caption = f"The best of {counted(len(known), 'run')} (orange) has {in_percent(high)} %, "
-    caption += f"the worst {in_percent(low)} %: {chosen}."
+    caption = f"The best of {counted(len(known), 'run')} (orange, {in_percent(high)} %): {chosen}. "
+    caption += f"The worst has {in_percent(low)} %."
     if hidden:
-        caption += f" Not shown, though they differ: {listed([run_word(name) for name in hidden])}."
+        caption += f" Other settings that differ are not shown: {listed([run_word(name) for name in hidden])}."
     return Picture("parallel_coordinates", "Settings tried", caption, figure)
 
 

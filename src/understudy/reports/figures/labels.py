@@ -1,4 +1,4 @@
-"""Figures of the labels a run gives itself: how many, how right, of which classes, and round by round."""
+"""Figures of pseudo-labels: how many, how accurate, of which classes, and round by round."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_NAMED = 30
+_MAX_NAMED = 30  # more names do not fit a figure at the smallest text size
 _ROUND_LINES = (
     ("validation_accuracy", "accuracy on validation images", "o-", METHOD),
     ("pseudo_label_accuracy", "accuracy of pseudo-labels", "s-", RIGHT),
@@ -55,7 +55,7 @@ _ROUND_LINES = (
 _KINDS = (
     ("labels", "labeled images", "s", MUTED),
     ("test", "test images", "D", FURTHER[0]),
-    ("predicted", "predicted of the pool", "o", METHOD),
+    ("predicted", "predictions for the pool", "o", METHOD),
     ("true", "hidden labels of the pool", "x", INK),
 )
 _WORDS = {kind: words for kind, words, *_ in _KINDS}
@@ -63,7 +63,7 @@ _WORDS = {kind: words for kind, words, *_ in _KINDS}
 
 @styled
 def rounds(result: Plain) -> Picture | None:
-    """How good, how many and how changed the labels were from round to round."""
+    """Accuracy, coverage and change of the pseudo-labels from round to round."""
     for name in sorted(runs_of(result), key=lambda one: one == BASELINE):
         lines = [line for line in inside(result, "runs", name, "rounds") or () if "kept" not in line]
         if any(_known(line, key) for line in lines for key, *_ in _ROUND_LINES):
@@ -77,9 +77,11 @@ def rounds(result: Plain) -> Picture | None:
 @styled
 def rounds_figure(lines: Sequence[Plain], classes: Sequence[str]) -> Figure:
     """The lines of rounds, and below them the pseudo-labels per class where there are any."""
-    counted = [line for line in lines if line.get("pseudo_labels_per_class")]
-    figure = new_figure(height=5.6 if counted else 3.3)
-    panels = figure.subplots(2 if counted else 1, 1, squeeze=False, height_ratios=[3, 2] if counted else None)[:, 0]
+    with_counts = [line for line in lines if line.get("pseudo_labels_per_class")]
+    figure = new_figure(height=5.6 if with_counts else 3.3)
+    panels = figure.subplots(2 if with_counts else 1, 1, squeeze=False, height_ratios=[3, 2] if with_counts else None)[
+        :, 0
+    ]
     axes = panels[0]
     for key, label, style, color in _ROUND_LINES:
         known = [(place, line[key]) for place, line in enumerate(lines) if _known(line, key)]
@@ -94,18 +96,18 @@ def rounds_figure(lines: Sequence[Plain], classes: Sequence[str]) -> Figure:
     axes.set_xlim(-0.5, max(len(lines) - 0.5, 0.5))
     percent_axis(axes, "y", 0, 1, room=0.03)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
-    if counted:
-        _draw_classes(panels[1], counted, classes)
+    if with_counts:
+        _draw_classes(panels[1], with_counts, classes)
     return figure
 
 
 @styled
 def pseudo_labels(result: Plain) -> Picture | None:
-    """How many pseudo-labels counted and how many of them were right, as training went on."""
+    """Share of the unlabeled images used, and accuracy of their pseudo-labels, over training."""
     lines = result.get("pseudo_labels") or ()
     columns = [
         ("coverage", "share of the unlabeled images used", METHOD, "-"),
-        ("pseudo_label_accuracy", "share of these that is right", RIGHT, "--"),
+        ("pseudo_label_accuracy", "accuracy of their pseudo-labels", RIGHT, "--"),
     ]
     rounds_of = [line for line in lines if line.get("round") is not None]
     lines, across = (rounds_of, "round") if rounds_of else (lines, "progress")  # a round's labels are made at once
@@ -130,21 +132,23 @@ def pseudo_labels(result: Plain) -> Picture | None:
     if "coverage" in ends:
         y = ends["coverage"]
         when = f"in round {int(drawn[0][4][-1])}" if rounds_of else "at the end"
-        said.append(f"{when} {in_percent(y[-1])} % of the unlabeled images shown had a pseudo-label that counted")
+        said.append(f"{when}, {in_percent(y[-1])} % of the unlabeled images were used")
     if "pseudo_label_accuracy" in ends:
         y = ends["pseudo_label_accuracy"]
-        first = f", after {in_percent(y[0])} % at first" if len(y) > 1 else ""
-        said.append(f"{in_percent(y[-1])} % of the pseudo-labels were right{first}")
+        first = f" ({in_percent(y[0])} % at first)" if len(y) > 1 else ""
+        said.append(f"{in_percent(y[-1])} % of their pseudo-labels were correct{first}")
     n = number(inside(result, "data", "num_unlabeled"))
     caption = ", and ".join(said)
-    hidden = "the" if n is None else f"{n:,.0f}"
-    caption = f"{capitalized(caption)}. The labels of {hidden} images were hidden to see this."
+    caption = f"{capitalized(caption)}."
+    if "pseudo_label_accuracy" in ends:
+        hidden = "" if n is None else f" of {counted(n, 'image')}"
+        caption += f" Accuracy is measured with the hidden labels{hidden}; training never reads them."
     return Picture("pseudo_labels", "Pseudo-labels", caption, figure)
 
 
 @styled
 def pseudo_labels_by_class(result: Plain) -> Picture | None:
-    """How many pseudo-labels each class got at the end, and how many of them were right."""
+    """Pseudo-labels of each class at the end of training, and how many of them were correct."""
     line = next((one for one in reversed(result.get("pseudo_labels") or ()) if sum(numbers(one.get("counts")))), None)
     if line is None:
         return None
@@ -155,27 +159,28 @@ def pseudo_labels_by_class(result: Plain) -> Picture | None:
     total, mean = sum(counts), sum(counts) / len(counts)
     most = max(range(len(counts)), key=counts.__getitem__)
     few = sum(one < mean / 2 for one in counts)
-    if len(counts) <= _MOST_NAMED:
+    if len(counts) <= _MAX_NAMED:
         figure = _named_labels(counts, right if has_right else None, classes)
     else:
         figure = _sorted_labels(counts, right if has_right else None)
     caption = (
-        f"Of {counted(total, 'pseudo-label')} {quoted(classes[most])} got the most, {counts[most]:,.0f}; "
-        f"{counted(few, 'class', 'classes') if few else 'no class'} got less than half of the mean, {mean:,.0f}."
+        f"Of {counted(total, 'pseudo-label')}, {quoted(classes[most])} has the most ({counts[most]:,.0f}); "
+        f"{counted(few, 'class has', 'classes have') if few else 'no class has'} less than half of the mean, "
+        f"{mean:,.0f}."
     )
-    judged = [at for at in range(len(counts)) if counts[at] >= 1]
+    used = [at for at in range(len(counts)) if counts[at] >= 1]
     if has_right:
-        worst = min(judged, key=lambda at: right[at] / counts[at])
+        worst = min(used, key=lambda at: right[at] / counts[at])
         caption += (
-            f" They are least often right for {quoted(classes[worst])}: "
-            f"{right[worst]:,.0f} of {counts[worst]:,.0f} ({in_percent(right[worst] / counts[worst])} %)."
+            f" Accuracy is lowest for {quoted(classes[worst])}: {right[worst]:,.0f} of {counts[worst]:,.0f} correct "
+            f"({in_percent(right[worst] / counts[worst])} %)."
         )
     return Picture("pseudo_labels_by_class", "Pseudo-labels by class", caption, figure)
 
 
 @styled
 def label_distribution(result: Plain) -> Picture | None:
-    """How often each class occurs among the labels, the test images and what the model predicts of the pool."""
+    """Class shares among the labels, the test images and the model's predictions for the pool."""
     name = delivered_of(result)
     counts = {
         "labels": numbers(inside(result, "data", "labeled_per_class")),
@@ -193,14 +198,14 @@ def label_distribution(result: Plain) -> Picture | None:
     classes = classes_of(result, k)
     first = next(iter(shares.values()))
     order = sorted(range(k), key=lambda at: -first[at])
-    figure = new_figure(height=1.1 + 0.27 * k if k <= _MOST_NAMED else 3.4)
+    figure = new_figure(height=1.1 + 0.27 * k if k <= _MAX_NAMED else 3.4)
     axes = figure.subplots()
     for kind, label, marker, color in _KINDS:
         if kind not in shares:
             continue
         values = [shares[kind][at] for at in order]
         text = f"{label} (n = {sum(counts[kind]):,.0f})"
-        if k <= _MOST_NAMED:
+        if k <= _MAX_NAMED:
             size = 6 if kind != "predicted" else 7
             axes.plot(
                 values, range(k), marker, color=color, label=text, markersize=size, markerfacecolor=_face(marker, color)
@@ -209,7 +214,7 @@ def label_distribution(result: Plain) -> Picture | None:
             style = "--" if kind == "true" else "-"
             axes.step(range(1, k + 1), sorted(values, reverse=True), style, where="mid", color=color, label=text)
     every = [value for values in shares.values() for value in values]
-    if k <= _MOST_NAMED:
+    if k <= _MAX_NAMED:
         for row, at in enumerate(order):
             ends = [values[at] for values in shares.values()]
             axes.hlines(row, min(ends), max(ends), color=MUTED, linewidth=1, alpha=0.5, zorder=1)
@@ -217,11 +222,11 @@ def label_distribution(result: Plain) -> Picture | None:
         percent_axis(axes, "x", 0, max(every))
     else:
         percent_axis(axes, "y", 0, max(every))
-        axes.set_xlabel("classes, each line sorted by itself")
+        axes.set_xlabel("classes, each line sorted separately")
         axes.set_title("share of the images")
     above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1), "ncols": 2}
-    axes.legend(**(above if k <= _MOST_NAMED else {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}))
-    return Picture("label_distribution", "Classes", _distribution_caption(shares, counts, classes), figure)
+    axes.legend(**(above if k <= _MAX_NAMED else {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}))
+    return Picture("label_distribution", "Class distribution", _distribution_caption(shares, counts, classes), figure)
 
 
 def _known(line: Plain, key: str) -> bool:
@@ -236,13 +241,17 @@ def _rounds_caption(lines: Sequence[Plain], num_validation: float | None) -> str
     names = [shorten(str(line.get("name", place))) for place, line in enumerate(lines)]
     of = "" if not num_validation else f" of {counted(num_validation, 'validation image')}"
     said = []
-    for key, words in (("validation_accuracy", "validation accuracy"), ("pseudo_label_accuracy", "label accuracy")):
+    for key, words in (
+        ("validation_accuracy", "validation accuracy"),
+        ("pseudo_label_accuracy", "pseudo-label accuracy"),
+    ):
         known = [(name, line[key]) for name, line in zip(names, lines, strict=True) if _known(line, key)]
         if len(known) > 1:
             (first, low), (last, high) = known[0], known[-1]
+            words = key.replace("pseudo_", "pseudo-").replace("_", " ")
             text = f"{words} goes from {in_percent(low)} % ({first}) to {in_percent(high)} % ({last})"
             said.append(text + of * (key == "validation_accuracy"))
-    kept = [f"the model of {name} is kept" for name, line in zip(names, lines, strict=True) if line.get("returned")]
+    kept = [f"the model of {name} is returned" for name, line in zip(names, lines, strict=True) if line.get("returned")]
     return capitalized("; ".join([*said, *kept[:1]]) or counted(len(lines), "line")) + "."
 
 
@@ -275,14 +284,19 @@ def _draw_classes(axes: Axes, lines: Sequence[Plain], classes: Sequence[str]) ->
 
 
 def _named_labels(counts: Sequence[float], right: Sequence[float] | None, classes: Sequence[str]) -> Any:
-    """Bars of right and wrong pseudo-labels by class."""
+    """Bars of correct and wrong pseudo-labels by class."""
     order = sorted(range(len(counts)), key=lambda at: -counts[at])
     figure = new_figure(height=1.0 + 0.27 * len(counts))
     axes = figure.subplots()
     for row, at in enumerate(order):
         known = counts[at] if right is None else right[at]
         axes.barh(
-            row, known, 0.62, color=METHOD if right is None else RIGHT, linewidth=0, label="right" if not row else None
+            row,
+            known,
+            0.62,
+            color=METHOD if right is None else RIGHT,
+            linewidth=0,
+            label="correct" if not row else None,
         )
         if right is not None:
             axes.barh(
@@ -290,7 +304,7 @@ def _named_labels(counts: Sequence[float], right: Sequence[float] | None, classe
             )
         text = f"{counts[at]:,.0f}"
         if right is not None and counts[at]:
-            text += f"  ({in_percent(known / counts[at], 0)} % right)"
+            text += f"  ({in_percent(known / counts[at], 0)} % correct)"
         axes.annotate(text, (counts[at], row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=SMALL)
     rows_axis(axes, short_names([classes[at] for at in order]))
     axes.set_xlim(0, max(counts) * 1.28)
@@ -301,7 +315,7 @@ def _named_labels(counts: Sequence[float], right: Sequence[float] | None, classe
 
 
 def _sorted_labels(counts: Sequence[float], right: Sequence[float] | None) -> Any:
-    """Counts of very many classes as a sorted line, and below it how many are right."""
+    """Counts of very many classes as a sorted line, and below it their accuracy."""
     order = sorted(range(len(counts)), key=lambda at: -counts[at])
     places = range(1, len(counts) + 1)
     figure = new_figure(height=4.6 if right is not None else 2.8)
@@ -313,7 +327,7 @@ def _sorted_labels(counts: Sequence[float], right: Sequence[float] | None) -> An
         known = [(place, right[at] / counts[at]) for place, at in zip(places, order, strict=True) if counts[at]]
         dots(panels[1], [one[0] for one in known], [one[1] for one in known], RIGHT)
         percent_axis(panels[1], "y", 0, 1, room=0.03)
-        panels[1].set_title("right among them")
+        panels[1].set_title("accuracy")
     panels[-1].set_xlabel("classes, sorted by number of pseudo-labels")
     return figure
 
@@ -326,16 +340,16 @@ def _distribution_caption(
         apart = [a - b for a, b in zip(shares["predicted"], shares[against], strict=True)]
         at = max(range(len(apart)), key=lambda place: abs(apart[place]))
         return (
-            f"The prediction for {counted(sum(counts['predicted']), 'unlabeled image')} is furthest from the "
+            f"The predictions for {counted(sum(counts['predicted']), 'unlabeled image')} deviate most from the "
             f"{_WORDS[against]} for {quoted(classes[at])}: "
-            f"{in_percent(shares['predicted'][at])} against {in_percent(shares[against][at])} %."
+            f"{in_percent(shares['predicted'][at])} % against {in_percent(shares[against][at])} %."
         )
     kind = next(iter(shares))
     most, least = max(shares[kind]), min(shares[kind])
     name = _WORDS[kind]
     return (
-        f"The classes' shares of {sum(counts[kind]):,.0f} {name} go from {in_percent(least)} % to {in_percent(most)} %"
-        f", the most being {quoted(classes[list(shares[kind]).index(most)])}."
+        f"Class shares of {sum(counts[kind]):,.0f} {name} range from {in_percent(least)} % to {in_percent(most)} % "
+        f"({quoted(classes[list(shares[kind]).index(most)])})."
     )
 
 

@@ -38,17 +38,17 @@ _NO_LOSS = (
     *MEANS,
 )
 _CLOCKS = ("step", "cpu_s", "wall_s")
-_SURE = 0.95
-_FEW = 10
+_CONFIDENT = 0.95  # the threshold that FixMatch and most methods after it use
+_MIN_IMAGES = 10  # of fewer images in a bin, one moves its accuracy by more than 10 points
 _STRENGTHS = range(6)
-_MOST_PANELS = 16
+_MAX_PANELS = 16  # four rows of four; more corruptions are drawn as a table
 
 
 @styled
 def accuracies(result: Plain) -> Picture | None:
     """Accuracy of both models with its interval, and their difference with its own."""
     known = {name: inside(result, "metrics", name) for name in runs_of(result)}
-    known = {name: of_one for name, of_one in known.items() if number(inside(of_one, "accuracy")) is not None}
+    known = {name: metrics for name, metrics in known.items() if number(inside(metrics, "accuracy")) is not None}
     if not known:
         return None
     difference = number(inside(result, "verdict", "comparison", "difference"))
@@ -57,14 +57,14 @@ def accuracies(result: Plain) -> Picture | None:
     grid = figure.add_gridspec(2 if has_both else 1, 1, height_ratios=[len(known), 1.2] if has_both else None)
     axes = figure.add_subplot(grid[0])
     ends = []
-    for row, (name, of_one) in enumerate(known.items()):
-        ends += _dot(axes, row, of_one["accuracy"], interval(of_one.get("accuracy_interval")), run_color(name))
+    for row, (name, metrics) in enumerate(known.items()):
+        ends += _dot(axes, row, metrics["accuracy"], interval(metrics.get("accuracy_interval")), run_color(name))
     rows_axis(axes, [run_word(name) for name in known])
     percent_axis(axes, "x", min(ends), max(ends), room=0.15)
     axes.set_title("accuracy")
     n = number(inside(next(iter(known.values())), "n"))
-    said = [f"{run_word(name)} is right on {in_percent(of_one['accuracy'])} %" for name, of_one in known.items()]
-    caption = f"{listed(said)}{'' if n is None else ' of ' + counted(n, 'test image')}."
+    accuracies = listed([f"{run_word(name)} {in_percent(metrics['accuracy'])} %" for name, metrics in known.items()])
+    caption = f"Accuracy{'' if n is None else ' on ' + counted(n, 'test image')}: {accuracies}."
     if has_both and difference is not None:
         between = interval(inside(result, "verdict", "comparison", "interval"))
         below = figure.add_subplot(grid[1])
@@ -72,12 +72,10 @@ def accuracies(result: Plain) -> Picture | None:
         below.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
         rows_axis(below, [""])
         percent_axis(below, "x", min(ends), max(ends), room=0.25, signed=True)
-        below.set_title("difference in points, same images")
-        about = (
-            "" if between is None else f", with a 95 % interval from {in_points(between[0])} to {in_points(between[1])}"
-        )
+        below.set_title("difference in points on the same images")
+        about = "" if between is None else f" (95 % interval {in_points(between[0])} to {in_points(between[1])})"
         caption += f" The difference is {in_points(difference)} points{about}."
-    if any(interval(of_one.get("accuracy_interval")) for of_one in known.values()):
+    if any(interval(metrics.get("accuracy_interval")) for metrics in known.values()):
         caption += " Lines are 95 % intervals."
     return Picture("accuracies", "Accuracy", capitalized(caption), figure)
 
@@ -99,7 +97,7 @@ def learning_curves(result: Plain) -> Picture | None:
         starts = _mark_parts([axes], histories, clock)
         every = [value for _, y in judged.values() for value in y]
         percent_axis(axes, "y", min(every), max(every))
-        axes.set_title("accuracy on validation images")
+        axes.set_title("validation accuracy")
         axes.set_xlabel(unit)
         label_ends(axes, ends, 2.4)
         best = [f"{run_word(name)} {in_percent(max(y))} %" for name, (_, y) in judged.items()]
@@ -135,7 +133,7 @@ def learning_curves(result: Plain) -> Picture | None:
         for name, term, _, y in found
         if term == BASELINE
     ]
-    caption = f"No image was kept for validation, so losses are shown: {listed(lines) or 'as each run computes them'}."
+    caption = f"There are no validation images, so losses are shown: {listed(lines) or 'as each run computes them'}."
     caption += starts
     return Picture("learning_curves", "Learning curves", caption, figure)
 
@@ -145,14 +143,14 @@ _LOSSES = (("loss of labeled images", True), ("loss of unlabeled images", False)
 
 @styled
 def reliability(result: Plain) -> Picture | None:
-    """How often models are right where they claim a confidence, side by side, over how often they claim it."""
+    """Reliability diagrams side by side: accuracy by confidence, above the number of images."""
     found = {name: inside(result, "calibration", name) for name in runs_of(result)}
     found = {name: one for name, one in found.items() if any(number(inside(b, "n")) for b in inside(one, "bins") or ())}
     if not found:
         return None
     figure = new_figure(7.2 if len(found) > 1 else 4.2, 4.3)
     panels = figure.subplots(2, len(found), squeeze=False, height_ratios=[4, 1], sharex=True)
-    said, has_few = [], False
+    texts, has_few = [], False
     for (above, below), (name, one) in zip(panels.T, found.items(), strict=True):
         bins = [
             line for line in one["bins"] if number(inside(line, "n")) and number(inside(line, "accuracy")) is not None
@@ -160,7 +158,7 @@ def reliability(result: Plain) -> Picture | None:
         x = [number(line.get("confidence")) or (line["low"] + line["high"]) / 2 for line in bins]
         y = [line["accuracy"] for line in bins]
         above.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 2)), zorder=1)
-        many = [line["n"] >= _FEW for line in bins]
+        many = [line["n"] >= _MIN_IMAGES for line in bins]
         above.vlines(x, x, y, color=run_color(name), linewidth=1, alpha=0.35)
         told = [(a, b) for a, b, is_many in zip(x, y, many, strict=True) if is_many]
         above.plot([a for a, _ in told], [b for _, b in told], "-", color=run_color(name))
@@ -185,22 +183,22 @@ def reliability(result: Plain) -> Picture | None:
         below.yaxis.set_major_locator(_few_ticks())
         percent_axis(below, "x", 0, 1, label="confidence", room=0.03)
         below.set_xticks([0, 0.25, 0.5, 0.75, 1])
-        said.append(_calibration_sentence(name, one, ece))
-    panels[0, 0].set_ylabel("share that is right")
+        texts.append(_calibration_sentence(name, one, ece))
+    panels[0, 0].set_ylabel("accuracy")
     panels[1, 0].set_ylabel("images")
     n = number(inside(next(iter(found.values())), "n"))
     of = "" if n is None else f" on {counted(n, 'test image')}"
-    caption = "On the dashed line a model is right as often as its confidence says, below it less often."
+    caption = "On the dashed line, accuracy equals confidence; below it, a model is overconfident."
     if has_few:
-        caption += f" Pale points stand for fewer than {_FEW} images and say little."
-    if any(said):
-        caption += f" The mean gap (ECE){of}: {listed([one for one in said if one])}."
+        caption += f" Pale points stand for fewer than {_MIN_IMAGES} images and are unreliable."
+    if any(texts):
+        caption += f" Expected calibration error (ECE){of}: {listed([text for text in texts if text])}."
     return Picture("reliability", "Reliability", caption, figure)
 
 
 @styled
 def confidence(result: Plain) -> Picture | None:
-    """How sure the models are of the unlabeled images."""
+    """Histogram of the models' confidence on the unlabeled images."""
     found = {name: numbers(inside(result, "pool", name, "confidence")) for name in runs_of(result)}
     found = {name: counts for name, counts in found.items() if sum(counts)}
     if not found:
@@ -217,10 +215,8 @@ def confidence(result: Plain) -> Picture | None:
             axes.stairs(shares, edges, fill=True, color=run_color(name), alpha=0.75, label=run_word(name), linewidth=0)
         else:
             axes.stairs(shares, edges, color=run_color(name), linewidth=1.8, label=run_word(name))
-        sure = sum(one for one, low in zip(counts, edges, strict=False) if low >= _SURE - 1e-9) / sum(counts)
-        said.append(
-            f"{run_word(name)} is at least 95 % sure of {in_percent(sure)} % of {counted(sum(counts), 'image')}"
-        )
+        confident = sum(one for one, low in zip(counts, edges, strict=False) if low >= _CONFIDENT - 1e-9) / sum(counts)
+        said.append(f"{run_word(name)} {in_percent(confident)} % of {counted(sum(counts), 'image')}")
     axes.set_xlim(-0.01, 1.01)
     axes.tick_params(axis="x", pad=7)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{in_percent(value)} %"))
@@ -229,7 +225,9 @@ def confidence(result: Plain) -> Picture | None:
     axes.set_xlabel("confidence of the predicted class")
     axes.set_title("share of the unlabeled images")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    return Picture("confidence", "Confidence in the unlabeled images", capitalized(f"{listed(said)}."), figure)
+    return Picture(
+        "confidence", "Confidence on the unlabeled images", f"At least 95 % confidence: {listed(said)}.", figure
+    )
 
 
 @styled
@@ -241,7 +239,7 @@ def robustness(result: Plain) -> Picture | None:
         return None
     other = next((one for one in runs_of(result) if one != name and _by_corruption(result, one)), None)
     pale = _by_corruption(result, other)
-    few = len(found) <= _MOST_PANELS
+    few = len(found) <= _MAX_PANELS
     figure = _draw_panels(name, found, other, pale) if few else _draw_table(name, found)
     means = [
         f"{run_word(one)} {in_percent(mean)} %"
@@ -249,13 +247,13 @@ def robustness(result: Plain) -> Picture | None:
         if one and (mean := _mean_of(result, one)) is not None
     ]
     n, clean = number(inside(result, "robustness", name, "n")), number(inside(result, "robustness", name, "clean"))
-    caption = f"Mean accuracy over all corruptions and strengths: {listed(means) or 'not known'}."
+    caption = f"Mean accuracy over all corruptions and severities: {listed(means) or 'unknown'}."
     if clean is not None:
-        caption += f" Without corruption {run_word(name)} has {in_percent(clean)} %."
+        caption += f" On clean images, {run_word(name)} reaches {in_percent(clean)} %."
     last = {one: values[-1] for one, values in found.items() if values[-1] is not None}
     if last:
         worst = min(last, key=lambda one: last[one] or 0)
-        caption += f" The worst at strength 5 is {run_word(worst)} with {in_percent(last[worst] or 0)} %."
+        caption += f" The hardest at severity 5 is {run_word(worst)} with {in_percent(last[worst] or 0)} %."
     if n is not None:
         caption += f" n = {n:,.0f} images each."
     return Picture("robustness", "Robustness to corrupted images", caption, figure)
@@ -307,7 +305,7 @@ def _whole_history(run: Plain) -> list[Plain]:
 
 
 def _mark_parts(panels: Sequence[Axes], histories: Mapping[str, Sequence[Plain]], clock: str) -> str:
-    """Draw a dotted line where a recipe's next training begins, and say so if there is one."""
+    """Draw a dotted line where a recipe's next training begins; return the sentence that explains it, if any."""
     starts = [
         (number(before.get(clock)), run_color(name))
         for name, lines in histories.items()
@@ -318,13 +316,13 @@ def _mark_parts(panels: Sequence[Axes], histories: Mapping[str, Sequence[Plain]]
         for axes in panels:
             if at is not None:
                 axes.axvline(at, color=color, linestyle=":", linewidth=1, alpha=0.7, zorder=1)
-    return " At a dotted line the training of the next round begins." if starts else ""
+    return " A dotted line marks where the next round begins." if starts else ""
 
 
 def _clock(result: Plain, histories: Mapping[str, Sequence[Plain]]) -> tuple[str, str]:
     """The column that all runs share as a measure of how far they are, and its name."""
     on_device = inside(result, "verdict", "cost_clock") == "wall_s"
-    clocks = [("cpu_s", "processor seconds"), ("wall_s", "seconds")]
+    clocks = [("cpu_s", "CPU seconds"), ("wall_s", "seconds")]
     for column, unit in clocks[::-1] if on_device else clocks:
         if all(number(inside(line, column)) is not None for lines in histories.values() for line in lines):
             return column, unit
@@ -367,9 +365,9 @@ def _by_corruption(result: Plain, name: str | None) -> dict[str, list[float | No
 
 
 def _mean_of(result: Plain, name: str | None) -> float | None:
-    told = number(inside(result, "robustness", name, "mean"))
+    mean = number(inside(result, "robustness", name, "mean"))
     shares = [one for values in _by_corruption(result, name).values() for one in values[1:] if one is not None]
-    return told if told is not None else sum(shares) / len(shares) if shares else None
+    return mean if mean is not None else sum(shares) / len(shares) if shares else None
 
 
 def _draw_panels(
@@ -394,7 +392,7 @@ def _draw_panels(
     legend = [(name, 1.0), *([(other, 0.6)] if other else [])]
     handles = [panels[0, 0].plot([], [], color=run_color(one), alpha=alpha)[0] for one, alpha in legend]
     figure.legend(handles, [run_word(one) for one, _ in legend], loc="outside upper left", ncols=2)
-    figure.supxlabel("strength of the corruption", color=MUTED, fontsize=9.5)
+    figure.supxlabel("severity of the corruption", color=MUTED, fontsize=9.5)
     return figure
 
 
@@ -413,7 +411,7 @@ def _draw_table(name: str, found: Mapping[str, list[float | None]]) -> Any:
     rows_axis(axes, [run_word(one) for one in order])
     axes.grid(False)
     axes.set_xticks(_STRENGTHS)
-    axes.set_xlabel(f"strength of the corruption; accuracy of {run_word(name)} in %")
+    axes.set_xlabel(f"severity of the corruption; accuracy of {run_word(name)} in %")
     return figure
 
 
@@ -421,7 +419,7 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
     return [float("nan") if value is None else value for value in values]
 
 
-def _few_ticks(most: int = 2) -> Any:
+def _few_ticks(max_ticks: int = 2) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(most, steps=[1, 2, 5, 10])
+    return MaxNLocator(max_ticks, steps=[1, 2, 5, 10])

@@ -1,4 +1,4 @@
-"""The picture of pretraining: how well features without labels tell labeled images apart, evaluation by evaluation."""
+"""The figure of pretraining: accuracy of probes on the features, evaluation by evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SERIES = (
 
 @styled
 def draw_probes(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write the picture of the probes."""
+    """Write the figure of the probes as PNG."""
     figure = new_figure(height=3.6)
     axes = figure.subplots()
     for name, label, style, color in _SERIES:
@@ -29,7 +29,7 @@ def draw_probes(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.axvline(line["progress"], color=MUTED, linestyle=":", linewidth=1, zorder=0, label="kept")
     percent_axis(axes, "x", 0, 1, label="share of pretraining", room=0.02)
     percent_axis(axes, "y", 0, 1, room=0.03)
-    axes.set_title("labeled images told right by probes of the features")
+    axes.set_title("accuracy of probes on the features")
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=3)
     write_png(figure, path)

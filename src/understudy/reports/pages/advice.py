@@ -6,23 +6,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from understudy.core.text import percent, points
+from understudy.core.text import counted, percent, points
 from understudy.evaluation.chance import guessing_note
 from understudy.evaluation.seeds import few_seeds_sentence
 
 Tone = Literal["good", "bad", "open"]
-_LEAST_SUPPORT = 10
-_WEAK_RECALL = 0.8
-_FAR_BELOW = 0.1
-_MISTRUST = 0.05
-_STILL_RISING = 0.01
-_LATE = 0.75
-_FINE = 0.02
+# These decide which advice is given. They are judgments: a lower bar gives more advice, and more of it for nothing.
+_MIN_SUPPORT = 10  # with fewer test images, a single error moves a class's recall by more than 10 points
+_MIN_RECALL = 0.8  # a class of which a fifth is missed is worth more labels, whatever the others reach
+_MAX_BELOW_BALANCED = 0.1  # so is one this far below the mean recall; smaller gaps are often chance
+_MAX_ECE = 0.05  # with 5 points between confidence and accuracy, a confidence of 95 % may be right 9 times in 10
+_MIN_RISE = 0.01  # a smaller rise of validation accuracy is within its noise
+_LATE = 0.75  # share of training; what is gained after it was gained at a falling learning rate
+_SMALL_GAIN = 0.02  # a test set that detects this is large enough; more test images are not what is missing
 _ANSWERS = {
     "helped": "Yes: the unlabeled images helped",
     "hurt": "No: the unlabeled images made it worse",
-    "better": "A better model; whether the unlabeled images are the reason is open",
-    "worse": "A worse model; whether the unlabeled images are the reason is open",
+    "better": "The model is better, but the unlabeled images may not be the reason",
+    "worse": "The model is worse, but the unlabeled images may not be the reason",
     "not proven": "No difference is proven",
 }
 _TONES: dict[str, Tone] = {"helped": "good", "hurt": "bad"}
@@ -58,26 +59,27 @@ def _headline(result: Mapping[str, Any]) -> Headline:
         return _headline_of_all(result, result["repeats"])
     verdict, delivered = result["verdict"], result["metrics"].get(result["delivered"])
     if verdict is None:
-        alone = "Only labeled images were trained on, so there is nothing to compare."
+        alone = "Training used labeled images only, so there is nothing to compare."
         return Headline("open", "A classifier from labels alone", " ".join(filter(None, (alone, _how_good(delivered)))))
     outcome, comparison = verdict["outcome"], verdict["comparison"]
     if comparison is None:
         return Headline(
             "open",
-            "Nobody can say yet whether the unlabeled images helped",
-            "With so few labels no image was held out for testing. The model trained with the unlabeled images is "
-            "delivered, as asked for.",
+            "Too few labels to tell whether the unlabeled images helped",
+            "With so few labels, no images were held out for testing. The saved model is the one trained with the "
+            "unlabeled images, as requested.",
         )
     shares = verdict["baseline"]["accuracy"], verdict["method"]["accuracy"]
     alone, both = (percent(share) for share in shares)
     used = "with the unlabeled images" if verdict["delivered"] == "method" else "on the labels alone"
     answer = _ANSWERS[outcome]
-    what = "with the unlabeled images it is"
+    what = "training with the unlabeled images"
     if not verdict.get("facts", {}).get("learned_from_pool", True):
-        what, used = f"{verdict['method']['name']} gets", used.replace("with the unlabeled images", "by it")
+        what = verdict["method"]["name"]
+        used = used.replace("with the unlabeled images", f"with {what}")
     detail = (
-        f"Of {comparison['n']:,} held-out images, the labels alone get {alone} right, and {what} "
-        f"{both}. Use the model trained {used}, which is the one saved."
+        f"On {comparison['n']:,} held-out images, training on the labels alone reaches {alone} accuracy and {what} "
+        f"{both}. The saved model is the one trained {used}."
     )
     return Headline(_TONES.get(outcome, "open"), answer, detail)
 
@@ -86,8 +88,8 @@ def advice(result: Mapping[str, Any]) -> tuple[Advice, ...]:
     """What to do next, the most useful first."""
     if note_of_guessing(result):
         why = (
-            "The model is not proven better than a constant answer. Until it is, the labels that it doubts and the "
-            "classes that it misses say nothing about the images, so no advice follows from them."
+            "The model is not proven better than always predicting one class. Until it is, the label errors that it "
+            "suspects and the classes that it misses say nothing about the data."
         )
         return (Advice("Train longer", why), *_about_proof(result))
     return (*_about_proof(result), *_about_labels(result), *_about_classes(result), *_about_training(result))
@@ -98,30 +100,34 @@ def _headline_of_all(result: Mapping[str, Any], repeats: Mapping[str, Any]) -> H
     over_folds, many = repeats["kind"] == "folds", len(repeats["runs"])
     alone = percent(repeats["supervised"]["mean"])
     if over_folds:
-        where = f"Of {sum(run['n'] for run in repeats['runs']):,} labeled images, each tested by models of a fold that "
-        where += "had not seen it, the labels alone get"
-        used = f"final model, trained on all {result['data']['num_labeled']:,} labels,"
+        num_tested = sum(run["n"] for run in repeats["runs"])
+        where = f"On {num_tested:,} labeled images, each tested by models that had not seen it, training on the labels "
+        where += "alone reaches"
+        saved = f"The saved model is the final one, trained on all {result['data']['num_labeled']:,} labels"
     else:
-        where = (
-            f"On average over {many} seeds the labels alone get" if many > 1 else "With one seed the labels alone get"
-        )
-        used = f"model of the first seed, {repeats['runs'][0]['seed']}, trained"
+        where = f"On average over {many} seeds" if many > 1 else "With one seed"
+        where += ", training on the labels alone reaches"
+        saved = f"The saved model is that of the first seed, {repeats['runs'][0]['seed']}"
     if repeats["outcome"] is None:
-        return Headline("open", "A classifier from labels alone", f"{where} {alone} right. Saved is the {used}.")
+        return Headline(
+            "open",
+            "A classifier from labels alone",
+            f"{where} {alone} accuracy. {saved}.",
+        )
     both = percent(repeats[repeats["method"]]["mean"])
-    kind = "with the unlabeled images" if repeats["delivered"] == "method" else "without the unlabeled images"
-    detail = f"{where} {alone} right, and with the unlabeled images it is {both}. Use the {used} {kind}: it is saved."
+    kind = "with the unlabeled images" if repeats["delivered"] == "method" else "on the labels alone"
+    detail = f"{where} {alone} accuracy and training with the unlabeled images {both}. {saved}, {kind}."
     return Headline(_TONES.get(repeats["outcome"], "open"), _ANSWERS[repeats["outcome"]], detail)
 
 
-def is_too_sure(result: Mapping[str, Any]) -> bool:
-    """Whether the delivered model's confidence is so far off that its doubts are mostly its own mistakes."""
+def is_miscalibrated(result: Mapping[str, Any]) -> bool:
+    """Whether the delivered model is so badly calibrated that most label errors it suspects are its own errors."""
     found = result["calibration"].get(result["delivered"])
-    return found is not None and found["ece"] > _MISTRUST
+    return found is not None and found["ece"] > _MAX_ECE
 
 
 def note_of_guessing(result: Mapping[str, Any]) -> str | None:
-    """A sentence where the delivered model is not proven better than always giving one answer; else None."""
+    """A sentence where the delivered model is not proven better than always predicting one class; else None."""
     metrics = result["metrics"].get(result["delivered"])
     if metrics is None:
         return None
@@ -132,8 +138,8 @@ def note_of_guessing(result: Mapping[str, Any]) -> str | None:
 
 def _how_good(metrics: Mapping[str, Any] | None) -> str:
     if metrics is None:
-        return "No image was held out to test it by."
-    return f"It gets {percent(metrics['accuracy'])} of {metrics['n']:,} held-out images right."
+        return "No images were held out for testing."
+    return f"Its accuracy on {metrics['n']:,} held-out images is {percent(metrics['accuracy'])}."
 
 
 def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
@@ -141,7 +147,7 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
     verdict, data = result["verdict"], result["data"]
     if verdict is None:
         if not data["num_unlabeled"]:
-            yield Advice("Add unlabeled images", "Give a folder of them with --unlabeled, to learn whether they help.")
+            yield Advice("Add unlabeled images", "Pass a folder with --unlabeled to see whether they help.")
         return
     repeats = result.get("repeats") or {"kind": "", "outcome": verdict["outcome"]}
     if repeats["kind"] == "seeds" and repeats["outcome"] == "not proven":
@@ -152,67 +158,65 @@ def _about_proof(result: Mapping[str, Any]) -> Iterator[Advice]:
     elif verdict["outcome"] == "unproven":
         least = 5 * len(data["classes"])
         yield Advice(
-            f"Label {max(1, least - data['num_labeled']):,} more images, or give some with --test",
-            "From five per class on, a fifth of the labels is held out for testing.",
+            f"Label {max(1, least - data['num_labeled']):,} more images, or pass test images with --test",
+            "With at least five labels per class, a fifth of the labels is held out for testing.",
         )
     elif repeats["outcome"] == "not proven" and verdict["smallest_gain"]:
         images = "labeled images" if repeats["kind"] else "held-out images"
-        if verdict["smallest_gain"] < _FINE:
+        if verdict["smallest_gain"] < _SMALL_GAIN:
             yield Advice(
                 "Train longer, or try other methods",
-                f"With {verdict['comparison']['n']:,} {images} a true gain of {points(verdict['smallest_gain'])} is "
-                "found with a power of 80 %, so in this time there is hardly a larger one; see understudy compare.",
+                f"{verdict['comparison']['n']:,} {images} detect a true gain of {points(verdict['smallest_gain'])} "
+                "with 80 % power, so a larger gain at this budget is unlikely. understudy compare tries other methods.",
             )
             return
         yield Advice(
-            "Label more images to judge by, or train longer",
-            f"With {verdict['comparison']['n']:,} {images} only a true gain of {points(verdict['smallest_gain'])} or "
-            "more is found with a power of 80 %. A smaller one may be there.",
+            "Test on more labeled images, or train longer",
+            f"{verdict['comparison']['n']:,} {images} detect only a true gain of {points(verdict['smallest_gain'])} "
+            "or more with 80 % power; a smaller one may exist.",
         )
     elif repeats["outcome"] == "hurt":
         yield Advice(
-            "Leave the unlabeled images out, or look at what is in them",
-            "understudy audit shows which of them differ from the labeled ones; another method is worth a try: "
-            "understudy compare.",
+            "Train without the unlabeled images, or inspect them",
+            "understudy audit shows which of them differ from the labeled ones; understudy compare tries "
+            "other methods.",
         )
     elif repeats["outcome"] == "worse":
         causes = " and ".join(verdict.get("causes") or ("the trainings differed in more than the unlabeled images",))
-        yield Advice("Give a longer budget, or another method", f"The model is worse, but {causes}.")
+        yield Advice("Use a longer budget or another method", f"The model is worse, but {causes}.")
 
 
 def _about_labels(result: Mapping[str, Any]) -> Iterator[Advice]:
-    """Labels to look at again."""
+    """Labels to check again."""
     count = len(result["label_errors"])
-    if count and not is_too_sure(result):
+    if count and not is_miscalibrated(result):
         yield Advice(
-            f"Check the {count:,} doubted labels" if count > 1 else "Check the doubted label",
-            "The model, which never saw these labels, is sure of another class. They are listed below and in "
-            "label_errors.csv; correct what is wrong and train again.",
+            f"Check {counted(count, 'possible label error')}",
+            "A model that was not trained on these labels is confident of another class. They are listed below and "
+            "in label_errors.csv; correct the wrong ones and train again.",
         )
 
 
 def _about_classes(result: Mapping[str, Any]) -> Iterator[Advice]:
-    """The class that most images are missed of."""
+    """The class with the lowest recall, where that is low."""
     metrics = result["metrics"].get(result["delivered"])
     if metrics is None:
         return
-    judged = [
+    measured = [
         (one["recall"], number, one)
         for number, one in enumerate(metrics["per_class"])
-        if one["support"] >= _LEAST_SUPPORT and one["recall"] is not None
+        if one["support"] >= _MIN_SUPPORT and one["recall"] is not None
     ]
-    if not judged:
+    if not measured:
         return
-    recall, number, worst = min(judged, key=lambda line: line[:2])
-    if recall >= _WEAK_RECALL and recall >= metrics["balanced_accuracy"] - _FAR_BELOW:
+    recall, number, worst = min(measured, key=lambda line: line[:2])
+    if recall >= _MIN_RECALL and recall >= metrics["balanced_accuracy"] - _MAX_BELOW_BALANCED:
         return
     row = [0 if at == number else count for at, count in enumerate(metrics["confusion"][number])]
-    others = (
-        f"most often for {metrics['per_class'][row.index(max(row))]['name']!r}" if max(row) else "for other classes"
-    )
+    others = f"most often as {metrics['per_class'][row.index(max(row))]['name']!r}" if max(row) else "as other classes"
     yield Advice(
         f"Label more images of {worst['name']!r}",
-        f"Only {percent(recall)} of its {worst['support']:,} held-out images are recognized; the others are taken "
+        f"Only {percent(recall)} of its {worst['support']:,} held-out images are classified correctly; the others "
         f"{others}.",
     )
 
@@ -220,22 +224,22 @@ def _about_classes(result: Mapping[str, Any]) -> Iterator[Advice]:
 def _about_training(result: Mapping[str, Any]) -> Iterator[Advice]:
     """Confidence that cannot be trusted, and training that ended too early."""
     found = result["calibration"].get(result["delivered"])
-    if found is not None and found["ece"] > _MISTRUST:
+    if found is not None and found["ece"] > _MAX_ECE:
         bins = [one for one in found["bins"] if one["n"]]
-        said = sum(one["n"] * one["confidence"] for one in bins) / found["n"]
+        stated = sum(one["n"] * one["confidence"] for one in bins) / found["n"]
         right = sum(one["n"] * one["accuracy"] for one in bins) / found["n"]
-        which = "it promises more than it keeps" if said > right else "it knows more than it says"
+        which = "overconfident" if stated > right else "underconfident"
         yield Advice(
-            "Do not take its confidence at face value",
-            f"On average it says {percent(said)} and is right in {percent(right)}: {which}.",
+            "Do not rely on its confidence",
+            f"Its mean confidence is {percent(stated)} and its accuracy {percent(right)}: it is {which}.",
         )
     history = result["runs"][result["delivered"]]["history"]
     curve = [(line["progress"], line["validation_accuracy"]) for line in history if "validation_accuracy" in line]
     if curve:
         before = [accuracy for progress, accuracy in curve if progress <= _LATE]
-        if before and curve[-1][1] > max(before) + _STILL_RISING:
+        if before and curve[-1][1] > max(before) + _MIN_RISE:
             yield Advice(
                 "Train longer",
-                f"Accuracy on validation images was still rising: {percent(max(before))} three quarters of the way, "
+                f"Validation accuracy was still rising: {percent(max(before))} after three quarters of training, "
                 f"{percent(curve[-1][1])} at the end.",
             )

@@ -17,9 +17,9 @@ from understudy.reports.pages.advice import Advice, Headline
 
 _TITLES = {
     "unreadable": "Files that cannot be read",
-    "all_alike": "All images are one",
-    "exact_leaks": "Held-out images that are also elsewhere: exact copies",
-    "near_leaks": "Held-out images that are also elsewhere: near copies",
+    "all_alike": "All images are alike",
+    "exact_leaks": "Leaks: exact copies of held-out images",
+    "near_leaks": "Leaks: near copies of held-out images",
     "conflicts": "Copies with different labels",
     "copies": "Exact copies",
     "near_copies": "Near copies",
@@ -28,14 +28,14 @@ _TITLES = {
     "overexposed": "Overexposed images",
     "blurry": "Blurred images",
     "tiny": "Tiny images",
-    "elongated": "Odd shapes",
-    "gray": "Gray among color",
+    "elongated": "Unusual aspect ratios",
+    "gray": "Grayscale among color images",
     "outliers": "Outliers",
-    "unrelated": "Unlike the labeled images",
-    "label_errors": "Label errors",
+    "unrelated": "Unrelated to the labeled images",
+    "label_errors": "Possible label errors",
 }
 _TONES = {"serious": "bad", "look": "open", "note": "good"}
-_MOST_LISTED = 100
+_MAX_LISTED = 100  # longer tables are searched rather than read: --json writes them all
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ def audit_page(record: AuditRecord) -> Page:
         ),
         footer=(
             f"Made by understudy {version('understudy')}. No file was changed. Each finding shows at most 24 examples; "
-            "--json writes all numbers, --write-manifest a list of images without what is wrong here."
+            "--json writes every number, --write-manifest a list of images without these problems."
         ),
     )
 
@@ -85,7 +85,7 @@ def _shape(found: Mapping[str, Any]) -> str:
         for role in ("labeled", "pool", "validation", "test")
         if found["roles"][role]
     ]
-    return f"{found['rows']:,} images in {len(found['classes'])} classes were looked at: {', '.join(parts)}."
+    return f"{found['rows']:,} images in {len(found['classes'])} classes were checked: {', '.join(parts)}."
 
 
 def _tiles(found: Mapping[str, Any]) -> list[Tile]:
@@ -94,8 +94,8 @@ def _tiles(found: Mapping[str, Any]) -> list[Tile]:
     copies = counts.get("copies", 0) + counts.get("near_copies", 0)
     flawed = sum(counts.get(kind, 0) for kind in ("blank", "dark", "overexposed", "blurry", "tiny", "elongated"))
     tiles = [
-        Tile(f"{leaks:,}", "copies of held-out images"),
-        Tile(f"{copies:,}", "further copies of images"),
+        Tile(f"{leaks:,}", "copies of held-out images in other sets"),
+        Tile(f"{copies:,}", "other copies"),
         Tile(f"{flawed:,}", "blank, dark, overexposed, blurred or oddly shaped"),
     ]
     if "label_errors" in counts:
@@ -132,10 +132,10 @@ def _section(record: AuditRecord, one: Mapping[str, Any]) -> Section:
 def _words(kind: str, line: Mapping[str, Any]) -> str:
     """What is written below an example."""
     if kind == "label_errors":
-        return f"labeled {line['given']}; looks like {line['suggested']} ({percent(line['confidence'])} sure)"
+        return f"labeled {line['given']}, predicted {line['suggested']} (confidence {percent(line['confidence'])})"
     if "partner" in line:
         words = f"{_role(line)} | {_role(line['partner'])}"
-        return words if line.get("similarity", 1) >= 1 else f"{words}, {int(100 * line['similarity'])} % alike"
+        return words if line.get("similarity", 1) >= 1 else f"{words}, {int(100 * line['similarity'])} % similar"
     if "size" in line:
         return f"{line['size'][0]:,} x {line['size'][1]:,} px, {_role(line)}"
     return _role(line)
@@ -165,7 +165,7 @@ def _quarantine(found: Mapping[str, Any]) -> Section:
     lines = found["quarantine"]
     if not lines:
         return Section("")
-    rows = [(line["file"], line["reason"]) for line in lines[:_MOST_LISTED]]
+    rows = [(line["file"], line["reason"]) for line in lines[:_MAX_LISTED]]
     more = len(lines) - len(rows)
     return Section(
         "Files that cannot be read",
@@ -175,15 +175,15 @@ def _quarantine(found: Mapping[str, Any]) -> Section:
 
 
 def _classes(found: Mapping[str, Any]) -> Section:
-    return Section("How many images of each class", pictures=known([class_counts(found)]))
+    return Section("Images per class", pictures=known([class_counts(found)]))
 
 
 def _measured(found: Mapping[str, Any]) -> Section:
-    """Channel statistics, what was not judged, and what was recognized on reading."""
+    """Channel statistics, what was not checked, and what was recognized when reading."""
     names = ("red", "green", "blue") if len(found["channels"]) == 3 else ("gray",)
     rows = [
         (name, f"{one['mean']:.3f}", f"{one['std']:.3f}") for name, one in zip(names, found["channels"], strict=False)
     ]
     tables = [Table(("channel", "mean", "standard deviation"), rows, "Levels from 0 to 1", numeric=(1, 2))]
     sentences = [*found["not_checked"], *(f"{capitalized(note)}." for note in found["notes"])]
-    return Section("How this was looked at", sentences, tables=tables if rows else ())
+    return Section("How the images were checked", sentences, tables=tables if rows else ())

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from understudy.core.text import SIGNIFICANCE, capitalized, listed, p_value, percent, percent_range, signed_points
+from understudy.core.text import (
+    SIGNIFICANCE,
+    capitalized,
+    counted,
+    listed,
+    p_value,
+    percent,
+    percent_range,
+    signed_points,
+)
 from understudy.evaluation.seeds import ENOUGH_SEEDS, few_seeds_sentence
 from understudy.reports.figures import comparison as draw
-from understudy.reports.figures import ingredients as ingredients
+from understudy.reports.figures import ingredients
 from understudy.reports.page import Page, Section, Table, Tile, known
 from understudy.reports.pages.advice import Advice, Headline
 from understudy.reports.record import ComparisonRecord
@@ -23,7 +32,7 @@ def comparison_page(record: ComparisonRecord) -> Page:
     return Page(
         title=f"{record.name}: {_headline(found, proven).answer}",
         kicker=(
-            f"Comparison {record.name}: {len(found['methods'])} methods, {_seeds(found)}, {found['budget']} a run. "
+            f"Comparison {record.name}: {len(found['methods'])} methods, {_seeds(found)}, {found['budget']} per run. "
             f"{found['test_source']}"
         ),
         headline=_headline(found, proven),
@@ -31,13 +40,13 @@ def comparison_page(record: ComparisonRecord) -> Page:
         advice=tuple(_advice(found, proven)),
         sections=(
             Section("What each ingredient adds", (), known([waterfall(found)])),
-            Section("How good is each method?", (), known([draw.methods(found), draw.label_curve(found)])),
-            Section("What is proven against the labels alone?", found["sentences"], known([draw.gains(found)])),
-            Section("What it costs", (), known([draw.cost(found)])),
-            Section("Settings tried", (), known([_parallel(found)])),
-            Section("All figures", found["notes"], tables=[summary_table(found)]),
+            Section("Accuracy by method", (), known([draw.methods(found), draw.label_curve(found)])),
+            Section("Gains over supervised", found["sentences"], known([draw.gains(found)])),
+            Section("Cost", (), known([draw.cost(found)])),
+            Section("Settings", (), known([_parallel(found)])),
+            Section("All results", found["notes"], tables=[summary_table(found)]),
         ),
-        footer=f"Made by understudy from {record.name}; every run is in runs.csv, all numbers are in comparison.json.",
+        footer=f"Made by understudy from {record.name}; runs.csv lists every run, comparison.json holds every number.",
     )
 
 
@@ -62,23 +71,24 @@ def _headline(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any]
             "good",
             f"Proven better than the labels alone: {listed(names)}",
             f"The largest proven gain is {largest['method']}'s{_labels(largest)}: "
-            f"{signed_points(largest['gain']['difference'])} points, {percent(largest['accuracy'])} on average of "
-            f"{len(largest['seeds'])} seeds. {len(better)} of {tested} comparisons hold after correction for all.",
+            f"{signed_points(largest['gain']['difference'])} points (mean accuracy {percent(largest['accuracy'])}, "
+            f"{len(largest['seeds'])} seeds). {len(better)} of {tested} comparisons show a significant gain after "
+            "Holm's correction.",
         )
     if proven:
         losses = [100 * abs(one["gain"]["difference"]) for one, _ in proven]
         ends = f"{min(losses):.1f} to {max(losses):.1f}" if len(losses) > 1 else f"{losses[0]:.1f}"
         return Headline(
             "bad",
-            "In this time the unlabeled images made it worse",
-            f"With {found['budget']} a run no method is proven better than the labels alone, and {len(proven)} of "
+            "At this budget, the unlabeled images made it worse",
+            f"With {found['budget']} per run, no method is proven better than the labels alone, and {len(proven)} of "
             f"{tested} comparisons prove a loss, of {ends} points.",
         )
     why = few_seeds_sentence(1) if len(found["seeds"]) < 2 else "See the intervals below."
     return Headline(
         "open",
         "No method is proven better than the labels alone",
-        f"Of {tested} comparisons none holds after correction for all of them. {why}",
+        f"Of {tested} comparisons, none is significant after Holm's correction. {why}",
     )
 
 
@@ -87,18 +97,17 @@ def _ablation_headline(ablation: Sequence[Mapping[str, Any]], num_seeds: int) ->
     steps = [step for step in ablation[1:] if step["gain"] is not None]
     if not steps:
         return Headline("open", "No ingredient could be measured", "Too few runs finished; see the notes below.")
-    sure = [step for step in steps if step["gain"]["p_holm"] is not None and step["gain"]["p_holm"] < SIGNIFICANCE]
-    most = max(sure or steps, key=lambda step: step["gain"]["difference"])
+    proven = [step for step in steps if step["gain"]["p_holm"] is not None and step["gain"]["p_holm"] < SIGNIFICANCE]
+    most = max(proven or steps, key=lambda step: step["gain"]["difference"])
     first, last = (percent(ablation[at]["accuracy"]) for at in (0, -1))
     detail = (
-        f"From {first} with the bare training to {last} with everything, on average of "
-        f"{'1 seed' if num_seeds == 1 else f'{num_seeds} seeds'}: {most['adds']} "
-        f"{signed_points(most['gain']['difference'])} points. {len(sure)} of {len(steps)} steps hold after "
-        "correction for all of them."
+        f"From {first} without any ingredient to {last} with all of them, mean of {counted(num_seeds, 'seed')}; "
+        f"{most['adds']}: {signed_points(most['gain']['difference'])} points. {len(proven)} of {len(steps)} steps are "
+        "significant after Holm's correction."
     )
     return Headline(
-        "good" if sure else "open",
-        f"{capitalized(most['adds'])} adds most" + ("" if sure else ", though nothing is proven"),
+        "good" if proven else "open",
+        f"{capitalized(most['adds'])} adds most" + ("" if proven else ", though nothing is proven"),
         detail,
     )
 
@@ -109,16 +118,16 @@ def _tiles(found: Mapping[str, Any]) -> list[Tile]:
     for count in found["num_labels"]:
         rows = [one for one in found["summaries"] if one["num_labels"] == count and one["accuracy"] is not None]
         alone = next((one for one in rows if one["method"] == _BASELINE), None)
-        with_labels = f" with {count:,} labels" if count else ""
+        with_labels = f", {count:,} labels" if count else ""
         if alone is not None:
-            tiles.append(Tile(percent(alone["accuracy"]), f"the labels alone{with_labels}, mean of {_seeds(found)}"))
+            tiles.append(Tile(percent(alone["accuracy"]), f"labels alone{with_labels}, mean of {_seeds(found)}"))
         chosen = found["chosen"].get(str(count))
         best = next((one for one in rows if one["method"] == chosen and chosen != _BASELINE), None)
         if best is not None:
-            tiles.append(Tile(percent(best["accuracy"]), f"{chosen}{with_labels}, chosen by validation images"))
+            tiles.append(Tile(percent(best["accuracy"]), f"{chosen}{with_labels}, selected on validation images"))
     bound = (found.get("upper_bound") or {}).get("summary") or {}
     if bound.get("accuracy") is not None:
-        tiles.append(Tile(percent(bound["accuracy"]), "with the labels of all images, at the same cost"))
+        tiles.append(Tile(percent(bound["accuracy"]), "with the labels of all images, same cost"))
     return tiles
 
 
@@ -127,7 +136,7 @@ def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], 
         yield Advice(
             "Run more seeds",
             f"{few_seeds_sentence(len(found['seeds']))} The same command with --seeds {ENOUGH_SEEDS} and this folder "
-            "as --out trains only what is new.",
+            "as --out trains only the new runs.",
         )
     if found.get("ablation"):
         return
@@ -138,12 +147,13 @@ def _advice(found: Mapping[str, Any], proven: Sequence[tuple[Mapping[str, Any], 
     else:
         yield Advice(
             "Give each run more time, or use the labels alone",
-            f"Nothing else is proven at {found['budget']} a run. Methods that learn from unlabeled images make fewer "
-            "steps in the same time, and catch up when the labels have nothing more to teach.",
+            f"No gain is proven at {found['budget']} per run. Methods that learn from unlabeled images take fewer "
+            "steps in "
+            "the same time, and catch up once the supervised baseline stops improving.",
         )
     if len(found["num_labels"]) < 2:
         yield Advice(
-            "Ask what more labels would buy",
+            "Measure what more labels would gain",
             "With several numbers of labels, such as --num-labels 40,100,250, the report draws the learning curve.",
         )
 
@@ -210,7 +220,7 @@ def summary_table(found: Mapping[str, Any]) -> Table:
 
 
 def _seeds(found: Mapping[str, Any]) -> str:
-    return "1 seed" if len(found["seeds"]) == 1 else f"{len(found['seeds'])} seeds"
+    return counted(len(found["seeds"]), "seed")
 
 
 def _labels(one: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What was chosen before training, by what, and why."""
+"""The part of a run's page about its plan: each setting, what decided it, and why."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.core.budget import format_seconds
+from understudy.core.text import percent
 from understudy.reports.page import Section, Table
 
 _HOW = {
-    "asked": "asked for",
+    "asked": "requested",
     "measured": "measured",
-    "tried": "short trainings",
+    "tried": "short trials",
     "rule": "rule from benchmarks",
 }
 _PARTS = ("data", "architecture", "optimization", "regularization", "ssl")
@@ -21,19 +22,19 @@ def plan_section(result: Mapping[str, Any]) -> Section:
     """A table of the choices; empty where fixed defaults were asked for."""
     plan = result.get("plan")
     if not plan:
-        return Section("What was chosen, and why")
+        return Section("Settings and their reasons")
     rows = [
         (choice["key"], _value(choice["value"]), _HOW[choice["how"]], choice["reason"]) for choice in _choices(plan)
     ]
     if plan["note"]:
-        said = f"Nothing was timed or tried, since {plan['note']}."
+        planning = f"Nothing was measured or tried, because {plan['note']}."
     else:
         spent = format_seconds(plan["cost"]["wall_s"])
-        said = f"Looking at the images, measuring the machine and trying took {spent}, {100 * plan['share']:.0f} % of"
-        said += f" the budget of {plan['budget']}."
+        planning = f"Planning (inspecting the images, timing the machine, short trials) took {spent}, "
+        planning += f"{percent(plan['share'], 0)} of the budget of {plan['budget']}."
     return Section(
-        "What was chosen, and why",
-        [said, "Each choice can be overruled, or changed in plan.toml and used again with --plan."],
+        "Settings and their reasons",
+        [planning, "Override a setting with its option, or edit plan.toml and pass it with --plan."],
         tables=[Table(("setting", "value", "decided by", "why"), rows)],
     )
 

@@ -1,4 +1,4 @@
-"""What a report tells of many seeds or folds: the answer of all, each of them, and how far they lie apart."""
+"""The part of a run's page about its seeds or folds: the verdict over all, each of them, and their spread."""
 
 from __future__ import annotations
 
@@ -29,28 +29,30 @@ def repeats_section(result: Mapping[str, Any]) -> Section:
 
 
 def repeats_tiles(result: Mapping[str, Any]) -> list[Tile]:
-    """The two accuracies of all seeds or folds together, their difference, and the test images."""
+    """The two accuracies of all seeds or folds together, their difference, and the images they were measured on."""
     repeats, data = result["repeats"], result["data"]
     over = f"{'mean of' if repeats['kind'] == 'seeds' else 'over'} {counted(len(repeats['runs']), one_of(repeats))}"
     tiles = []
     for name in names_of(repeats):
-        who = "the labels alone" if name == BASELINE else f"with the unlabeled images ({name})"
+        who = "labels alone" if name == BASELINE else f"with the unlabeled images ({name})"
         between = interval(repeats[name]["interval"])
         about = "" if between is None else f"; 95 % interval {percent_range(*between)}"
-        tiles.append(Tile(percent(repeats[name]["mean"]), f"right, {who}, {over}{about}"))
+        tiles.append(Tile(percent(repeats[name]["mean"]), f"accuracy, {who}, {over}{about}"))
     if repeats["difference"] is not None:
         between = interval(repeats["interval"])
         about = "" if between is None else f"; 95 % interval {percent_range(*between, signed=True)}"
         tiles.append(Tile(f"{signed_points(repeats['difference'])} points", f"difference{about}"))
-    num_test = [run["n"] for run in repeats["runs"]]
+    num_tests = [run["n"] for run in repeats["runs"]]
     if repeats["kind"] == "folds":
-        tiles.append(Tile(f"{sum(num_test):,}", "labeled images, each tested by models that had not seen it"))
+        tiles.append(Tile(f"{sum(num_tests):,}", "labeled images, each tested by models not trained on it"))
     else:
         source = "the same for every seed" if data["test_source"] == "test" else "held out for each seed"
-        tiles.append(Tile(f"{num_test[0]:,}", f"test images, {source}"))
+        tiles.append(Tile(f"{num_tests[0]:,}", f"test images, {source}"))
     metrics = result["metrics"].get(result["delivered"])
     if repeats["kind"] == "folds" and metrics is not None and data["test_source"] != "out of fold":
-        tiles.append(Tile(percent(metrics["accuracy"]), f"right, the final model, of {metrics['n']:,} other images"))
+        tiles.append(
+            Tile(percent(metrics["accuracy"]), f"accuracy of the final model on {metrics['n']:,} other images")
+        )
     return tiles
 
 
@@ -85,11 +87,12 @@ def paired_dots(repeats: Mapping[str, Any]) -> Picture | None:
     axes.set_title("accuracy")
     handles = [axes.plot([], [], "o", color=run_color(name))[0] for name in names]
     axes.legend(handles, [run_word(name) for name in names], loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-    said = [f"{run_word(name)} is right on {percent(repeats[name]['mean'])}" for name in names]
-    caption = f"{capitalized(listed(said))} over {counted(len(runs), one_of(repeats))}."
+    accuracies = listed([f"{run_word(name)} {percent(repeats[name]['mean'])}" for name in names])
+    what = "Mean accuracy" if repeats["kind"] == "seeds" else "Accuracy"
+    caption = f"{what} over {counted(len(runs), one_of(repeats))}: {accuracies}."
     if repeats["difference"] is not None:
         ahead = sum(run["difference"] > 0 for run in runs)
-        caption += f" {capitalized(run_word(names[1]))} is ahead in {ahead} of them."
+        caption += f" {capitalized(run_word(names[1]))} is more accurate in {ahead} of them."
     if any(repeats[name]["interval"] for name in names):
         caption += " Lines through diamonds are 95 % intervals."
     return Picture("repeats", f"Every {one_of(repeats)}", caption, figure)

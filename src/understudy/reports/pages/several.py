@@ -11,9 +11,8 @@ from understudy.core.errors import UserError
 from understudy.core.text import SIGNIFICANCE, p_value, percent, signed_points
 from understudy.evaluation.paired import Paired, compare_paired
 from understudy.evaluation.ranking import holm
-from understudy.reports.figures import by_class
+from understudy.reports.figures import by_class, ingredients
 from understudy.reports.figures import comparison as draw
-from understudy.reports.figures import ingredients as ingredients
 from understudy.reports.figures.picture import method_of
 from understudy.reports.page import Page, Section, Table, known
 from understudy.reports.pages.advice import Headline
@@ -32,19 +31,19 @@ def several_page(records: Sequence[RunRecord]) -> Page:
     for record in records:
         if not record.result["data"]["num_test"]:
             raise UserError(
-                f"{record.name} held out no images to judge by, so it cannot be compared; "
+                f"{record.name} has no test images, so it cannot be compared; "
                 "report on it alone, or train it with --test"
             )
         if record.result["data"]["test_content"] != first.result["data"]["test_content"]:
             raise UserError(
-                f"{first.name} and {record.name} were tested on different images, so that a difference between them "
-                "says nothing; train both with the same images, seed and --test"
+                f"{first.name} and {record.name} were tested on different images, so their accuracies "
+                "cannot be compared; train both with the same images, seed and --test"
             )
     names = [f"{record.name} ({_way(record)})" for record in records]
     others = [_against(first, record) for record in records[1:]]
     adjusted = holm([other.p_value for other in others])
     best = max(records, key=lambda record: record.result["metrics"][record.result["delivered"]]["accuracy"])
-    sure = [
+    better = [
         record.name
         for record, other, p in zip(records[1:], others, adjusted, strict=True)
         if p < SIGNIFICANCE and other.difference > 0
@@ -54,13 +53,13 @@ def several_page(records: Sequence[RunRecord]) -> Page:
         for record, other, p in zip(records[1:], others, adjusted, strict=True)
         if p < SIGNIFICANCE and other.difference < 0
     ]
-    answer = (
-        f"Proven better than {first.name}: {', '.join(sure)}" if sure else f"None is proven better than {first.name}"
-    )
+    answer = f"Proven better than {first.name}: {', '.join(better)}"
+    if not better:
+        answer = f"None is proven better than {first.name}"
     detail = (
-        f"Of {first.result['data']['num_test']:,} test images all of them, {best.name} gets most right. "
+        f"All were tested on the same {first.result['data']['num_test']:,} images; {best.name} is the most accurate. "
         + (f"Proven worse than {first.name}: {', '.join(worse)}. " if worse else "")
-        + "The best of several looks better on the images that picked it than it will on new ones."
+        + "The best of several runs looks better on the images that selected it than on new ones."
     )
     rows = []
     for number, (record, name) in enumerate(zip(records, names, strict=True)):
@@ -74,23 +73,31 @@ def several_page(records: Sequence[RunRecord]) -> Page:
         else:
             row += ["-", "-"]
         rows.append(row)
-    columns = ("run", "labels", "unlabeled", "accuracy", "95 % interval", f"over {first.name}", "p (McNemar, Holm)")
+    columns = (
+        "run",
+        "labels",
+        "unlabeled",
+        "accuracy",
+        "95 % interval",
+        f"points over {first.name}",
+        "p (McNemar, Holm)",
+    )
     table = Table(columns, rows, numeric=range(1, 7))
     results = [{**record.result, "name": record.name} for record in records]
     tried = [_tried(record) for record in records]
     return Page(
         title=f"{len(records)} training runs",
         kicker=f"{first.result['data']['name']}: {', '.join(record.name for record in records)}",
-        headline=Headline("good" if sure else "open", answer, detail),
+        headline=Headline("good" if better else "open", answer, detail),
         sections=(
             Section("Side by side", (), known([draw.several_runs(results)]), [table]),
-            Section("Settings tried", (), known([ingredients.parallel_coordinates(tried)] if len(tried) > 2 else [])),
+            Section("Settings", (), known([ingredients.parallel_coordinates(tried)] if len(tried) > 2 else [])),
             *(
-                Section(f"{record.name}: which classes are confused", (), known([by_class.confusion(record.result)]))
+                Section(f"{record.name}: confusion matrix", (), known([by_class.confusion(record.result)]))
                 for record in records[:2]
             ),
         ),
-        footer="Made by understudy; a report of each run alone says more about it.",
+        footer="Made by understudy. The report of each single run has more detail.",
     )
 
 
@@ -111,4 +118,4 @@ def _against(first: RunRecord, second: RunRecord) -> Paired:
 def _way(record: RunRecord) -> str:
     training, delivered = record.result["training"], record.result["delivered"]
     asked = training["method"] if training["recipe"] == "plain" else training["recipe"]
-    return asked if delivered != _BASELINE or asked == _BASELINE else f"{asked}, labels alone delivered"
+    return asked if delivered != _BASELINE or asked == _BASELINE else f"{asked}, supervised model delivered"

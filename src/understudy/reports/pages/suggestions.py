@@ -22,12 +22,12 @@ def suggestions_page(
     why: str,
     notes: Sequence[str] = (),
 ) -> Page:
-    """The page.
+    """The sheet of images to label.
 
     Args:
         title: What the images are called.
         pictures: Small images (n, height, width, 3), one of each suggested image, or none at all for vectors.
-        why: How they were chosen, in a sentence.
+        why: How they were selected, in a sentence.
     """
     cards = [
         Card(image(pictures, at), f"{at + 1}: {reason}", clean(name))
@@ -37,6 +37,6 @@ def suggestions_page(
         title=f"{clean(title)}: images to label",
         kicker=f"understudy suggest \u00b7 {clean(title)}",
         headline=Headline("open", f"{counted(len(names), 'image')} to label", why),
-        sections=(Section("In this order", list(notes), cards=cards),),
-        footer="The numbers are those of the column order in the table of suggestions. Nothing here leaves this file.",
+        sections=(Section("Images in order of priority", list(notes), cards=cards),),
+        footer="The numbers match the column order of the suggestions table. This page loads nothing from the network.",
     )
