@@ -74,7 +74,7 @@ def read_both(path: Path) -> str:
 
 
 def _as_config(path: Path) -> None:
-    Request("digits", options=options_table(path, {}, ())).check()
+    Request("train", "digits", options=options_table(path, {}, ())).check()
 
 
 def _as_plan(path: Path) -> None:

@@ -60,8 +60,8 @@ def test_pre_commit__runs_the_tools_of_make_check() -> None:
 
 def test_security__states_the_limits_of_decoding() -> None:
     text = " ".join((ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
-    assert f"over {decode.MAX_FILE_BYTES >> 20} MB or an image over {decode.MAX_PIXELS // 10**6} million pixels" in text
-    assert f"Beyond {workers._INLINE} files" in text
+    assert f"over {decode.MAX_FILE_BYTES >> 20} MB and images over {decode.MAX_PIXELS // 10**6} million pixels" in text
+    assert f"More than {workers._INLINE} files" in text
 
 
 def test_readme__names_every_extra() -> None:
