@@ -34,32 +34,32 @@ _FILES = {
 }
 
 
-def print_report(console: Console, found: Comparison) -> None:
+def print_report(console: Console, comparison: Comparison) -> None:
     """Print the tables, conclusions and files of a comparison."""
     from understudy.comparison.conclusions import labels_text
 
-    num_test = next(run.figures.num_test for run in found.runs if run.figures)
-    many = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "1 seed"
-    for count in found.num_labels:
-        rows = [one for one in found.summaries if one.num_labels == count]
-        if found.upper_bound is not None:
-            rows.append(found.upper_bound.summary)
+    num_test = next(run.figures.num_test for run in comparison.runs if run.figures)
+    many = f"{len(comparison.seeds)} seeds" if len(comparison.seeds) > 1 else "1 seed"
+    for count in comparison.num_labels:
+        rows = [summary for summary in comparison.summaries if summary.num_labels == count]
+        if comparison.upper_bound is not None:
+            rows.append(comparison.upper_bound.summary)
         title = labels_text(count)
         say(console)
-        say(console, f"{capitalized(title)}, {many} of {found.budget} per run; in % of {num_test:,} test images")
+        say(console, f"{capitalized(title)}, {many} of {comparison.budget} per run; in % of {num_test:,} test images")
         say(console)
-        for table in [ablation_table(found)] if found.ablation else [accuracy_table(rows), cost_table(rows)]:
+        for table in [ablation_table(comparison)] if comparison.ablation else [accuracy_table(rows), cost_table(rows)]:
             _print_whole(console, table)
             say(console)
-    say(console, f"{_ABLATION_LEGEND} {found.ablation[0].settings}." if found.ablation else _LEGEND)
+    say(console, f"{_ABLATION_LEGEND} {comparison.ablation[0].settings}." if comparison.ablation else _LEGEND)
     say(console)
-    for sentence in found.sentences:
+    for sentence in comparison.sentences:
         say(console, sentence)
-    if found.folder is not None:
+    if comparison.folder is not None:
         say(console)
-        say(console, f"Saved in {found.folder}:")
+        say(console, f"Saved in {comparison.folder}:")
         for name, what in _FILES.items():
-            if not (found.folder / name).exists():
+            if not (comparison.folder / name).exists():
                 continue
             say(console, f"  {name:<16} {what}")
 
@@ -81,14 +81,14 @@ def accuracy_table(rows: list[Summary]) -> Table:
     table.add_column("method", no_wrap=True)
     for name in ("mean", "sd", "95 % interval", "worst", "gain", "95 % interval", "p (Holm)", "d"):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in rows:
-        gain = one.gain
+    for summary in rows:
+        gain = summary.gain
         table.add_row(
-            one.method,
-            "failed" if one.accuracy is None else _percent(one.accuracy),
-            _percent(one.deviation),
-            _interval(one.interval),
-            _percent(one.worst),
+            summary.method,
+            "failed" if summary.accuracy is None else _percent(summary.accuracy),
+            _percent(summary.deviation),
+            _interval(summary.interval),
+            _percent(summary.worst),
             "-" if gain is None else signed_points(gain.difference),
             "-" if gain is None or gain.interval is None else _interval(gain.interval, signed=True),
             "-" if gain is None or gain.p_holm is None else p_value(gain.p_holm),
@@ -97,25 +97,25 @@ def accuracy_table(rows: list[Summary]) -> Table:
     return table
 
 
-def ablation_table(found: Comparison) -> Table:
+def ablation_table(comparison: Comparison) -> Table:
     """Accuracy of each step of an ablation, and its gain over the step before."""
     table = new_table()
     for name in ("ingredient", "settings"):
         table.add_column(name, no_wrap=True)
     for name in ("mean", "95 % interval", "step", "95 % interval", "p (Holm)", "CPU-s"):
         table.add_column(name, justify="right", no_wrap=True)
-    cost = {one.method: one.cpu_s for one in found.summaries}
-    for place, one in enumerate(found.ablation):
-        step = one.gain
+    cost = {summary.method: summary.cpu_s for summary in comparison.summaries}
+    for place, step in enumerate(comparison.ablation):
+        gain = step.gain
         table.add_row(
-            f"+ {one.adds}" if place else one.adds,
-            one.settings if place else "",
-            "failed" if one.accuracy is None else _percent(one.accuracy),
-            _interval(one.interval),
-            "-" if step is None else signed_points(step.difference),
-            "-" if step is None else _interval(step.interval, signed=True),
-            "-" if step is None or step.p_holm is None else p_value(step.p_holm),
-            _number(cost[one.name], 1),
+            f"+ {step.adds}" if place else step.adds,
+            step.settings if place else "",
+            "failed" if step.accuracy is None else _percent(step.accuracy),
+            _interval(step.interval),
+            "-" if gain is None else signed_points(gain.difference),
+            "-" if gain is None else _interval(gain.interval, signed=True),
+            "-" if gain is None or gain.p_holm is None else p_value(gain.p_holm),
+            _number(cost[step.name], 1),
         )
     return table
 
@@ -124,22 +124,22 @@ def cost_table(rows: list[Summary]) -> Table:
     """Ranks, balanced accuracy, cost, and use of the unlabeled images."""
     table = new_table()
     table.add_column("method", no_wrap=True)
-    validated = any(one.validation_accuracy is not None for one in rows)
+    validated = any(summary.validation_accuracy is not None for summary in rows)
     names = ["rank", "balanced", "CPU-s", "seconds", "steps", "used", "correct", *(["validation"] if validated else [])]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    for one in rows:
+    for summary in rows:
         cells = [
-            "-" if one.mean_rank is None else f"{one.mean_rank:.2f}",
-            _percent(one.balanced_accuracy),
-            _number(one.cpu_s, 1),
-            _number(one.wall_s, 1),
-            _number(one.steps, 0),
-            _percent(one.mask_ratio),
-            _percent(one.pseudo_label_accuracy),
-            *([_percent(one.validation_accuracy)] if validated else []),
+            "-" if summary.mean_rank is None else f"{summary.mean_rank:.2f}",
+            _percent(summary.balanced_accuracy),
+            _number(summary.cpu_s, 1),
+            _number(summary.wall_s, 1),
+            _number(summary.steps, 0),
+            _percent(summary.mask_ratio),
+            _percent(summary.pseudo_label_accuracy),
+            *([_percent(summary.validation_accuracy)] if validated else []),
         ]
-        table.add_row(one.method, *cells)
+        table.add_row(summary.method, *cells)
     return table
 
 
@@ -151,7 +151,7 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def _interval(found: Interval | None, *, signed: bool = False) -> str:
-    if found is None:
+def _interval(interval: Interval | None, *, signed: bool = False) -> str:
+    if interval is None:
         return "-"
-    return percent_range(found.low, found.high, signed=signed)
+    return percent_range(interval.low, interval.high, signed=signed)

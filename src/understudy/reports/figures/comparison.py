@@ -50,58 +50,58 @@ _EQUAL_COST = 1.05  # the tolerance within which a verdict calls costs equal
 
 
 @styled
-def methods(found: Plain) -> Picture | None:
+def methods(comparison: Plain) -> Picture | None:
     """Mean accuracy of every method with its interval and single seeds, a panel per number of labels."""
-    panels = _by_labels(found)
+    panels = _by_labels(comparison)
     if not panels:
         return None
     figure, axes_of = _stacked([len(rows) for rows in panels.values()])
-    every = [value for rows in panels.values() for one in rows for value in _extent(found, one)]
+    every = [value for rows in panels.values() for summary in rows for value in _extent(comparison, summary)]
     for axes, (labels, rows) in zip(axes_of, panels.items(), strict=True):
-        rows = sorted(rows, key=lambda one: -one["accuracy"])
-        for row, one in enumerate(rows):
-            color = run_color(one["method"])
-            between = interval(one.get("interval"))
+        rows = sorted(rows, key=lambda summary: -summary["accuracy"])
+        for row, summary in enumerate(rows):
+            color = run_color(summary["method"])
+            between = interval(summary.get("interval"))
             if between is not None:
                 axes.plot(between, (row, row), color=color, linewidth=2.2, alpha=0.5)
-            seeds = _seeds(found, one)
+            seeds = _seeds(comparison, summary)
             if len(seeds) > 1:
                 axes.plot(seeds, [row] * len(seeds), "|", color=color, markersize=9, alpha=0.8, markeredgewidth=1.2)
-            axes.plot(one["accuracy"], row, "o", color=color, markersize=7, markeredgecolor=PAPER)
+            axes.plot(summary["accuracy"], row, "o", color=color, markersize=7, markeredgecolor=PAPER)
             axes.annotate(
-                f"{in_percent(one['accuracy'])} %",
+                f"{in_percent(summary['accuracy'])} %",
                 (1, row),
                 xycoords=("axes fraction", "data"),
                 xytext=(6, 0),
                 textcoords="offset points",
                 va="center",
             )
-            if one["method"] == BASELINE:
-                axes.axvline(one["accuracy"], color=SUPERVISED, linewidth=1, linestyle=_DASHED, zorder=1)
-        rows_axis(axes, [run_word(one["method"]) for one in rows])
+            if summary["method"] == BASELINE:
+                axes.axvline(summary["accuracy"], color=SUPERVISED, linewidth=1, linestyle=_DASHED, zorder=1)
+        rows_axis(axes, [run_word(summary["method"]) for summary in rows])
         percent_axis(axes, "x", min(every), max(every))
         axes.set_title(_labels_word(labels))
     best = [
-        f"{run_word(one['method'])} ({in_percent(one['accuracy'])} %)"
+        f"{run_word(summary['method'])} ({in_percent(summary['accuracy'])} %)"
         for rows in panels.values()
-        if (one := max(rows, key=lambda row: row["accuracy"]))
+        if (summary := max(rows, key=lambda row: row["accuracy"]))
     ]
     where = [_labels_word(labels) for labels in panels]
     said = listed([f"{name} with {words}" for name, words in zip(best, where, strict=True)])
-    caption = f"Best mean accuracy: {said}. Dots are means over {_seeds_word(found)}"
+    caption = f"Best mean accuracy: {said}. Dots are means over {_seeds_word(comparison)}"
     caption += (
-        ", ticks single seeds, lines 95 % intervals" if len(found.get("seeds") or ()) > 1 else ", without interval"
+        ", ticks single seeds, lines 95 % intervals" if len(comparison.get("seeds") or ()) > 1 else ", without interval"
     )
-    caption += f"; the dashed line is {BASELINE}.{_tested(found)}"
+    caption += f"; the dashed line is {BASELINE}.{_tested(comparison)}"
     return Picture("methods", "Methods", caption, figure)
 
 
 @styled
-def gains(found: Plain) -> Picture | None:
+def gains(comparison: Plain) -> Picture | None:
     """Gain of each method over supervised with its interval and corrected p-value."""
     panels = {
-        labels: [one for one in rows if number(inside(one, "gain", "difference")) is not None]
-        for labels, rows in _by_labels(found).items()
+        labels: [summary for summary in rows if number(inside(summary, "gain", "difference")) is not None]
+        for labels, rows in _by_labels(comparison).items()
     }
     panels = {labels: rows for labels, rows in panels.items() if rows}
     if not panels:
@@ -110,17 +110,19 @@ def gains(found: Plain) -> Picture | None:
     every = [0.0]
     for rows in panels.values():
         every += [
-            v for one in rows for v in (one["gain"]["difference"], *(interval(one["gain"].get("interval")) or ()))
+            v
+            for summary in rows
+            for v in (summary["gain"]["difference"], *(interval(summary["gain"].get("interval")) or ()))
         ]
     for axes, (labels, rows) in zip(axes_of, panels.items(), strict=True):
-        rows = sorted(rows, key=lambda one: -one["gain"]["difference"])
-        for row, one in enumerate(rows):
-            difference, between = one["gain"]["difference"], interval(one["gain"].get("interval"))
-            color = _proof_color(one["gain"])
+        rows = sorted(rows, key=lambda summary: -summary["gain"]["difference"])
+        for row, summary in enumerate(rows):
+            difference, between = summary["gain"]["difference"], interval(summary["gain"].get("interval"))
+            color = _proof_color(summary["gain"])
             if between is not None:
                 axes.plot(between, (row, row), color=color, linewidth=2.2, alpha=0.55)
             axes.plot(difference, row, "s", color=color, markersize=6.5, markeredgecolor=PAPER)
-            for at, text in ((6, in_points(difference)), (42, _p_words(one["gain"]))):
+            for at, text in ((6, in_points(difference)), (42, _p_words(summary["gain"]))):
                 axes.annotate(
                     text,
                     (1, row),
@@ -131,25 +133,26 @@ def gains(found: Plain) -> Picture | None:
                     fontsize=9,
                 )
         axes.axvline(0, color=MUTED, linewidth=1, linestyle=_DASHED, zorder=1)
-        rows_axis(axes, [run_word(one["method"]) for one in rows])
+        rows_axis(axes, [run_word(summary["method"]) for summary in rows])
         percent_axis(axes, "x", min(every), max(every), signed=True)
         axes.set_title(f"points over {BASELINE}, {_labels_word(labels)}")
-    rows = [one for rows in panels.values() for one in rows]
-    best = max(rows, key=lambda one: one["gain"]["difference"])
-    proven = sum(_is_proven(one["gain"]) for one in rows)
+    rows = [summary for rows in panels.values() for summary in rows]
+    best = max(rows, key=lambda summary: summary["gain"]["difference"])
+    proven = sum(_is_proven(summary["gain"]) for summary in rows)
     caption = (
         f"The largest gain is {run_word(best['method'])}'s with {_labels_word(best['num_labels'])}, "
         f"{in_points(best['gain']['difference'])} points. {proven} of {counted(len(rows), 'difference')} "
-        f"{'is' if proven == 1 else 'are'} proven at the 5 % level after Holm's correction; {_seeds_word(found)} each."
-        f"{_tested(found)}"
+        f"{'is' if proven == 1 else 'are'} proven at the 5 % level after Holm's correction; {_seeds_word(comparison)} "
+        "each."
+        f"{_tested(comparison)}"
     )
     return Picture("gains", f"Gains over {BASELINE}", caption, figure)
 
 
 @styled
-def label_curve(found: Plain) -> Picture | None:
+def label_curve(comparison: Plain) -> Picture | None:
     """Accuracy over the number of labels, a line per method."""
-    panels = {_labels_given(found, labels): rows for labels, rows in _by_labels(found).items()}
+    panels = {_labels_given(comparison, labels): rows for labels, rows in _by_labels(comparison).items()}
     places = {labels: rows for labels, rows in panels.items() if labels}
     if len(places) < 2:
         return None
@@ -157,7 +160,7 @@ def label_curve(found: Plain) -> Picture | None:
 
     figure = new_figure(height=4.2)
     axes = figure.subplots()
-    order = [str(name) for name in found.get("methods") or ()]
+    order = [str(name) for name in comparison.get("methods") or ()]
     lines: dict[str, list[tuple[float, float, Range | None]]] = {}
     for labels, rows in sorted(places.items()):
         for one in rows:
@@ -192,52 +195,53 @@ def label_curve(found: Plain) -> Picture | None:
         if base is not None and best is not base:
             figures += f", {in_points(best['accuracy'] - base['accuracy'])} points over {BASELINE}"
         said.append(f"with {labels:,.0f} labels {name} is best ({figures})")
-    caption = f"{listed(said)}. Means over {_seeds_word(found)}.{_tested(found)}"
+    caption = f"{listed(said)}. Means over {_seeds_word(comparison)}.{_tested(comparison)}"
     return Picture("label_curve", "Accuracy over labels", capitalized(caption), figure)
 
 
 @styled
-def cost(found: Plain) -> Picture | None:
+def cost(comparison: Plain) -> Picture | None:
     """Accuracy against what a run costs, a panel per number of labels."""
-    clock = "wall_s" if found.get("cost_clock") == "wall_s" else "cpu_s"
+    clock = "wall_s" if comparison.get("cost_clock") == "wall_s" else "cpu_s"
     panels = {
-        labels: [one for one in rows if (number(one.get(clock)) or 0) > 0] for labels, rows in _by_labels(found).items()
+        labels: [summary for summary in rows if (number(summary.get(clock)) or 0) > 0]
+        for labels, rows in _by_labels(comparison).items()
     }
     panels = {labels: rows for labels, rows in panels.items() if rows}
     if not panels:
         return None
-    order = [str(name) for name in found.get("methods") or ()]
+    order = [str(name) for name in comparison.get("methods") or ()]
     tallest = max(map(len, panels.values()))
     height = min(3.4, max(2.4, 0.9 + 0.2 * tallest))
     figure = new_figure(height=len(panels) * height)
     for axes, (labels, rows) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items(), strict=True):
         ends = []
-        for one in rows:
-            color = run_color(one["method"], order)
+        for summary in rows:
+            color = run_color(summary["method"], order)
             axes.plot(
-                one[clock],
-                one["accuracy"],
-                run_marker(one["method"], order),
+                summary[clock],
+                summary["accuracy"],
+                run_marker(summary["method"], order),
                 color=color,
                 markersize=7,
                 markeredgecolor=PAPER,
             )
-            ends.append((run_word(one["method"]), one[clock], one["accuracy"], color))
-        low, high = ends_of([one[clock] for one in rows])
+            ends.append((run_word(summary["method"]), summary[clock], summary["accuracy"], color))
+        low, high = ends_of([summary[clock] for summary in rows])
         axes.set_xlim(0.85 * low if low > 0.5 * high else 0, 1.15 * high)
-        percent_axis(axes, "y", *ends_of([one["accuracy"] for one in rows]), room=0.12)
+        percent_axis(axes, "y", *ends_of([summary["accuracy"] for summary in rows]), room=0.12)
         axes.set_title(f"accuracy, {_labels_word(labels)}")
         label_points(axes, ends, (6.4, height - 0.9))
     axes.set_xlabel("seconds per run" if clock == "wall_s" else "CPU seconds per run")
-    every = [one for rows in panels.values() for one in rows]
-    cheap, dear = min(every, key=lambda one: one[clock]), max(every, key=lambda one: one[clock])
+    every = [summary for rows in panels.values() for summary in rows]
+    cheap, dear = min(every, key=lambda summary: summary[clock]), max(every, key=lambda summary: summary[clock])
     of = "of wall time" if clock == "wall_s" else "of CPU time"
     if dear[clock] <= _EQUAL_COST * cheap[clock]:
         spent = f"All runs cost about {format_seconds(dear[clock])} {of}"
     else:
-        bounds = [f"{format_seconds(one[clock])} ({run_word(one['method'])})" for one in (cheap, dear)]
+        bounds = [f"{format_seconds(summary[clock])} ({run_word(summary['method'])})" for summary in (cheap, dear)]
         spent = f"A run costs from {' to '.join(bounds)} {of}"
-    caption = f"{spent}; means over {_seeds_word(found)}."
+    caption = f"{spent}; means over {_seeds_word(comparison)}."
     return Picture("cost", "Accuracy and cost", caption, figure)
 
 
@@ -293,12 +297,12 @@ def several_runs(results: Sequence[Plain]) -> Picture | None:
     return Picture("several_runs", "Runs", caption.strip() or f"{counted(len(rows), 'run')}.", figure)
 
 
-def _by_labels(found: Plain) -> dict[int, list[Any]]:
+def _by_labels(comparison: Plain) -> dict[int, list[Any]]:
     """The summaries that have an accuracy, by number of labels, in the order asked for; 0, all of them, last."""
     panels: dict[int, list[Any]] = {}
-    for one in found.get("summaries") or ():
-        if number(one.get("accuracy")) is not None:
-            panels.setdefault(one["num_labels"], []).append(one)
+    for summary in comparison.get("summaries") or ():
+        if number(summary.get("accuracy")) is not None:
+            panels.setdefault(summary["num_labels"], []).append(summary)
     return dict(sorted(panels.items(), key=lambda pair: pair[0] or float("inf")))
 
 
@@ -306,37 +310,37 @@ def _labels_word(labels: int) -> str:
     return counted(labels, "label") if labels else "all labels"
 
 
-def _labels_given(found: Plain, labels: int) -> float:
+def _labels_given(comparison: Plain, labels: int) -> float:
     """How many labels a number of labels is; 0, which is all, is looked up in the runs."""
     if labels:
         return labels
     counts = [
-        number(inside(run, "figures", "num_labeled")) for run in found.get("runs") or () if run["num_labels"] == 0
+        number(inside(run, "figures", "num_labeled")) for run in comparison.get("runs") or () if run["num_labels"] == 0
     ]
     return max([value for value in counts if value is not None], default=0)
 
 
-def _seeds(found: Plain, one: Plain) -> list[float]:
+def _seeds(comparison: Plain, summary: Plain) -> list[float]:
     """The accuracy of each finished run that a summary sums up."""
     same = [
         run
-        for run in found.get("runs") or ()
-        if (run["method"], run["num_labels"]) == (one["method"], one["num_labels"])
+        for run in comparison.get("runs") or ()
+        if (run["method"], run["num_labels"]) == (summary["method"], summary["num_labels"])
     ]
     return [value for run in same if (value := number(inside(run, "figures", "accuracy"))) is not None]
 
 
-def _extent(found: Plain, one: Plain) -> list[float]:
-    return [one["accuracy"], *(interval(one.get("interval")) or ()), *_seeds(found, one)]
+def _extent(comparison: Plain, summary: Plain) -> list[float]:
+    return [summary["accuracy"], *(interval(summary.get("interval")) or ()), *_seeds(comparison, summary)]
 
 
-def _seeds_word(found: Plain) -> str:
-    return counted(len(found.get("seeds") or ()) or 1, "seed")
+def _seeds_word(comparison: Plain) -> str:
+    return counted(len(comparison.get("seeds") or ()) or 1, "seed")
 
 
-def _tested(found: Plain) -> str:
+def _tested(comparison: Plain) -> str:
     """How many images each run is tested on, as a sentence."""
-    sizes = {int(n) for run in found.get("runs") or () if (n := number(inside(run, "figures", "num_test")))}
+    sizes = {int(n) for run in comparison.get("runs") or () if (n := number(inside(run, "figures", "num_test")))}
     if not sizes:
         return ""
     return f" Each run is tested on {min(sizes):,}{f' to {max(sizes):,}' if len(sizes) > 1 else ''} images."

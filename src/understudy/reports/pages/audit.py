@@ -55,22 +55,22 @@ class AuditRecord:
 
 def audit_page(record: AuditRecord) -> Page:
     """The page of an audit."""
-    found = record.found
-    findings = found["findings"]
-    tones = [_TONES[one["severity"]] for one in findings]
+    audit = record.found
+    findings = audit["findings"]
+    tones = [_TONES[finding["severity"]] for finding in findings]
     return Page(
         title=f"{record.name}: audit",
         kicker=f"Audit of {record.name}",
         headline=Headline(
-            "bad" if "bad" in tones else "open" if "open" in tones else "good", found["headline"], _shape(found)
+            "bad" if "bad" in tones else "open" if "open" in tones else "good", audit["headline"], _shape(audit)
         ),
-        tiles=_tiles(found),
-        advice=[Advice(one["sentence"], one["why"]) for one in findings if one["severity"] != "note"],
+        tiles=_tiles(audit),
+        advice=[Advice(finding["sentence"], finding["why"]) for finding in findings if finding["severity"] != "note"],
         sections=(
-            *(_section(record, one) for one in findings),
-            _quarantine(found),
-            _classes(found),
-            _measured(found),
+            *(_section(record, finding) for finding in findings),
+            _quarantine(audit),
+            _classes(audit),
+            _measured(audit),
         ),
         footer=(
             f"Made by understudy {version('understudy')}. No file was changed. Each finding shows at most 24 examples; "
@@ -79,17 +79,17 @@ def audit_page(record: AuditRecord) -> Page:
     )
 
 
-def _shape(found: Mapping[str, Any]) -> str:
+def _shape(audit: Mapping[str, Any]) -> str:
     parts = [
-        f"{found['roles'][role]:,} {'unlabeled' if role == 'pool' else role}"
+        f"{audit['roles'][role]:,} {'unlabeled' if role == 'pool' else role}"
         for role in ("labeled", "pool", "validation", "test")
-        if found["roles"][role]
+        if audit["roles"][role]
     ]
-    return f"{found['rows']:,} images in {len(found['classes'])} classes were checked: {', '.join(parts)}."
+    return f"{audit['rows']:,} images in {len(audit['classes'])} classes were checked: {', '.join(parts)}."
 
 
-def _tiles(found: Mapping[str, Any]) -> list[Tile]:
-    counts = {one["kind"]: one["count"] for one in found["findings"]}
+def _tiles(audit: Mapping[str, Any]) -> list[Tile]:
+    counts = {finding["kind"]: finding["count"] for finding in audit["findings"]}
     leaks = counts.get("exact_leaks", 0) + counts.get("near_leaks", 0)
     copies = counts.get("copies", 0) + counts.get("near_copies", 0)
     flawed = sum(counts.get(kind, 0) for kind in ("blank", "dark", "overexposed", "blurry", "tiny", "elongated"))
@@ -100,32 +100,32 @@ def _tiles(found: Mapping[str, Any]) -> list[Tile]:
     ]
     if "label_errors" in counts:
         tiles.append(Tile(f"{counts['label_errors']:,}", "possible label errors"))
-    elif found["quarantine"]:
-        tiles.append(Tile(f"{len(found['quarantine']):,}", "files that cannot be read"))
+    elif audit["quarantine"]:
+        tiles.append(Tile(f"{len(audit['quarantine']):,}", "files that cannot be read"))
     return tiles
 
 
-def _section(record: AuditRecord, one: Mapping[str, Any]) -> Section:
+def _section(record: AuditRecord, finding: Mapping[str, Any]) -> Section:
     """A finding with its examples, as a grid of images or, where rows are no images, as a table."""
-    title, examples = _TITLES.get(one["kind"], ""), one.get("examples", [])
+    title, examples = _TITLES.get(finding["kind"], ""), finding.get("examples", [])
     if not examples or not title:
         return Section(title)
-    sentences = [one["sentence"] if one["severity"] != "note" else f"{one['sentence']} {one['why']}"]
+    sentences = [finding["sentence"] if finding["severity"] != "note" else f"{finding['sentence']} {finding['why']}"]
     if not len(record.pictures):
         return Section(title, sentences, tables=[_table(examples)])
     tiles = [
         Small(
             image(record.pictures, line["picture"]),
-            _words(one["kind"], line),
+            _words(finding["kind"], line),
             second=image(record.pictures, line["partner"]["picture"]) if "partner" in line else None,
             name=_names(line),
         )
         for line in examples
     ]
     caption = ""
-    if len(tiles) < one["count"]:
+    if len(tiles) < finding["count"]:
         each = ", at most one of each set of copies" if "partner" in examples[0] else ""
-        caption = f"{len(tiles):,} of {one['count']:,} are shown{each}."
+        caption = f"{len(tiles):,} of {finding['count']:,} are shown{each}."
     return Section(title, sentences, grids=[Grid("", caption, tiles)])
 
 
@@ -161,8 +161,8 @@ def _table(examples: list[Mapping[str, Any]]) -> Table:
     return Table(("row", "role and label", "copy of, or label suggested"), rows)
 
 
-def _quarantine(found: Mapping[str, Any]) -> Section:
-    lines = found["quarantine"]
+def _quarantine(audit: Mapping[str, Any]) -> Section:
+    lines = audit["quarantine"]
     if not lines:
         return Section("")
     rows = [(line["file"], line["reason"]) for line in lines[:_MAX_LISTED]]
@@ -174,16 +174,17 @@ def _quarantine(found: Mapping[str, Any]) -> Section:
     )
 
 
-def _classes(found: Mapping[str, Any]) -> Section:
-    return Section("Images per class", pictures=known([class_counts(found)]))
+def _classes(audit: Mapping[str, Any]) -> Section:
+    return Section("Images per class", pictures=known([class_counts(audit)]))
 
 
-def _measured(found: Mapping[str, Any]) -> Section:
+def _measured(audit: Mapping[str, Any]) -> Section:
     """Channel statistics, what was not checked, and what was recognized when reading."""
-    names = ("red", "green", "blue") if len(found["channels"]) == 3 else ("gray",)
+    names = ("red", "green", "blue") if len(audit["channels"]) == 3 else ("gray",)
     rows = [
-        (name, f"{one['mean']:.3f}", f"{one['std']:.3f}") for name, one in zip(names, found["channels"], strict=False)
+        (name, f"{channel['mean']:.3f}", f"{channel['std']:.3f}")
+        for name, channel in zip(names, audit["channels"], strict=False)
     ]
     tables = [Table(("channel", "mean", "standard deviation"), rows, "Levels from 0 to 1", numeric=(1, 2))]
-    sentences = [*found["not_checked"], *(f"{capitalized(note)}." for note in found["notes"])]
+    sentences = [*audit["not_checked"], *(f"{capitalized(note)}." for note in audit["notes"])]
     return Section("How the images were checked", sentences, tables=tables if rows else ())
