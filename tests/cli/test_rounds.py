@@ -36,7 +36,7 @@ def test_train__rounds(understudy: Run) -> None:
     assert " images labeled (" in done[0]
     assert " % of labels changed" in done[1]
     (head,) = (number for number, line in enumerate(lines) if line.startswith("round of self_training"))
-    assert lines[head].split() == ["round", "of", "self_training", "steps", "labeled", "labels", "right", "changed"]
+    assert lines[head].split() == ["round", "of", "self_training", "steps", "labeled", "labels", "correct", "changed"]
     assert [line.split("  ")[0] for line in lines[head + 2 : head + 5]] == ["teacher", "round 1", "round 2 (returned)"]
     assert any("rounds.png" in line for line in lines)
     with Image.open("r/rounds.png") as picture:
