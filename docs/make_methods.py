@@ -31,11 +31,15 @@ def pages() -> dict[Path, str]:
         f"| {paper(kind)} |"
         for kind in kinds
     ]
-    head = ["| method | idea | use it | cost of a step | digits, 40 labels | paper |", "|---|---|---|---|---|---|"]
+    head = [
+        "| method | idea | when to use | cost of a step | digits, 40 labels, accuracy in % | paper |",
+        "|---|---|---|---|---|---|",
+    ]
     note = (
-        "Cost is in supervised steps of as many labeled images, with 7 unlabeled images for each, when every one "
-        "counts ([method_cost.json](../../benchmarks/method_cost.json)). "
-        "Methods that skip images cost less while few count."
+        "The cost of a step is relative to a supervised step with the same number of labeled images. It is measured "
+        "with 7 unlabeled images per labeled one that all count in the loss "
+        "([method_cost.json](../../benchmarks/method_cost.json)). Methods that skip unconfident images cost less "
+        "while few images are confident."
     )
     found[folder / "README.md"] = "\n".join(["# Methods", "", note, "", *head, *rows, ""])
     return found
@@ -84,9 +88,10 @@ def costs(kind: type[Method[Any]]) -> str:
         return "Not measured."
     many, few = record["all count"], record["few count"]
     return (
-        f"A step with 16 labeled and 112 unlabeled images costs {many['of_supervised']:.1f} supervised steps when "
-        f"every unlabeled image counts and {few['of_supervised']:.1f} when hardly any does; {many['of_fixmatch']:.2f} "
-        f"and {few['of_fixmatch']:.2f} times FixMatch's ([method_cost.json](../../benchmarks/method_cost.json))."
+        f"A step with 16 labeled and 112 unlabeled images costs {many['of_supervised']:.1f} supervised steps "
+        f"if every unlabeled image counts in the loss, and {few['of_supervised']:.1f} if hardly any does. This is "
+        f"{many['of_fixmatch']:.2f} and {few['of_fixmatch']:.2f} times the cost of FixMatch "
+        "([method_cost.json](../../benchmarks/method_cost.json))."
     )
 
 
@@ -103,8 +108,8 @@ def figures(kind: type[Method[Any]]) -> str:
             )
     if not rows:
         return ""
-    head = ["| task | budget of a run | runs | accuracy, % | worst | supervised |", "|---|---|---|---|---|---|"]
-    return "\n".join([*head, *rows, "", "From [methods.json](../../benchmarks/methods.json)."])
+    head = ["| task | budget per run | runs | accuracy, % | worst | supervised |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *rows, "", "Source: [methods.json](../../benchmarks/methods.json)."])
 
 
 def paper(kind: type[Method[Any]]) -> str:

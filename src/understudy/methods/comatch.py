@@ -36,19 +36,21 @@ class RecentEmbeddings(AlignedMemory):
 class CoMatch(OnFeatures[RecentEmbeddings]):
     """CoMatch (Li et al., 2021), equations 3 to 11.
 
-    The pseudo-label q of a row is alpha p + (1 - alpha) sum_k a_k p_k: its aligned prediction p on the weak view, and
-    those of the last K rows, labeled ones with their labels, by the softmax a of nearness of embeddings over t. Rows
-    b and j are tied by 1 if b = j, else by q_b q_j where that reaches T; W_b are a row's ties as shares of their sum.
+    The pseudo-label q of a row is alpha p + (1 - alpha) sum_k a_k p_k, where p is its aligned prediction on the weak
+    view, p_k are the predictions of the last K rows (the labels of labeled rows), and a is the softmax of the
+    similarities of their embeddings over t. In the pseudo-label graph, rows b and j have an edge of weight 1 if b = j,
+    otherwise q_b q_j if this reaches T; W_b are the edge weights of row b, normalized to sum 1.
 
     L = H(y_b, p(x_b)) + lambda_u mean_u 1(max q >= tau) H(q, p(strong(u))) + lambda_c mean_u H(W_b, softmax_j(z_b z'_j
     / t)), with z and z' the embeddings of two strong views.
 
-    Differs from the paper: by default p and its embedding are of the averaged weights' features and the present
-    projection (`teacher="concat"` is the paper's single forward), and labels are smoothed as soon as the queue holds
-    anything, where the authors' code waits until it is full. As in that code, and unlike equation 10, z_b is compared
-    to second strong views for j other than b too, aligned predictions before smoothing are queued, and the graph is
-    that of section 3.2, of the present batch. Aligned to a uniform balance whose mean age is the authors' 32 batches'.
-    Costs: two strong views of every row are trained on, which makes a step nearly twice FixMatch's.
+    Differs from the paper: by default p and its embedding come from the features of the averaged weights and the
+    current projection (`teacher="concat"` is the paper's single forward). Pseudo-labels are smoothed as soon as the
+    queue has rows; the authors' code waits until it is full. As in that code, and unlike equation 10, z_b is compared
+    with the second strong views of all j, the queue stores aligned predictions before smoothing, and the graph is that
+    of section 3.2 on the current batch. Alignment is to the uniform distribution, with a running mean whose mean age
+    equals the authors' 32 batches.
+    Cost: trains on two strong views of every row, so a step costs nearly twice as much as FixMatch's.
     """
 
     paper: ClassVar[str] = "Li et al., 2021, https://arxiv.org/abs/2011.11183"

@@ -26,9 +26,9 @@ from understudy.models.projection import perceptron
 class CRMatch(OnFeatures[AlignedMemory]):
     """CR-Match (Fan et al., 2021), section 3: FixMatch with a distance between features and a task of rotation.
 
-    Where q = p(weak(u)) is confident, its class is the target of the strong view as in FixMatch, and a linear
-    projection z of the features is asked to differ between the two views. A head r on the features learns by how many
-    quarters of a circle weak views were turned, each shown in all four ways:
+    If q = p(weak(u)) is confident, its class is the target of the strong view, as in FixMatch, and a linear projection
+    z of the features is trained to differ between the two views. A head r on the features predicts by which multiple
+    of 90 degrees a weak view was rotated, for all four rotations of each image:
 
     L = H(y_b, p(x_b)) + lambda_u mean_u m_u H(argmax q, p(strong(u))) + lambda_d mean_u m_u max(0, cos(z(weak(u)),
     z(strong(u)))) + lambda_r mean_v,k H(k, r(turn(v, k))), with m_u = 1(max q >= tau).

@@ -25,13 +25,13 @@ MAX_CELLS = 16
 class MaskedImage(Pretext[nn.Module]):
     """Masked image modeling after SimMIM (Xie et al., 2022), equation 1, for networks of any kind.
 
-    L = mean over hidden pixels of |x - y|: x is the picture, and y a linear layer's guess of it from the features of
-    the same picture with random patches hidden.
+    L = mean over masked pixels of |x - y|: x is the image, and y its reconstruction by a linear layer from the
+    features of the same image with random patches masked.
 
-    Differs from the paper: the guess is made from the one vector that the classifier's head is given, which every
-    network has, so one layer guesses the whole picture, at 16 x 16 px at most (the paper finds that a sixteenth of the
-    resolution teaches as much); patches are hidden in the picture, where convolutions need something to look at, by
-    the mean color of the visible ones instead of a learned token.
+    Differs from the paper: the image is reconstructed from the input vector of the classifier's head, which every
+    network has, so a single layer predicts the whole image, at 16 x 16 px at most (the paper finds that a sixteenth of
+    the resolution works as well). Patches are masked in the image itself, as convolutions require, by the mean color
+    of the visible patches instead of a learned token.
     """
 
     paper: ClassVar[str] = "Xie et al., 2022, https://arxiv.org/abs/2111.09886"

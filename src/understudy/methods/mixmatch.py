@@ -25,25 +25,27 @@ from understudy.models.nets import Networks
 class MixMatch(Method[nn.Module]):
     """MixMatch (Berthelot et al., 2019), algorithm 1 and equations 2 to 5.
 
-    The predictions on K weak views of an image are averaged and sharpened to one guess q = Sharpen(mean_k p(u_k), T).
-    All labeled and unlabeled rows, shuffled, are then partners of all in MixUp, x' = l x_1 + (1 - l) x_2 with
-    l = max(l', 1 - l') and l' ~ Beta(alpha, alpha) for each row, which gives X' and U'; labels are mixed alike.
+    The predictions on K weak views of an image are averaged and sharpened to the pseudo-label
+    q = Sharpen(mean_k p(u_k), T). MixUp then mixes every labeled and unlabeled row with a random row of both,
+    x' = l x_1 + (1 - l) x_2 with l = max(l', 1 - l') and l' ~ Beta(alpha, alpha) per row, which gives X' and U';
+    labels are mixed with the same l.
 
-    L = mean_X' H(p, p(x')) + lambda_u(t) mean_U' |q - p(u')|^2 / k, over k classes; lambda_u(t) rises in a line.
+    L = mean_X' H(p, p(x')) + lambda_u(t) mean_U' |q - p(u')|^2 / k, over k classes; lambda_u(t) increases linearly.
 
-    Batch norm: the authors run 1 + K forwards over interleaved batches, each with the same blend of labeled and
-    unlabeled rows, and let the first move the running statistics. Here all mixed rows share one forward, so both kinds
-    are normalized by the same numbers, and these are what the running statistics see. With a forward for labeled rows
-    alone the statistics would be those of a handful of images, and the fewer the labels, the worse the evaluation.
+    Batch norm: the authors run 1 + K forwards over interleaved batches, each with the same proportion of labeled and
+    unlabeled rows, and the first updates the running statistics. Here all mixed rows share one forward, so labeled and
+    unlabeled rows are normalized by the same batch statistics, which also update the running statistics. In a separate
+    forward for labeled rows, the statistics would come from a handful of images, and few labels would make them worse.
 
-    The guess is made in training mode, without gradient, as in the paper: normalized by the batch. Guessing in
-    evaluation mode, as the *Match methods do, does not work here: on digits with 20 labels most guesses came out wrong.
+    Pseudo-labels are predicted in training mode (normalized by batch statistics) without gradient, as in the paper.
+    Predicting in evaluation mode, as the *Match methods do, does not work here: on digits with 20 labels most
+    pseudo-labels were wrong.
 
-    Differs from the paper: the ramp's end is a share of training, its supervised first phase included (the authors'
-    16,384 of 2^20 steps are 1/64, which is over before the first phase of a short run is); the labeled view is the
-    run's. A labeled row's weight stays its own when it is mixed. `mix="cutmix"` pastes a box of the partner instead.
+    Differs from the paper: the ramp ends at a share of training that includes the supervised first phase (the authors'
+    16,384 of 2^20 steps are 1/64, which ends before the first phase of a short run); the labeled view is that of the
+    run. A labeled row keeps its weight when mixed. `mix="cutmix"` pastes a box of the other row instead.
 
-    A step trains on (1 + K mu) rows per labeled one and predicts K mu more.
+    A step trains on (1 + K mu) rows per labeled row and predicts K mu more.
     """
 
     paper: ClassVar[str] = "Berthelot et al., 2019, https://arxiv.org/abs/1905.02249"

@@ -29,14 +29,14 @@ class ReMixMatch(Method[AlignedMemory]):
 
     The prediction on the weak view, aligned to the labeled rows' class balance and sharpened, is the target q of K
     strong views and of the weak view (augmentation anchoring); MixUp as in MixMatch gives X' and U'. The first strong
-    view is also trained on unmixed, and, turned by r quarters of a circle, teaches a head of its own to tell r.
+    view is also trained on unmixed, and, rotated by r times 90 degrees, trains a separate head that predicts r.
 
     L = mean_X' H(p, p(x')) + lambda_u(t) mean_U' H(q, p(u')) + lambda_u1(t) mean_u H(q, p(u_1))
-        + lambda_r mean_u H(r, p_r(turn(u_1, r))), where lambda_u(t) and lambda_u1(t) rise in a line.
+        + lambda_r mean_u H(r, p_r(turn(u_1, r))), where lambda_u(t) and lambda_u1(t) increase linearly.
 
-    Batch norm: all mixed rows share one forward, which moves the running statistics, as the authors' interleaved
-    batches do; unmixed and turned rows share a second, which leaves them. As in the paper, the guess is made in
-    training mode, without gradient.
+    Batch norm: all mixed rows share one forward, which updates the running statistics, as the authors' interleaved
+    batches do; unmixed and rotated rows share a second, which does not. As in the paper, pseudo-labels are predicted
+    in training mode, without gradient.
 
     Differs from the paper: 2 strong views instead of 8, a third of the cost, as in the implementations whose figures
     are compared to; the running balance of predictions is an exponential mean whose mean age is that of the paper's

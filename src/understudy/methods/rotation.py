@@ -18,13 +18,14 @@ from understudy.models.nets import Networks
 @register
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Pretext[nn.Module]):
-    """Rotation prediction (Gidaris et al., 2018), equations 2 and 3. Each image is shown in all four quarter turns.
+    """Rotation prediction (Gidaris et al., 2018), equations 2 and 3. Each image is rotated by 0, 90, 180 and 270°.
 
-    L = mean over images x of -1/4 sum_y log F_y(g(x, y)), with g(x, y) the image turned y times and F the softmax of a
-    linear layer on the features.
+    L = mean over images x of -1/4 sum_y log F_y(g(x, y)), with g(x, y) the image rotated by y times 90 degrees and F
+    the softmax of a linear layer on the features.
 
-    Differs from the paper: the features handed on are those the classifier's head is given, where the paper takes an
-    earlier block's. As in the paper, 128 images (of 64 labeled ones) make a batch of 512. Costs: four forwards a row.
+    Differs from the paper: the downstream features are the input of the classifier's head; the paper uses those of an
+    earlier block. As in the paper, a batch has 512 rows: four rotations of 128 images, for a batch size of 64.
+    Cost: four forwards per row.
     """
 
     paper: ClassVar[str] = "Gidaris et al., 2018, https://arxiv.org/abs/1803.07728"

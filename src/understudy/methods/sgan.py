@@ -114,13 +114,13 @@ class SGAN(Method[Made]):
     H(softmax l(x_u)). Then the generator G moves towards `lambda_matching` |mean_u f(x_u) - mean_g f(G(z_g))|, f being
     the input of the last layer, + `lambda_pull_away` mean_(g != h) cos(f_g, f_h)^2 (Zhao et al., 2017).
 
-    Differs from the paper: its batches and weight norm are replaced by what keeps batch norm honest: rows of G are
-    normalized by the statistics of the real rows of the same step (the paper's virtual batch normalization with a
-    fresh reference batch), so real and generated features can be compared, and running statistics know real rows
-    alone. Features are compared by mean absolute difference and `lambda_u` is 0.5, as in the authors' code for
-    images; `distance=squared` with `lambda_u=1` is the text. The real rows' features are those of the discriminator's
-    own forward, before it moved. The entropy term is off, as in the paper; it is Dai et al.'s, whose generator of
-    rows between the classes (a density model, an encoder) is not here.
+    Differs from the paper: instead of separate batches and weight norm, generated rows are normalized by the batch
+    statistics of the real rows of the same step (the paper's virtual batch normalization with a new reference batch).
+    Thus real and generated features are comparable, and running statistics contain only real rows. Features are
+    compared by the mean absolute difference, and `lambda_u` is 0.5, as in the authors' code for images;
+    `distance=squared` with `lambda_u=1` is the text. The features of real rows are those of the discriminator's
+    forward, before its update. The entropy term is off, as in the paper; it comes from Dai et al., whose generator of
+    rows between the classes (a density model, an encoder) is not included.
     """
 
     paper: ClassVar[str] = "Salimans et al., 2016, https://arxiv.org/abs/1606.03498"
