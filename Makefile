@@ -18,7 +18,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(CORE) ## Train on embedded images and print a verdict, in under a minute
+demo: $(CORE) ## Train on built-in images and print a verdict, in under a minute
 	@$(BIN)/understudy demo
 
 test: check $(if $(BROWSER),browser) ## Lint, types and the whole test suite but the slow runs

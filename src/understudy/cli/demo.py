@@ -10,7 +10,7 @@ NUM_LABELS = 40  # four of each digit: few enough that the unlabeled images matt
 
 
 def demo(budget: options.DemoBudget = BUDGET, seed: options.Seed = 0) -> None:
-    """Train on 1,797 embedded images of digits with 40 labels, and test whether the other images helped.
+    """Train on 1,797 built-in images of digits with 40 labels, and test whether the other images helped.
 
     Nothing is downloaded. It takes under a minute on two cores and ends with a verdict and the next commands.
 

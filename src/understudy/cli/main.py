@@ -111,7 +111,7 @@ def about(
     """Train an image classifier from a few labeled and many unlabeled images, and test whether those helped.
 
     [bold]Start with:[/bold]
-      understudy demo [dim](embedded images, under a minute)[/dim]
+      understudy demo [dim](built-in images, under a minute)[/dim]
       understudy train PHOTOS --unlabeled DIR --budget 10m [dim](yours)[/dim]
 
     Help on a command: understudy train --help
