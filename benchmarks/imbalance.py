@@ -34,7 +34,7 @@ METHODS = {
     "abc on fixmatch": ABC(base=FIXMATCH),
 }
 POOLS = {"matched": "same", "reversed": "reversed"}
-MOST_LABELED, MOST_UNLABELED, CLASSES = 1500, 3000, 10
+MAX_LABELED, MAX_UNLABELED, CLASSES = 1500, 3000, 10
 
 
 def main() -> None:
@@ -57,8 +57,8 @@ def main() -> None:
                 (train, labels),
                 test=(test, test_labels),
                 methods=list(METHODS.values()),
-                num_labels=tail(MOST_LABELED, ratio),
-                num_unlabeled=tail(MOST_UNLABELED, ratio),
+                num_labels=tail(MAX_LABELED, ratio),
+                num_unlabeled=tail(MAX_UNLABELED, ratio),
                 imbalance=float(ratio),
                 unlabeled_imbalance=float(ratio),
                 unlabeled_order=order,

@@ -112,7 +112,7 @@ def run(task: str, seed: int, way: str, folders: dict[str, Path | None]) -> dict
 
 
 def images(task: str, seed: int, folders: dict[str, Path | None], scratch: Path) -> tuple[Any, Any]:
-    """The same labels as in the grid: arrays, or for photographs a manifest, so that the size is still to choose."""
+    """The same labels as in the grid: arrays, or for photographs a manifest, which leave the size to the plan."""
     if task != "cats_dogs_100":
         arrays = draw(task, seed, 32, folders)
         return (arrays.train, arrays.train_labels), (arrays.test, arrays.test_labels)

@@ -1,4 +1,4 @@
-"""One trained and judged run, as the benchmarks share it: arrays and a budget in, test accuracy and cost out."""
+"""One run, trained and tested, that several benchmarks share: arrays and a budget in, test accuracy and cost out."""
 
 from __future__ import annotations
 

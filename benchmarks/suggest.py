@@ -1,7 +1,7 @@
-"""What label advice buys: images suggested for labeling against random ones, judged by two models trained on them.
+"""What label advice gains: images suggested for labeling against random ones, by accuracy of models trained on them.
 
-`python benchmarks/suggest.py --cifar10 PATH --cats-dogs PATH` wants folders with train/<class>/* and test/<class>/*.
-Labels are looked at only for what was picked; test images only measure accuracy.
+`python benchmarks/suggest.py --cifar10 PATH --cats-dogs PATH` needs folders with train/<class>/* and test/<class>/*.
+Labels are read only for the images picked; test images only measure accuracy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from understudy.experiment.job import as_training_data, initial_network, make_jo
 from understudy.inspection.active_selection import select_typical, select_uncertain
 from understudy.inspection.embedding import embed, unit
 
-DIR, JUDGES = 5_000, 3_000
+# Unlabeled images per draw, and test images of the linear model: enough to tell draws apart at an acceptable cost.
+NUM_UNLABELED, NUM_TEST = 5_000, 3_000
 FIRST = ("random", "suggested", "k_means_centers", "k_center")
 NEXT = ("random", "suggested", "margin", "first_again")
 
@@ -36,7 +37,7 @@ Features = NDArray[np.float32]
 
 
 def main() -> None:
-    """Draw pools, pick images to label in each way, train on them, and write what came of it."""
+    """Draw pools, pick images to label in each way, train on them, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cifar10", type=Path)
     parser.add_argument("--cats-dogs", type=Path)
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--budget", default="30cpu-s", help="of each supervised run; 0 for none")
     args = parser.parse_args()
-    result: dict[str, Any] = {"count": args.count, "unlabeled": DIR, "budget": args.budget}
+    result: dict[str, Any] = {"count": args.count, "unlabeled": NUM_UNLABELED, "budget": args.budget}
     costs, sizes = [], {}
     for name, folder, side in (("cifar10", args.cifar10, 32), ("cats_dogs", args.cats_dogs, 64)):
         if folder is None:
@@ -67,12 +68,12 @@ def main() -> None:
 
 
 def _draw(collection: Collection, seed: int, count: int, budget: str) -> dict[str, Any]:
-    """Accuracies with the images picked in each way from one random unlabeled."""
+    """Accuracies with the images picked in each way from one random draw of unlabeled images."""
     random = np.random.default_rng(seed)
     is_test = collection.parts == Part.TEST
-    unlabeled = random.permutation(np.flatnonzero(~is_test & (collection.labels >= 0)))[:DIR]
-    judges = np.flatnonzero(is_test)
-    asked = random.permutation(judges)[:JUDGES]
+    unlabeled = random.permutation(np.flatnonzero(~is_test & (collection.labels >= 0)))[:NUM_UNLABELED]
+    test = np.flatnonzero(is_test)
+    asked = random.permutation(test)[:NUM_TEST]
     begun = time.process_time()
     rows = embed(collection, np.concatenate([unlabeled, asked]), seed=seed)
     features, tests = rows[: len(unlabeled)], rows[len(unlabeled) :]
@@ -90,7 +91,7 @@ def _draw(collection: Collection, seed: int, count: int, budget: str) -> dict[st
         found = _balance(labels[chosen], len(collection.classes))
         found["linear"] = _linear(features[chosen], labels[chosen], tests, truth)[0]
         if budget != "0" and way in ("random", "suggested"):
-            found["supervised"] = _supervised(collection, np.sort(unlabeled[chosen]), judges, budget, seed)
+            found["supervised"] = _supervised(collection, np.sort(unlabeled[chosen]), test, budget, seed)
         line[way] = found
     line["next"] = _next(features, labels, tests, truth, picks["random"], count, seed)
     return line
@@ -125,14 +126,14 @@ def _linear(features: Features, labels: Ids, tests: Features, truth: Ids) -> tup
     return float((model.classes_[probabilities.argmax(1)] == truth).mean()), probabilities.astype(np.float32)
 
 
-def _supervised(collection: Collection, labeled: Ids, judges: Ids, budget: str, seed: int) -> float:
+def _supervised(collection: Collection, labeled: Ids, test: Ids, budget: str, seed: int) -> float:
     nobody = np.zeros(0, np.int64)
-    splits = Splits(labeled, nobody, nobody, judges, "test", "")
+    splits = Splits(labeled, nobody, nobody, test, "test", "")
     job = make_job({"method": "supervised", "batch_size": 32, "seed": seed}, collection, None)
     data = as_training_data(collection, splits, job.domain)
     stage = Stage(settings=job.settings(), data=data, network=initial_network(job, data), budget=Budget.parse(budget))
     model = fit(stage).model
-    return float((predict(model, data, judges).argmax(-1) == collection.labels[judges]).mean())
+    return float((predict(model, data, test).argmax(-1) == collection.labels[test]).mean())
 
 
 def _balance(labels: Ids, num_classes: int) -> dict[str, Any]:

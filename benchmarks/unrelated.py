@@ -1,7 +1,7 @@
 """What the pool filter finds and what it is worth: six kinds of animals labeled, a pool of animals and vehicles.
 
-`python benchmarks/unrelated.py --data PATH` wants CIFAR-10 as images: PATH/train/<class>/* and PATH/test/<class>/*.
-Test images judge once, after each run.
+`python benchmarks/unrelated.py --data PATH` needs CIFAR-10 as images: PATH/train/<class>/* and PATH/test/<class>/*.
+Test images are used once, after each run.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def main() -> None:
             for num_labels in (60, 300, 600):
                 known, targets = features[:num_labels], classes[labeled[:num_labels]]
                 line = {"seed": seed, "labels": num_labels, "unrelated_share": share}
-                found.append(line | _judge_all(known, targets, pool, is_other, seed))
+                found.append(line | _measure_all(known, targets, pool, is_other, seed))
                 print(found[-1], flush=True)
     keep = np.isin(test_classes, ANIMALS)
-    judges = (test[keep], test_classes[keep])
+    animals_only = (test[keep], test_classes[keep])
     for num_labels in args.labels:
         for seed in range(args.runs):
-            line = _train_all(train, classes, judges, num_labels, seed, args.method, args.budget)
+            line = _train_all(train, classes, animals_only, num_labels, seed, args.method, args.budget)
             trained.append({"seed": seed, "labels": num_labels} | line)
             print(trained[-1], flush=True)
     summary = {
@@ -100,22 +100,24 @@ def _draw(classes: Ids, seed: int) -> tuple[Ids, Ids, Ids]:
     return labeled, rest[is_animal][: POOL // 2], rest[~is_animal][: POOL // 2]
 
 
-def _judge_all(known: Features, targets: Ids, pool: Features, is_other: NDArray[np.bool_], seed: int) -> dict[str, Any]:
+def _measure_all(
+    known: Features, targets: Ids, pool: Features, is_other: NDArray[np.bool_], seed: int
+) -> dict[str, Any]:
     """Recall, precision and the share of wanted images kept of each way to find the others."""
     ours = score_unrelated(known, pool, seed=seed)
     result = {
-        "filter": _judge(ours.score, ours.threshold, is_other) | {"estimated_share": round(ours.share, 3)},
+        "filter": _measure(ours.score, ours.threshold, is_other) | {"estimated_share": round(ours.share, 3)},
     }
     for name, (of_pool, of_known) in {
         "nearest_5": _nearest(known, pool, 5),
         "mahalanobis": _mahalanobis(known, targets, pool),
         "max_logit": _max_logit(known, targets, pool),
     }.items():
-        result[name] = _judge(of_pool, float(np.quantile(of_known, _KEPT)), is_other)
+        result[name] = _measure(of_pool, float(np.quantile(of_known, _KEPT)), is_other)
     return result
 
 
-def _judge(score: NDArray[np.floating], threshold: float, is_other: NDArray[np.bool_]) -> dict[str, float]:
+def _measure(score: NDArray[np.floating], threshold: float, is_other: NDArray[np.bool_]) -> dict[str, float]:
     from sklearn.metrics import roc_auc_score
 
     removed = score > threshold
@@ -166,7 +168,7 @@ def _crossed(score: Any, known: Features, targets: Ids, pool: Features) -> tuple
 def _train_all(
     train: NDArray[np.uint8],
     classes: Ids,
-    judges: tuple[Any, Any],
+    test: tuple[Any, Any],
     num_labels: int,
     seed: int,
     method: str,
@@ -177,32 +179,32 @@ def _train_all(
     labeled = labeled[:num_labels]
     rows = np.concatenate([labeled, animals, others])
     targets = np.concatenate([np.searchsorted(ANIMALS, classes[labeled]), np.full(POOL, -1)])
-    collection = load((train[rows], targets), test=(judges[0], np.searchsorted(ANIMALS, judges[1])))
+    collection = load((train[rows], targets), test=(test[0], np.searchsorted(ANIMALS, test[1])))
     pool = np.arange(num_labels, len(rows))
     is_other = pool >= num_labels + len(animals)
     features = unit(embed(collection, np.arange(len(rows)), seed=seed))
     found = score_unrelated(features[:num_labels], features[num_labels:], seed=seed)
     kept = found.score <= found.threshold
-    line: dict[str, Any] = {"filter": _judge(found.score, found.threshold, is_other)}
-    nobody, judge = np.zeros(0, np.int64), np.flatnonzero(collection.parts == 3)
+    line: dict[str, Any] = {"filter": _measure(found.score, found.threshold, is_other)}
+    nobody, test_rows = np.zeros(0, np.int64), np.flatnonzero(collection.parts == 3)
     for name, asked, ids in (
         ("supervised", "supervised", pool),
         ("unfiltered", method, pool),
         ("filtered", method, pool[kept]),
         ("oracle", method, pool[~is_other]),
     ):
-        splits = Splits(np.arange(num_labels), ids, nobody, judge, "test", "")
+        splits = Splits(np.arange(num_labels), ids, nobody, test_rows, "test", "")
         job = make_job({"method": asked, "seed": seed}, collection, None)
         data = as_training_data(collection, splits, job.domain)
         stage = Stage(
             settings=job.settings(), data=data, network=initial_network(job, data), budget=Budget.parse(budget)
         )
         result = fit(stage)
-        right = predict(result.model, data, judge).argmax(-1) == collection.labels[judge]
+        right = predict(result.model, data, test_rows).argmax(-1) == collection.labels[test_rows]
         line[name], line[f"{name}_steps"] = float(right.mean()), result.steps
         if name == "supervised":
-            of_pool, of_known = (-np.log(predict(result.model, data, one).max(1)) for one in (pool, judge))
-            line["network_confidence"] = _judge(of_pool, float(np.quantile(of_known, _KEPT)), is_other)
+            of_pool, of_known = (-np.log(predict(result.model, data, one).max(1)) for one in (pool, test_rows))
+            line["network_confidence"] = _measure(of_pool, float(np.quantile(of_known, _KEPT)), is_other)
     line["filtered_minus_unfiltered"] = line["filtered"] - line["unfiltered"]
     return line
 

@@ -24,7 +24,7 @@ def _given_layout(state: object, base: object, **options: object) -> object:
 
 
 FIXED_LAYOUT = ("understudy.engine.execution._fastest_on_processor", _given_layout)
-"""What to patch so that two runs cannot choose differently by the clock how to compute, and round differently."""
+"""What to patch so that two runs compute alike: a layout picked by timing could make them round differently."""
 
 _FIXED_LAYOUT_MAIN = """
 import signal

@@ -1,4 +1,4 @@
-"""`plan`: choose, print, save, compare, and train with what was saved."""
+"""`plan`: plan, print, save, compare, and train with a saved plan."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ def test_train__a_teacher_that_may_not_teach(understudy: Run) -> None:
     assert output.code == 0, output.err
     words = " ".join(output.out.split())
     why = "which is not significant (p = "
-    assert f"TEACHER done: {(told := _between(words, 'TEACHER done: ', why))}{why}" in words
-    assert f"teacher (returned) 2 Teacher: {told}{why}" in words
+    assert f"TEACHER done: {(reason := _between(words, 'TEACHER done: ', why))}{why}" in words
+    assert f"teacher (returned) 2 Teacher: {reason}{why}" in words
     assert words.count(why) == 2
     assert "unlabeled images hurt" not in words
     assert words.count("self_training learned from the labels only") == 1

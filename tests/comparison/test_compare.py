@@ -343,7 +343,7 @@ def test_compare__refuses(options: dict[str, Any], error: str, tmp_path: Path) -
     assert not list(tmp_path.rglob("ledger.jsonl"))
 
 
-def test_compare__nothing_to_judge_by() -> None:
+def test_compare__too_few_images_to_test() -> None:
     x, y = images()
     with pytest.raises(UserError, match="no labeled test images, and 6 labeled images are too few to set some aside"):
         understudy.compare((x, np.where(np.arange(90) < 6, y, -1)), methods="fixmatch", budget="5steps")

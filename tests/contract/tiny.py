@@ -124,7 +124,7 @@ def stage(
 
 @contextmanager
 def same_execution(chunks: int = 1) -> Iterator[list[TrainState]]:
-    """While it lasts, runs measure nothing, so that none differs in memory layout; their states are collected."""
+    """Fix the execution of runs inside the block, which is otherwise picked by timing; collect their states."""
     states: list[TrainState] = []
 
     def remember(*args: Any) -> TrainState:
@@ -140,7 +140,7 @@ def same_execution(chunks: int = 1) -> Iterator[list[TrainState]]:
 
 @contextmanager
 def unchecked_shapes() -> Iterator[None]:
-    """While it lasts, calls into the package do not check the shapes in its signatures."""
+    """Turn off the checks of array shapes in signatures inside the block."""
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Budgets are read from what people write, and nonsense is told apart from lengths of time."""
+"""Budgets are parsed from what people write, and anything that is no length of time is refused."""
 
 from __future__ import annotations
 

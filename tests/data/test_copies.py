@@ -133,7 +133,7 @@ def test_split__copies_of_choosing_images_do_not_train() -> None:
     assert not len(splits.unlabeled)
 
 
-def test_split__a_class_of_copies_trains_and_does_not_judge() -> None:
+def test_split__a_class_of_copies_is_trained_on_and_not_tested() -> None:
     data = with_copies([0] * 20 + [1] * 20, [0] * 20 + [-1] * 20)
     splits = split(data)
     assert np.bincount(data.labels[splits.test]).tolist() == [0, 4]

@@ -1,4 +1,4 @@
-"""Folds: every labeled row judges once, classes are spread evenly, groups stay whole, too few labels are refused."""
+"""Folds: every labeled row is tested once, classes are spread evenly, groups stay whole, too few labels are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_assign__single_rows_are_spread_to_within_one(counts: list[int], num_fol
 
 @settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(2, 4), st.integers(0, 3))
-def test_cross_validation__each_label_judges_once_and_groups_stay_together(draw: int, folds: int, seed: int) -> None:
+def test_cross_validation__each_label_is_tested_once_and_groups_stay_together(draw: int, folds: int, seed: int) -> None:
     random = np.random.default_rng(draw)
     labels = random.integers(-1, 3, 150)
     groups = random.integers(-1, 40, 150)
@@ -33,8 +33,8 @@ def test_cross_validation__each_label_judges_once_and_groups_stay_together(draw:
     whole, parts = cross_validation(data, folds, seed)
     assert whole.labeled.tolist() == np.flatnonzero(labels >= 0).tolist()
     assert not len(whole.test)
-    judged = np.concatenate([part.test for part in parts])
-    assert sorted(judged.tolist()) == whole.labeled.tolist()
+    tested = np.concatenate([part.test for part in parts])
+    assert sorted(tested.tolist()) == whole.labeled.tolist()
     for part in parts:
         assert not np.intersect1d(part.labeled, part.test).size
         assert sorted([*part.labeled, *part.test]) == whole.labeled.tolist()

@@ -63,7 +63,7 @@ def test_load__manifest_with_a_missing_file(make: Make) -> None:
     assert data.labels.tolist() == [0, 1]
 
 
-def test_load__manifest_with_a_class_that_only_judges(make: Make) -> None:
+def test_load__manifest_with_a_class_of_test_images_only(make: Make) -> None:
     root = make("set", "1.png", "2.png", "3.png")
     path = manifest(root, "path,label,split\n1.png,a,train\n2.png,b,train\n3.png,c,test\n")
     with pytest.raises(DataError, match="labels that no training image has: 'c'; training has: 'a', 'b'"):

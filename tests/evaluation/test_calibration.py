@@ -77,7 +77,7 @@ def test_calibrate__temperature_undoes_the_one_that_was_put_in(temperature: floa
     assert temperature == 1.0 or found.ece > 3 * found.scaled_ece
 
 
-def test_calibrate__temperature_looks_at_no_judged_image() -> None:
+def test_calibrate__temperature_uses_no_test_image() -> None:
     fit, (labels, probabilities) = outcomes(200, seed=1), outcomes(400, seed=2)
     one = calibrate(labels, probabilities, fit_labels=fit[0], fit_probabilities=fit[1])
     other = calibrate((labels + 1) % 10, probabilities, fit_labels=fit[0], fit_probabilities=fit[1])

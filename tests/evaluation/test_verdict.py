@@ -56,17 +56,17 @@ def test_compute_verdict__outcome_and_delivery(gains: int, losses: int, outcome:
         (2, 2, "supervised", "the two did equally well, and the simpler training wins a tie"),
     ],
 )
-@pytest.mark.parametrize("judged", [(7, 5), (5, 7)])
+@pytest.mark.parametrize("tested", [(7, 5), (5, 7)])
 def test_compute_verdict__validation_decides_what_is_not_proven(
-    gains: int, losses: int, delivered: str, words: str, judged: tuple[int, int]
+    gains: int, losses: int, delivered: str, words: str, tested: tuple[int, int]
 ) -> None:
     validation = _held_out(gains, losses, both=50 - gains - losses)
-    found = _verdict(*judged, both=60, validation=validation)
+    found = _verdict(*tested, both=60, validation=validation)
     assert (found.outcome, found.delivered) == ("not proven", delivered)
     assert words in str(found)
 
 
-def test_compute_verdict__choosing_images_cannot_overrule_the_judging_ones() -> None:
+def test_compute_verdict__validation_images_cannot_overrule_test_images() -> None:
     assert _verdict(2, 20, both=60, validation=_held_out(9, 0, both=9)).delivered == "supervised"
     assert _verdict(20, 2, both=60, validation=_held_out(0, 9, both=9)).delivered == "method"
 
@@ -140,9 +140,9 @@ def test_verdict__words(gains: int, losses: int, both: int, words: str) -> None:
     assert words in str(_verdict(gains, losses, both=both))
 
 
-@pytest.mark.parametrize("judged", [(20, 2), (2, 20), (7, 5), None])
-def test_verdict__json_round_trip(judged: tuple[int, int] | None) -> None:
-    found = _verdict(*judged, both=60) if judged else compute_verdict(None, baseline=BASELINE, method=METHOD)
+@pytest.mark.parametrize("tested", [(20, 2), (2, 20), (7, 5), None])
+def test_verdict__json_round_trip(tested: tuple[int, int] | None) -> None:
+    found = _verdict(*tested, both=60) if tested else compute_verdict(None, baseline=BASELINE, method=METHOD)
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["sentences"] == list(found.sentences())
     assert Verdict.from_json(record) == found

@@ -68,7 +68,7 @@ def test_evaluation_seconds__leaves_the_network_as_it_was() -> None:
 
 
 class Said(Silent):
-    """A watcher that keeps what it is told."""
+    """A watcher that keeps every message."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []

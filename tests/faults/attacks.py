@@ -24,7 +24,7 @@ from understudy.core.errors import UserError
 
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BY_CLOCK = 0.25  # share of the signals that come after a time
-_MOST_KILLS = 3  # in one run, after which it is left in peace
+_MAX_KILLS = 3  # of one run; then it may finish
 _NOT_READ = {"lock", "log.txt", "config.toml", "quarantine.json", "splits.json", "error.txt", "progress.json"}
 
 
@@ -87,24 +87,24 @@ def kill(scene: Scene, seed: int) -> str:
     kind = draw.choice(scene.kinds)
     _, moments, wanted, _ = scene.finished(kind)
     with _workplace() as place:
-        told = []
-        for _ in range(draw.randint(1, _MOST_KILLS)):
+        kills = []
+        for _ in range(draw.randint(1, _MAX_KILLS)):
             number = draw.choice(_SIGNALS)
             # Most come at a moment of which there is something to lose, and which the seed repeats.
             by_clock = draw.random() < _BY_CLOCK
             after_s = draw.uniform(0, scene.duration_s) if by_clock else None
             moment = None if by_clock else draw.randrange(moments)
-            told.append(f"{signal.Signals(number).name} {f'after {after_s:.2f} s' if by_clock else f'at {moment}'}")
+            kills.append(f"{signal.Signals(number).name} {f'after {after_s:.2f} s' if by_clock else f'at {moment}'}")
             ended = isolated(functools.partial(runs.run_until, kind, place / "run", moment, number, after_s))
             if ended.error:
-                return f"{kind}, {told}: {ended.error}"
+                return f"{kind}, {kills}: {ended.error}"
             if not ended.killed and ended.value != runs.INTERRUPTED:
                 break  # a resumed run has fewer moments left
         ended = isolated(lambda: [runs.run_until(kind, place / "run"), runs.outcome(place / "run")])
         if ended.error or ended.killed:
-            return f"{kind}, {told}, resumed: {ended.error or 'killed'}"
+            return f"{kind}, {kills}, resumed: {ended.error or 'killed'}"
         found = runs.difference(wanted, ended.value[1])
-        return f"{kind}, {told}: {found}" if found else ""
+        return f"{kind}, {kills}: {found}" if found else ""
 
 
 def damage(scene: Scene, seed: int) -> str:
@@ -130,7 +130,7 @@ def damage(scene: Scene, seed: int) -> str:
         if "sentence" in ended.value:
             return "" if str(folder) in ended.value["sentence"] else f"{name}: names no file: {ended.value['sentence']}"
         compared, found = (wanted_uses if uses else wanted), ended.value["found"]
-        if kind == "compare" and not uses:  # a finished run is not read again; whoever reads its file is told
+        if kind == "compare" and not uses:  # a finished run is not read again; who reads its file gets an error
             own = victim.relative_to(folder).as_posix()
             compared, found = ({key: part for key, part in all_.items() if key != own} for all_ in (compared, found))
             named = [run["error"] for run in found.get("comparison.json", {}).get("runs", ())]
@@ -138,8 +138,8 @@ def damage(scene: Scene, seed: int) -> str:
                 victim.name in error for error in named
             ):  # the run has failed with a sentence, and the others went on
                 return ""
-        told = runs.difference(compared, found)
-        return f"{name}: silently other: {told}" if told else ""
+        changed = runs.difference(compared, found)
+        return f"{name}: silently other: {changed}" if changed else ""
 
 
 def command(scene: Scene, seed: int) -> str:

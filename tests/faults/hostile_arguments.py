@@ -29,7 +29,7 @@ from tests.faults.hostile_objects import (
 )
 from understudy.planning.plan import Plan
 
-_LONGEST_SENTENCE = 1500  # characters; more is read by nobody
+_MAX_SENTENCE = 1500  # characters; more is read by nobody
 _SMALL: dict[str, Any] = {"source": DATA, "unlabeled": ROWS[::-1] / 2, "budget": "1steps", "quiet": True}
 _COMPARED = {**_SMALL, "seeds": 1, "jobs": 1}
 _COMMON = ("source", "unlabeled", "test", "cache")
@@ -271,7 +271,7 @@ def carry_out(function: str, given: Mapping[str, int]) -> str:
     try:
         work(**arguments)
     except us.UserError as error:
-        if not 10 < len(str(error)) < _LONGEST_SENTENCE:
+        if not 10 < len(str(error)) < _MAX_SENTENCE:
             return f"{function} {given}: a sentence of {len(str(error))} characters: {str(error)[:200]}"
     except Exception as error:
         if function.startswith("estimator") and _is_of_scikit_learn(error):

@@ -17,7 +17,7 @@ from understudy.core.config import to_table
 from understudy.data.load import load
 from understudy.experiment.job import Job
 
-_LONGEST_SENTENCE = 3000  # characters, with a cell of 300 in it
+_MAX_SENTENCE = 3000  # characters, with a cell of 300 in it
 _EXAMPLES = 20  # files in one attack
 _OF_JOB = tuple(to_table(Job()))
 _COLUMNS = (
@@ -99,7 +99,7 @@ def check_manifest(place: Path, content: bytes) -> None:
         sentence = str(error)
     else:
         sentence = ""
-    assert len(sentence) < _LONGEST_SENTENCE, sentence
+    assert len(sentence) < _MAX_SENTENCE, sentence
     if sentence:
         return
     assert 0 < len(found) + len(found.quarantine) <= 2 * (content.count(b"\n") + content.count(b"\r") + 1)

@@ -62,7 +62,7 @@ class Listed:
 
     Args:
         item: Gives the item at a position.
-        length: What `len` is told, or the error that it raises.
+        length: What `len` returns, or the error that it raises.
     """
 
     def __init__(self, item: Callable[[int], Any], length: Any = 12) -> None:

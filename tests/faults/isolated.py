@@ -1,4 +1,4 @@
-"""One attack in a forked child, which has every library imported already and may die as it likes."""
+"""One attack in a forked child, which has every library imported already and may die without harm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LIMIT_S = 120.0  # a tiny run takes a second or two on an idle core; a hang is told from a busy machine by this
+LIMIT_S = 120.0  # a tiny run takes a second or two on an idle core; this much longer is a hang, not a busy machine
 _POLL_S = 0.005
 
 

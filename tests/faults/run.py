@@ -19,7 +19,7 @@ from tests.faults.attacks import ATTACKS, Scene
 RECORD = Path(__file__).parents[2] / "benchmarks" / "faults.json"
 COUNTS = {"kill": 1000, "damage": 2000, "command": 1000, "call": 6000, "toml": 2000, "generated": 500}
 _SAVE_S = 20.0  # between two writes of the record, which is also written at the end
-_LONGEST_FAILURE = 4000
+_MAX_FAILURE = 4000  # characters of a traceback: its end, which names the fault
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def _attack(scene: Scene, limit_s: float, seed: int, kinds: list[str], path: Pat
         one["attacks"] += 1
         one["seconds"] = round(one["seconds"] + time.monotonic() - started, 2)
         if found:
-            one["failures"].append({"number": number, "what": found[-_LONGEST_FAILURE:]})
+            one["failures"].append({"number": number, "what": found[-_MAX_FAILURE:]})
         _show(record, limit_s, time.monotonic() - begun, before)
         if time.monotonic() - saved > _SAVE_S:
             saved = time.monotonic()
@@ -88,7 +88,7 @@ def _repeat_failures(scene: Scene, path: Path) -> None:
         for failure in one["failures"]:
             found = ATTACKS[kind](scene, _seed(record["seed"], failure["number"]))
             if found:
-                failures.append({"number": failure["number"], "what": found[-_LONGEST_FAILURE:]})
+                failures.append({"number": failure["number"], "what": found[-_MAX_FAILURE:]})
             else:
                 one["fixed"] = [*one.get("fixed", []), failure["number"]]
             sys.stdout.write(f"{kind} {failure['number']}: {'still fails' if found else 'fixed'}\n")

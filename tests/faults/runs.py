@@ -130,7 +130,7 @@ def _no_report(result: Result, path: Path) -> Path:
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """While it lasts, nothing is chosen by the clock, and every good snapshot becomes a checkpoint."""
+    """Decide nothing by timing inside the block, and write every good snapshot as a checkpoint."""
 
     def save(kept: snapshots.Snapshots) -> None:
         if kept.good is not kept._saved:

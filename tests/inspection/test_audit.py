@@ -53,7 +53,7 @@ def test_audit__clean_images_have_no_finding() -> None:
 
 def test_audit__leaks() -> None:
     pictures = images()
-    pictures[3] = pictures[62] = pictures[70]  # a test image that trains and chooses
+    pictures[3] = pictures[62] = pictures[70]  # a test image that is also among the labeled and the validation images
     pictures[45] = pictures[63]  # a validation image in the pool
     pictures[50] = CHANGES["jpeg 60"](pictures[71])
     pictures[64] = CHANGES["cropped 3 %"](pictures[72])

@@ -1,4 +1,4 @@
-"""What training does by itself with copies: it says so, and nothing that judges has been seen."""
+"""How training handles copies by itself: it reports them, and no held-out image was trained on."""
 
 from __future__ import annotations
 

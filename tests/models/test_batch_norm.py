@@ -1,4 +1,4 @@
-"""Batch-norm statistics stay, move and are judged exactly when they should be."""
+"""Batch-norm statistics stay, move and are evaluated exactly when they should be."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_learn_data__figures_are_of_training_rows() -> None:
     assert learned.figures["mean"] == pytest.approx(expected.tolist(), abs=1e-4)
 
 
-def test_learn_data__no_label_of_a_judging_image_is_read() -> None:
+def test_learn_data__no_label_of_a_test_image_is_read() -> None:
     collection, splits = collected(with_known(sided(80), 40), test=sided(20, seed=1))
     labels = collection.labels.copy()
     labels[splits.test] = 0

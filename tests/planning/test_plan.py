@@ -70,7 +70,7 @@ def test_decision__says_what_is_trained_and_why(
 
 
 class Said(Silent):
-    """A watcher that keeps what it is told."""
+    """A watcher that keeps every message."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []

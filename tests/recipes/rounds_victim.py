@@ -39,7 +39,7 @@ def train(
 
 
 def with_pool_predictions(probs: list[float], varied: bool = False) -> Any:
-    """While it lasts, all images of the pool are predicted alike, or each third as another class."""
+    """A patch that predicts all unlabeled images alike, or each third as another class."""
 
     def predicted(network: Any, data: Any, ids: Any, **options: Any) -> Any:
         rows = np.tile(np.array(probs, np.float32), (len(ids), 1))

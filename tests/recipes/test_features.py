@@ -33,7 +33,7 @@ def some() -> tuple[nn.Module, TrainingData]:
 
 
 def no_forward() -> Any:
-    """While it lasts, a network that is run is an error."""
+    """A patch that makes any use of the network an error."""
     return mock.patch.object(module, "features", side_effect=AssertionError("a network was run"))
 
 

@@ -1,4 +1,4 @@
-"""Pretraining: what each part is told, what is probed and kept, what is refused, and what a killed run repeats."""
+"""Pretraining: what each part is given, what is probed and kept, what is refused, and what a killed run repeats."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def body(model: Any) -> dict[str, torch.Tensor]:
     return dict(model[:-1].state_dict())
 
 
-# What the two parts are told.
+# What the two parts are given.
 
 
 def test_pretrain__method_starts_from_the_features() -> None:
@@ -125,9 +125,9 @@ def test_pretrain__curve_of_the_probes(tmp_path: Path) -> None:
     assert [line["kept"] for line in trained.rounds] == [False, True, False, False]
     assert all(0 <= line["linear_accuracy"] <= 1 for line in trained.rounds)
     assert json.loads((tmp_path / "run" / "probes.json").read_text()) == list(trained.rounds)
-    (told,) = [report.round for report in reports if report.round is not None]
+    (shown,) = [report.round for report in reports if report.round is not None]
     linear = 100 * trained.rounds[1]["linear_accuracy"]
-    assert told.record["note"] == (
+    assert shown.record["note"] == (
         f"simclr; the features of step 10 of 20 are kept: kNN 75.0 %, linear {linear:.1f} %; fixmatch starts from them"
     )
 
@@ -146,8 +146,8 @@ def test_pretrain__too_few_labels_to_probe() -> None:
     reports: list[StepReport] = []
     trained = train(SMALL, small_stage(labeled=3), observe=[reports.append])
     assert trained.rounds == ()
-    (told,) = [report.round for report in reports if report.round is not None]
-    assert "too few labels to probe the features, so the last ones are kept" in told.record["note"]
+    (shown,) = [report.round for report in reports if report.round is not None]
+    assert "too few labels to probe the features, so the last ones are kept" in shown.record["note"]
 
 
 def test_pretrain__backbone_serves_as_weights_file(tmp_path: Path) -> None:

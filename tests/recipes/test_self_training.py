@@ -185,7 +185,7 @@ def test_pool_labels__come_back_from_disk(tmp_path: Path) -> None:
 # Rounds.
 
 
-def test_self_training__every_round_is_trained_and_told(tmp_path: Path) -> None:
+def test_self_training__every_round_is_trained_and_reported(tmp_path: Path) -> None:
     training, reports = small_stage(), list[StepReport]()
     truth = tiny(unlabeled=48).truth
     quality = PseudoLabelQuality(truth)
@@ -203,9 +203,9 @@ def test_self_training__every_round_is_trained_and_told(tmp_path: Path) -> None:
         assert line["num_pseudo_labels"] == saved.kept.sum() == sum(line["pseudo_labels_per_class"])
         assert (saved.confidence[saved.kept] >= 0.4).all()
         right = float((saved.label == truth[saved.ids])[saved.kept].mean())
-        told = quality.rounds[number - 1]
-        assert (told["round"], told["coverage"]) == (number, pytest.approx(line["coverage"]))
-        assert told["pseudo_label_accuracy"] == pytest.approx(right)
+        diagnosed = quality.rounds[number - 1]
+        assert (diagnosed["round"], diagnosed["coverage"]) == (number, pytest.approx(line["coverage"]))
+        assert diagnosed["pseudo_label_accuracy"] == pytest.approx(right)
     assert [report.round.number for report in reports if report.round] == [0, 1, 2]
     assert json.loads((tmp_path / "rounds.json").read_text()) == list(trained.rounds)
     assert {report.run for report in reports} == {"teacher", "round 1", "round 2"}
@@ -230,7 +230,7 @@ def test_self_training__students_start_afresh_and_learn_from_the_pool() -> None:
 
 
 def with_answers(*shares_right: float, labels: Any = None) -> Any:
-    """While it lasts, each classifier in turn is right on such a share of the validation images, the first ones."""
+    """A patch that makes each classifier in turn right on such a share of the validation images, the first ones."""
     answers = iter(shares_right)
 
     def predicted(network: Any, data: Any, ids: Any, **options: Any) -> Any:

@@ -301,13 +301,13 @@ def test_transfer__finetune_moves_all_layers_and_keeps_the_better() -> None:
     assert sum(line["returned"] for line in trained.rounds) == 1
     best = max((tuned, head), key=lambda line: line["validation_accuracy"])
     assert best["returned"]
-    unjudged = train(Transfer(finetune=0.5), small())
-    assert unjudged.rounds[1]["returned"]
+    unvalidated = train(Transfer(finetune=0.5), small())
+    assert unvalidated.rounds[1]["returned"]
     before = small().network.state_dict()
-    assert not torch.equal(unjudged.model.state_dict()["features.0.weight"], before["features.0.weight"])
+    assert not torch.equal(unvalidated.model.state_dict()["features.0.weight"], before["features.0.weight"])
 
 
-def test_transfer__what_the_parts_are_told() -> None:
+def test_transfer__what_the_parts_are_given() -> None:
     stage, seen = small(optimizer=SGD(lr=0.01, layer_decay=0.8)), list[Stage]()
 
     def remembered(part: Stage, *arguments: Any, **options: Any) -> Trained:

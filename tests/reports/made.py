@@ -62,9 +62,9 @@ def result(classes: tuple[str, ...] = TEN, n: int = 1000, seed: int = 0, **more:
     """
     draw = np.random.default_rng(seed)
     k = len(classes)
-    judge = draw.multinomial(n, draw.dirichlet([20.0] * k))
+    support = draw.multinomial(n, draw.dirichlet([20.0] * k))
     runs = {"supervised": 0.68, "fixmatch": 0.78}
-    accuracy = {name: _confusion(draw, judge, share) for name, share in runs.items()}
+    accuracy = {name: _confusion(draw, support, share) for name, share in runs.items()}
     pool = draw.multinomial(20 * n, draw.dirichlet([5.0] * k))
     plain = {
         "format": 1,
@@ -76,7 +76,7 @@ def result(classes: tuple[str, ...] = TEN, n: int = 1000, seed: int = 0, **more:
             "num_validation": n // 2,
             "num_test": n,
             "labeled_per_class": [4] * k if k != 10 else [12, 8, 6, 5, 4, 4, 3, 2, 1, 0],
-            "test_per_class": judge.tolist(),
+            "test_per_class": support.tolist(),
             "pool_per_class": pool.tolist(),
         },
         "training": {"method": "fixmatch", "seed": seed, "budget": "10min"},
@@ -183,10 +183,10 @@ def _interval(low: float, high: float) -> dict[str, float]:
     return {"low": float(low), "high": float(high), "level": 0.95}
 
 
-def _confusion(draw: np.random.Generator, judge: Any, share: float) -> Any:
-    k = len(judge)
+def _confusion(draw: np.random.Generator, support: Any, share: float) -> Any:
+    k = len(support)
     rows = []
-    for place, count in enumerate(judge):
+    for place, count in enumerate(support):
         wrong = draw.dirichlet([0.3] * k)
         wrong[place] = 0
         wrong = wrong / max(wrong.sum(), 1e-9) if k > 1 else wrong

@@ -142,7 +142,7 @@ def test_of_run__nothing_is_known(draw: Callable[..., Any]) -> None:
 
 
 def _half_known() -> dict[str, Any]:
-    """One run, a class that nothing judges, and numbers missing everywhere."""
+    """One run, a class without test images, and numbers missing everywhere."""
     lines = [
         {"progress": 0.5, "cpu_s": None, "supervised": 1.0, "validation_accuracy": NAN, "entropy": 0.4},
         {"progress": 1.0, "cpu_s": 9.0, "supervised": NAN, "validation_accuracy": None, "entropy": 0.2},

@@ -88,7 +88,7 @@ def test_page_of__an_unfinished_run_shows_what_there_is() -> None:
     assert "supervised 15 % done at step 30" in words
 
 
-def test_page_of__several_runs_on_the_same_judges() -> None:
+def test_page_of__several_runs_on_the_same_test_images() -> None:
     first, second = run_record(name="one"), run_record(name="two", seed=1)
     second.held_out["labels"][:] = first.held_out["labels"]  # type: ignore[index]
     words = "".join(elements(first, second).words)
@@ -109,7 +109,7 @@ def test_page_of__several_runs_of_which_one_is_proven_better(order: tuple[int, i
     assert ("Proven worse than two: one. " in page.headline.detail) == (order == (1, 0))
 
 
-def test_page_of__runs_judged_by_other_images_are_refused() -> None:
+def test_page_of__runs_tested_on_other_images_are_refused() -> None:
     other = run_record(name="two", data={**run_record().result["data"], "test_content": "c"})
     with pytest.raises(UserError, match="one and two were tested on different images"):
         page_of([run_record(name="one"), other])

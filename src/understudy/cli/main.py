@@ -32,9 +32,9 @@ from understudy.core.errors import UnderstudyWarning, UserError
 from understudy.core.stopping import signals_interrupt
 from understudy.display.console import print_error
 
-EXIT_FAULT = 1
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+EXIT_FAULT = 1  # what Python exits with on an exception
+EXIT_USER_ERROR = 2  # as for wrong usage in click and most Unix commands
+EXIT_INTERRUPTED = 130  # as shells report SIGINT: 128 + 2
 _MAX_SHOWN = 200  # characters of a path; a terminal's line or two
 
 

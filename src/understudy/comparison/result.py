@@ -18,7 +18,7 @@ from understudy.evaluation.seeds import Gain
 
 Clock = Literal["cpu_s", "wall_s"]
 
-FORMAT = 1
+FORMAT = 1  # of `comparison.json`; raised when an older version would misread it
 BASELINE, ALL_LABELS = "supervised", "all labels"
 
 

@@ -19,7 +19,7 @@ from understudy.models import as_module
 
 ALL = "all"
 DEFAULT_BUDGET = Budget(cpu_s=60)  # the benchmarks' budget of one run, enough for small images
-_MOST_SEEDS = 1000
+_MAX_SEEDS = 1000  # intervals hardly narrow beyond; a larger number is more likely one seed that should be in a list
 
 
 @dataclass(frozen=True)
@@ -231,8 +231,8 @@ def _numbers_of_labels(asked: int | Sequence[int] | None) -> tuple[int, ...]:
 
 def _seeds(asked: int | Sequence[int], first: int) -> tuple[int, ...]:
     seeds = list(range(first, first + asked)) if isinstance(asked, int) else list(dict.fromkeys(asked))
-    if not seeds or len(seeds) > _MOST_SEEDS or any(not isinstance(seed, int) or seed < 0 for seed in seeds):
+    if not seeds or len(seeds) > _MAX_SEEDS or any(not isinstance(seed, int) or seed < 0 for seed in seeds):
         raise ConfigError(
-            f"seeds is {asked}; give how many, from 1 to {_MOST_SEEDS}, or a list of whole numbers of at least 0"
+            f"seeds is {asked}; give how many, from 1 to {_MAX_SEEDS}, or a list of whole numbers of at least 0"
         )
     return tuple(seeds)

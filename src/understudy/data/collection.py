@@ -22,7 +22,7 @@ from understudy.data.value_ranges import Range
 Names: TypeAlias = NDArray[Any]  # of NumPy's StringDType, which holds no Python object per row
 Rows: TypeAlias = UInt8[Tensor, "n c h w"] | Float[Tensor, "n ..."]
 
-UNLABELED = -1
+UNLABELED = -1  # scikit-learn's mark of a row without label
 
 
 class Part(IntEnum):

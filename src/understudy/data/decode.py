@@ -32,7 +32,7 @@ FACTS = np.dtype([("digest", f"V{DIGEST_BYTES}"), ("hash", "<u8"), ("size", "<i4
 """What is kept of each file beside its pixels: digest of its bytes, hash of its pixels, width and height as stored."""
 
 _WIDE_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112  # the EXIF tag
 # Tags of a TIFF, by which Pillow's reading of it is completed.
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
 _TRANSPOSE = {

@@ -118,7 +118,7 @@ def _register(plugin: str) -> bool:
 # A cut JPEG is used when at least this share of its rows is there: a tenth is what random crops take away anyway, and
 # the label was given to the whole picture.
 MIN_SHARE = 0.9
-_START_OF_SCAN, _PROGRESSIVE = 0xDA, 0xC2
+_START_OF_SCAN, _PROGRESSIVE = 0xDA, 0xC2  # the JPEG markers SOS and SOF2
 _MARKER = re.compile(rb"\xff([\xc0-\xfe])", re.DOTALL)
 
 

@@ -88,7 +88,7 @@ def resolve(state: TrainState, device: torch.device, budget: Budget) -> Executio
         base = replace(base, dtype=dtype, channels_last=images)
     elif device.type == "cpu" and images and budget.is_timed:
         base = _fastest_on_processor(state, base, fixed_dtype=settings.dtype != "auto")
-    else:  # a budget of steps promises the same result again, so that no clock may choose
+    else:  # a budget of steps promises reproducible results, so nothing is decided by timing
         base = replace(base, channels_last=images)
     return replace(base, compiled=_compiles(settings.compile, device, budget))
 

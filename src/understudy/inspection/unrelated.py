@@ -144,7 +144,7 @@ def _scores(known: NDArray[np.float32], pool: NDArray[np.float32], wanted: float
 
     Args:
         wanted: Share of the pool, most like the known rows, that a second model is not trained on. Both models are of
-            the same fold, because a first model trained on a row would choose a pool unlike that row.
+            the same fold, because a first model trained on a row would select a pool unlike that row.
     """
     random = generator("unlike", seed)
     fold_of_known = random.permutation(len(known)) % _FOLDS

@@ -93,7 +93,7 @@ class Players(Networks):
 
 @contextlib.contextmanager
 def _before_norms(nets: nn.Module, before: Callable[[_BatchNorm, Tensor], Tensor | None]) -> Iterator[None]:
-    """While it lasts, every batch-norm layer shows its input first, and takes what is given in its place."""
+    """Call `before` with each batch-norm layer and its input inside the block; what it returns replaces the input."""
     norms = [module for module in nets.modules() if isinstance(module, _BatchNorm)]
     handles = [norm.register_forward_pre_hook(lambda norm, args: before(norm, args[0])) for norm in norms]
     try:

@@ -16,7 +16,7 @@ from understudy.core.seeding import generator
 from understudy.core.types import Ids
 from understudy.recipes.parts.linear_heads import LinearHead, logistic_head
 
-POWER = 3.0
+POWER = 3.0  # of the cosines that weight the graph's edges: gamma of Iscen et al.
 # Bounds the memory and time of the fit: so many rows of 2,048 features take 410 MB.
 _MAX_HEAD_ROWS = 50_000
 # One block of cosines in float32 takes 134 MB.

@@ -14,7 +14,7 @@ from understudy.engine.stage import Stage
 from understudy.evaluation.chance import chance_accuracy, p_of_chance
 from understudy.recipes.base import RecipeRun
 
-_NUM_FOLDS = 2
+_NUM_FOLDS = 2  # the fewest that test on every label; more folds would each leave less time to train
 # Of what is left, for each fold: both together take a tenth, little beside the rounds a useless teacher would waste.
 _FOLD_SHARE = 0.05
 
