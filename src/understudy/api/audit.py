@@ -1,4 +1,4 @@
-"""An audit as Python users call it: `understudy.audit(photos)`, what it found, and the files that can be made of it."""
+"""`understudy.audit`: its findings, and the report and manifest that can be written from them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ Watch = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditResult(Brief):
-    """What an audit found.
+    """The findings of an audit.
 
     Args:
-        name: What the images are called.
+        name: Name of the images.
         audit: Findings, worst first, and counts.
-        origin: Where the files lie; None for images given in memory.
+        origin: Where the files are; None for images in memory.
     """
 
     name: str
@@ -47,7 +47,7 @@ class AuditResult(Brief):
     origin: Origin | None
 
     def brief(self) -> tuple[str, ...]:
-        """What is wrong with which images."""
+        """The number of images and of findings, and a sentence for each finding."""
         rows = len(self.audit.collection.rows)
         return (f"{self.name}, {rows:,} images, {len(self.findings):,} kinds of findings", *self.sentences())
 
@@ -59,19 +59,19 @@ class AuditResult(Brief):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What is wrong, the worst first."""
+        """The findings, worst first."""
         return self.audit.findings
 
     def sentences(self) -> tuple[str, ...]:
-        """What is wrong, why it matters and what to do."""
+        """Each finding: what is wrong, why it matters and what to do."""
         return self.audit.sentences()
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """The findings as plain values."""
         return {"name": self.name, **self.audit.to_json()}
 
     def report(self, path: str | Path = "audit.html") -> Path:
-        """Write the page, one self-contained HTML file, and give its path.
+        """Write the findings as one self-contained HTML file, and return its path.
 
         Raises:
             UserError: The file cannot be written.
@@ -81,7 +81,7 @@ class AuditResult(Brief):
         return write_page(audit_page(AuditRecord(self.name, *with_examples(self.audit))), Path(path), figures=False)
 
     def save(self, path: str | Path) -> Path:
-        """Write all findings as JSON, and give the file's path.
+        """Write all findings as JSON, and return the path.
 
         Raises:
             UserError: The file cannot be written.
@@ -93,15 +93,15 @@ class AuditResult(Brief):
         return path
 
     def write_manifest(self, path: str | Path, drop: Sequence[str] = ()) -> Cleaned:
-        """Write a manifest without copies, leaks, blank and unreadable images, and say what was left out.
+        """Write a manifest without copies, leaks, blank and unreadable images, and return what was left out.
 
         Args:
-            path: A .csv or .parquet file; a second table beside it lists what was left out, and why. No image
-                changes.
-            drop: Further kinds of findings that are left out, such as "outliers".
+            path: A .csv or .parquet file; a second table beside it lists what was left out, and why. Image files are
+                not changed.
+            drop: Further kinds of findings to leave out, such as "outliers".
 
         Raises:
-            UserError: The images are no files, a kind is unknown, or it cannot be written there.
+            UserError: The images are in memory, a kind is unknown, or the file cannot be written.
         """
         if self.origin is None:
             raise UserError("a manifest lists files, and these images were given in memory; audit a folder or manifest")
@@ -129,20 +129,24 @@ def audit(
     observe: Watch | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> AuditResult:
-    """What is wrong with images before training on them: copies, leaks, bad files, outliers and label errors.
+    """Search images for flaws before training on them: copies, leaks, bad files, outliers and label errors.
 
     Args:
         source: As for `train`.
-        unlabeled: More images, without labels; also a list of sources.
-        test: Test images.
-        validation: Images that select.
-        run: A finished run folder, whose network tells which images are alike; a quick one without labels otherwise.
+        unlabeled: Unlabeled images, or a list of sources.
+        test: Labeled test images.
+        validation: Labeled validation images.
+        run: Folder of a finished run, whose features are used instead of quickly trained ones.
         network: Your own module, for a run that trained one; see `Predictor.load`.
         near: Whether to search for near copies.
         features: Whether to search for outliers and label errors, which takes the longest.
-        decoding: Called with the numbers of images decoded and in all.
-        observe: Called with what is being done, how much of it is done and in all.
-        quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.
+        size: Resolution in px; by default chosen from the images. With `run`, that of the run.
+        channels: 1 for grayscale, 3 for color; by default chosen from the images. With `run`, those of the run.
+        cache: Folder that caches decoded images for later calls.
+        decoding: Called with the number of images decoded and the total; replaces the display.
+        observe: Called with the name of the current task, the number of its steps done and the total; replaces the
+            display.
+        quiet: No display.
 
     Examples:
         >>> import understudy
@@ -151,7 +155,7 @@ def audit(
         []
 
     Raises:
-        UserError: Something given cannot be used; the sentence says what to do.
+        UserError: An argument cannot be used; the message says what to do.
     """
     check(run=run, near=near, features=features, size=size, channels=channels, cache=cache)
     check(decoding=decoding, observe=observe)
@@ -178,7 +182,7 @@ def audit(
 
 
 def _origin(source: Any, unlabeled: Any, test: Any, validation: Any) -> Origin | None:
-    """Where the files lie; None when some images are given in memory."""
+    """Where the files are; None if some images are in memory."""
     pools = list(unlabeled) if isinstance(unlabeled, (list, tuple)) else [unlabeled]
     for one in (source, *pools, test, validation):
         if one is not None and not (isinstance(one, str | os.PathLike) and Path(one).expanduser().exists()):

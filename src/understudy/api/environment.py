@@ -1,4 +1,4 @@
-"""The environment of a run: what it was made with, and whether it may start here."""
+"""The environment of a run: command, system and versions, and the check that it is a single process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from understudy.core.errors import UserError
 
 
 def refuse_torchrun() -> None:
-    """Make sure that this process is the only one of its call.
+    """Refuse to train as one of several processes.
 
     Raises:
-        UserError: It was started as one of several.
+        UserError: torchrun started this process as one of several.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(
@@ -24,7 +24,7 @@ def refuse_torchrun() -> None:
 
 
 def environment() -> dict[str, Any]:
-    """The command, the system and the versions, as `result.json` keeps them."""
+    """Command, Python, system and package versions, for `result.json`."""
     packages = ("understudy", "torch", "numpy", "scikit-learn")
     return {
         "command": sys.argv,

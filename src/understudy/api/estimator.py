@@ -39,23 +39,29 @@ _NOBODY = np.zeros(0, dtype=np.int64)
 
 
 class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
-    """Classifier of images or vectors that learns from labeled and unlabeled rows.
+    """Semi-supervised classifier of images or vectors, with scikit-learn's interface.
 
-    Rows are vectors (n, d), gray images (n, h, w) or color images (n, h, w, c) or (n, c, h, w), or a list of paths or
-    Pillow images of any size. A row is unlabeled where y is -1, NaN or NA, or None, "" or "-1" among labels that are no
-    numbers. With every row labeled it is supervised.
+    X holds vectors (n, d), grayscale images (n, h, w), color images (n, h, w, c) or (n, c, h, w), or is a list of paths
+    or Pillow images of any size. A row is unlabeled if y is -1, NaN or NA, or, among labels that are not numbers, None,
+    "" or "-1". If all rows are labeled, training is supervised.
 
-    It passes scikit-learn's estimator checks but one, `check_classifiers_classes`, which takes -1 for a class.
+    Passes scikit-learn's estimator checks except `check_classifiers_classes`, in which -1 is a class.
 
     Args:
         method: Name of a method, or a method object.
         num_steps: Optimizer steps.
         batch_size: Labeled rows per step.
-        network: Name of a network; "auto" selects by the rows. Or your own module, which is copied, or a class or
-            function that builds one.
-        random_state: Seed, as in scikit-learn; equal seeds give equal results on the same machine.
-        options: Further fields of `Job`, by name, such as {"domain": "digits"}.
-        verbose: 0 prints nothing; 1 or more shows the progress of `fit`, as `understudy.train` does.
+        network: Name of a network, or "auto" to select one by the rows; or your own module, which is copied, or a
+            class or function that builds one.
+        random_state: Seed or random state, as in scikit-learn; equal seeds give equal results on the same machine.
+        options: Other fields of `Job`, by name, such as {"domain": "digits"}.
+        verbose: 0 prints nothing; 1 or more shows the progress of `fit`.
+
+    Attributes:
+        classes_: The class labels, sorted.
+        model_: The trained module, in evaluation mode.
+        predictor_: The module with the preprocessing of its rows.
+        trained_: Weights, history and cost of the training run.
 
     Examples:
         >>> import numpy as np
@@ -94,11 +100,13 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         *,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> SemiSupervisedClassifier:
-        """Train on the rows; those with a label -1 are used as unlabeled data.
+        """Fit the classifier to labeled and unlabeled rows.
 
         Args:
-            validation: Further labeled rows (X, y) that select the weights of the best step and never train, nor do
-                copies of them. Without them the last weights are taken.
+            X: Training rows.
+            y: Their labels; -1 for unlabeled.
+            validation: Labeled rows (X, y) that select the weights of the best step. They are not trained on, nor are
+                copies of them. Without them the last weights are used.
 
         Raises:
             UserError: A setting or the arrays cannot be used, or fewer than two classes are labeled.
@@ -162,7 +170,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _checked(self, X: Any, y: Any) -> tuple[Any, NDArray[Any]]:  # noqa: N803
-        """The rows and labels, once scikit-learn has checked them."""
+        """The rows and labels after scikit-learn's checks."""
         if is_list_of_images(X):  # of any size, so they are not an array that scikit-learn could check
             check_consistent_length(X, y)
             return X, np.asarray(column_or_1d(y))
@@ -170,7 +178,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         return _numbers(rows), np.asarray(labels)
 
     def _validation(self, pair: Any) -> tuple[Any, NDArray[np.int64]]:
-        """The validation rows and their classes by number, once they are checked."""
+        """The validation rows and the numbers of their classes, after the checks."""
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise DataError(f"validation is {type(pair).__name__}; give a pair of labeled rows (X, y)")
         X, y = pair[0], _without_gaps(pair[1])  # noqa: N806 - scikit-learn's name
@@ -187,7 +195,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         return X, np.searchsorted(self.classes_, labels)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
-        """Class probabilities (n, k), in the order of `classes_`."""
+        """Predict class probabilities (n, k), in the order of `classes_`."""
         check_is_fitted(self)
         if not is_sparse(X):
             refuse_endless(X)
@@ -200,12 +208,12 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         return self.predictor_.predict(_numbers(rows)).probabilities
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """The most probable class of each row, as it was written in y."""
+        """Predict the most probable class of each row, as written in y."""
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(-1)])
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:  # noqa: N803
-        """Accuracy on the labeled rows; rows that `fit` takes as unlabeled (-1, None, NaN) do not count.
+        """Return the accuracy on the labeled rows; rows that `fit` treats as unlabeled (-1, None, NaN) do not count.
 
         Raises:
             UserError: No row is labeled.
@@ -222,7 +230,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _numbers(X: NDArray[Any]) -> NDArray[Any]:  # noqa: N803
-    """The rows as numbers that the engine knows."""
+    """The rows in a data type that training accepts."""
     return X if X.dtype.kind in "uif" and X.dtype.itemsize <= 4 else X.astype(np.float32)
 
 
@@ -251,5 +259,5 @@ def _all_unlabeled(labels: NDArray[Any]) -> str:
 
 
 def _plain(y: NDArray[Any]) -> NDArray[Any]:
-    """Labels without the object type that mixing them with -1 or None gave them."""
+    """Labels without the object dtype that -1 or None among them caused."""
     return np.array(y.tolist()) if y.dtype.kind == "O" else y

@@ -1,4 +1,4 @@
-"""The metrics of a trained classifier on labeled images."""
+"""`understudy.evaluate`: the metrics of a trained classifier on labeled images."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ def evaluate(
     watch: Watcher | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Metrics:
-    """The metrics of a run folder's classifier on labeled images; of a source with a test part, on that part.
+    """Evaluate the classifier of a finished run on labeled images.
 
     Args:
+        folder: Folder of a finished run.
+        source: Labeled images, as for `understudy.train`; if some are test images, only those count.
         network: Your own module, for a run that trained one; see `Predictor.load`.
-        watch: As for `train`.
-        quiet: Show nothing.
+        cache: Folder that caches decoded images for later calls.
+        watch: Replaces the display: an `understudy.experiment.log.Watcher`.
+        quiet: No display.
 
     Examples:
         >>> import understudy

@@ -1,4 +1,4 @@
-"""What training gives: the verdict, the delivered classifier, and everything that a report shows."""
+"""The result of `understudy.train`: the verdict, the delivered classifier, and everything that a report shows."""
 
 from __future__ import annotations
 
@@ -37,24 +37,28 @@ from understudy.serving.predictor import Predictions, Predictor
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result(Brief):
-    """What training gives.
+    """The result of `understudy.train`.
 
     Args:
-        verdict: Did the unlabeled images help; a `NoVerdict`, which is false and says why, when nothing was compared.
-        model: The delivered classifier: an ordinary module, averaged weights, evaluation mode.
-        metrics: The delivered model on the test images; None when none were held out.
-        runs: Each trained run by name: "supervised" and the method's.
+        verdict: Whether the unlabeled images helped; if nothing was compared, a `NoVerdict`, which is false and says
+            why.
+        model: The delivered classifier: an `nn.Module` with averaged weights, in evaluation mode.
+        metrics: Metrics of the delivered model on the test images; None without test images.
+        predictor: The delivered model with the preprocessing of its images.
+        runs: The trained runs by name: "supervised" and the name of the method.
         run_metrics: Their metrics, by the same names.
-        predictions: The delivered model's predictions of the test images.
-        pseudo_labels: Accuracy and coverage of the pseudo-labels over training, when labels were hidden.
-        diagnostics: What a report shows beyond that: calibration, mistakes, suspected label errors, the pool, pictures.
-        training: What was trained and how, in a few words each.
-        spent: Seconds on both clocks by part, up to the evaluation: start, reading, planning, training, evaluation.
-        folder: Where everything was saved, if anywhere.
-        plan: The settings that were planned, and why; None where fixed defaults were asked for.
-        repeats: What all seeds or folds say together, where several were asked for. The rest is then of the first seed,
-            or of the final model; without other images to test that one, its metrics and predictions are those of the
-            folds' models on images they had not seen, and the verdict is that of the folds in any case.
+        predictions: The delivered model's predictions for the test images; None without test images.
+        splits: The rows of labeled, unlabeled, validation and test images.
+        notes: Sentences of the run's log, in order.
+        pseudo_labels: Accuracy and coverage of the pseudo-labels during training, if labels were hidden.
+        diagnostics: What a report also shows: calibration, mistakes, suspected label errors, the pool, pictures.
+        training: Method, recipe, network, optimizer, budget and seed.
+        spent: Wall-clock and CPU seconds of each part: start, reading, planning, training and evaluation.
+        folder: The run folder; None if nothing was saved.
+        plan: The planned settings with their reasons; None if fixed defaults were used.
+        repeats: The result over all seeds or folds; None for a single run. All other fields are then those of the first
+            seed, or of the final model. After folds, the verdict is that of the folds, and without other test images
+            so are metrics and predictions, each on images that the fold's model had not seen.
     """
 
     verdict: Verdict | NoVerdict
@@ -89,11 +93,11 @@ class Result(Brief):
         return super()._repr_html_() + ("" if picture is None else framed(svg(picture.figure)))
 
     def predict(self, source: Any, **options: Any) -> Predictions:
-        """Class probabilities of new images; see `Predictor.predict`."""
+        """Predict the class probabilities of new images; see `Predictor.predict`."""
         return self.predictor.predict(source, **options)
 
     def evaluate(self, source: Any, *, cache: str | Path | None = None) -> Metrics:
-        """The metrics of the delivered model on labeled images; of a source with a test part, on that part.
+        """Evaluate the delivered model on labeled images; if some are test images, only those count.
 
         Raises:
             UserError: The images cannot be used, no image is labeled, or a class is unknown to the model.
@@ -102,7 +106,7 @@ class Result(Brief):
         return measured(self.predictor, source, cache=cache)
 
     def report(self, path: str | Path = "report.html") -> Path:
-        """Write the report, one self-contained HTML file with its figures beside it, and give its path.
+        """Write the report, one self-contained HTML file with its figures beside it, and return its path.
 
         Raises:
             UserError: The file cannot be written.
@@ -117,7 +121,7 @@ class Result(Brief):
         return write_page(page_of([record]), Path(path))
 
     def to_json(self) -> dict[str, Any]:
-        """All figures as plain values."""
+        """All results as plain values, as in `result.json`."""
         return {
             "format": FORMAT,
             "training": dict(self.training),
@@ -134,7 +138,7 @@ class Result(Brief):
 
 
 def result_of(outcome: Outcome, plan: Plan | None, repeats: Repeats | None = None) -> Result:
-    """The result that a finished experiment gives."""
+    """The result of a finished experiment."""
     job, collection, data, delivered = outcome.job, outcome.collection, outcome.data, outcome.delivered
     evaluated = outcome.with_folds_as_test()
     test, labels = evaluated.splits.test, collection.labels
@@ -195,7 +199,7 @@ def in_place(result: Result, module: nn.Module | None) -> Result:
 
 
 def _without_nan(line: Mapping[str, Any]) -> dict[str, Any]:
-    """The line with null where a figure is not known, for JSON has no NaN."""
+    """The line with null where a figure is not known, since JSON has no NaN."""
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in line.items()}
 
 

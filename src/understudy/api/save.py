@@ -1,4 +1,4 @@
-"""The files of a run folder."""
+"""Save a finished run in its folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy.reports.figures.probes import draw_probes
 
 
 def save_run(result: Result, experiment: Experiment, repetition: Repetition) -> None:
-    """Write everything that a person or a later command wants to find into the folder of the run, if it has one."""
+    """Write configuration, results, predictions, figures and the model into the run folder, if there is one."""
     import tomli_w
 
     folder = experiment.folder

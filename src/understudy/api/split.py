@@ -1,4 +1,4 @@
-"""The split of labeled images as Python users call it, `understudy.split(...)`, and the manifest written of it."""
+"""`understudy.split`: labeled images divided into training, validation and test images, and their manifest."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _DECODING = {"decoding": "decoding"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Division(Brief):
-    """Which images are for training, validation and testing.
+    """Labeled images divided into training, validation and test images.
 
     Args:
-        source: The images as they were given.
-        splits: Of each row of the collection "train", "validation", "test" or "unlabeled"; empty for one left out.
-        notes: What the images did not allow.
+        source: The images as given.
+        splits: For each row of the collection "train", "validation", "test" or "unlabeled"; "" if it is left out.
+        notes: Where the images did not allow the shares, and what was left out.
     """
 
     source: Any
@@ -49,7 +49,7 @@ class Division(Brief):
         return (self.summary(), *self.notes)
 
     def summary(self) -> str:
-        """How many images there are, and how many in each split."""
+        """The number of images, and of those in each split."""
         counts = {name: int((self.splits == name).sum()) for name in SPLITS}
         listed = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
         return f"{counted(sum(counts.values()), 'image')}: {listed}"
@@ -64,10 +64,11 @@ class Division(Brief):
         }
 
     def save(self, path: str | Path = "split.csv") -> Path:
-        """Write a manifest with a column `split`, which `train` then reads, and give its path.
+        """Write a manifest with a column `split`, which `train` then reads, and return its path.
 
         Raises:
-            UserError: The name does not end in .csv or .parquet, the images are no files, or it cannot be written.
+            UserError: The name does not end in .csv or .parquet, the images are in memory, or
+                the file cannot be written.
         """
         check(path=path)
         path = Path(path)
@@ -92,17 +93,19 @@ def split(
     decoding: Observe | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Division:
-    """A division of labeled images into training, validation and test images.
+    """Split labeled images into training, validation and test images.
 
-    Every class is divided by the same shares. Images of one group, and copies of one picture, stay together. Validation
-    and test images that the source names keep their role. The same seed gives the same division.
+    Every class is split by the same shares. Images of one group, and copies of one image, stay together. Images that
+    the source names as validation or test images keep their role. Equal seeds give equal splits.
 
     Args:
-        source: Labeled images, as `train` reads them.
+        source: Labeled images, as for `understudy.train`.
         validation: Share of each class for validation, a tenth by default; 0 for none.
         test: Share of each class for testing, a fifth by default; 0 for none.
-        decoding: Called with (images decoded, images in all).
-        quiet: Show nothing.
+        seed: Random seed.
+        cache: Folder that caches decoded images for later calls.
+        decoding: Called with the number of images decoded and the total; replaces the display.
+        quiet: No display.
 
     Examples:
         >>> import understudy
@@ -143,7 +146,7 @@ def check_shares(validation: float | None, test: float | None) -> None:
     """Validate the shares.
 
     Raises:
-        UserError: A share is not from 0 to 1, or they leave nothing to train on, or take nothing.
+        UserError: A share is not from 0 to 1, or the shares leave nothing to train on, or are both 0.
     """
     for name, share in (("validation", validation), ("test", test)):
         if share is not None and not _is_share(share):

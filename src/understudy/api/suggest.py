@@ -1,4 +1,4 @@
-"""Label advice as Python users call it: `understudy.suggest(...)`, and the table and sheet that are made of it."""
+"""`understudy.suggest`: the images most worth labeling, as a table to fill in and a sheet to look at."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from understudy.serving.predictor import Predictor
 Watch = Callable[[str, int, int], None]
 
 COLUMNS = ("path", "label", "order", "reason", "cluster")
-_PILE = "unlabeled:"
+_PREFIX = "unlabeled:"  # of the names of unlabeled images beside labeled ones
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,12 +51,12 @@ class Suggestions(Brief):
     """Images to label, the most useful first.
 
     Args:
-        source: The unlabeled images as it was given.
-        names: Of the images: their path below the folder, or their position.
-        reasons: Why each was chosen.
-        clusters: Number of the group of images that each stands for.
-        why: How they were chosen, in a sentence.
-        notes: What was passed over.
+        source: The unlabeled images as given.
+        names: Path of each image below the folder, or its position.
+        reasons: Why each image was selected.
+        clusters: Number of the cluster that each image represents.
+        why: How the images were selected, in a sentence.
+        notes: What was left out.
         pictures: Small images (n, height, width, 3); none for vectors.
     """
 
@@ -69,14 +69,14 @@ class Suggestions(Brief):
     pictures: NDArray[np.uint8]
 
     def brief(self) -> tuple[str, ...]:
-        """How many images, why these, and the first of them."""
+        """The number of images, the first of them, and how they were selected."""
         return (f"{len(self.names):,} images to label: {listing(self.names)}", self.why, *self.notes)
 
     def save(self, path: str | Path) -> Path:
-        """Write a manifest with an empty label column to fill in, which `train` then reads, and give its path.
+        """Write a manifest with an empty label column to fill in, which `train` then reads, and return its path.
 
         Raises:
-            UserError: The name does not end in .csv, the images are no files, or it cannot be written.
+            UserError: The name does not end in .csv, the images are in memory, or the file cannot be written.
         """
         check(path=path)
         path = Path(path)
@@ -95,10 +95,10 @@ class Suggestions(Brief):
         return path
 
     def sheet(self, path: str | Path = "suggested.html") -> Path:
-        """Write the images with numbers and names as one self-contained HTML file, and give its path.
+        """Write the images with numbers and names as one self-contained HTML file, and return its path.
 
         Raises:
-            UserError: The name is no page's, or it cannot be written.
+            UserError: The name is not that of an HTML file, or the file cannot be written.
         """
         check(path=path)
         path = Path(path)
@@ -122,17 +122,23 @@ def suggest(
     observe: Watch | None = None,
     quiet: bool = False,  # noqa: ARG001 - read by `shown`
 ) -> Suggestions:
-    """The unlabeled images that are most worth labeling: spread over all there is, or where a run is unsure.
+    """Select the unlabeled images that are most worth labeling.
+
+    Each is the most typical image of a cluster of similar ones, largest clusters first; with a run, clusters of images
+    that it is uncertain about come first.
 
     Args:
-        unlabeled: Images without labels, as `train` reads them.
-        count: How many to label.
-        run: Folder of a finished run: then those count most that its classifier is unsure of.
+        unlabeled: Unlabeled images, as for `understudy.train`.
+        count: Number of images to label.
+        run: Folder of a finished run: prefer images that its classifier is uncertain about.
         network: Your own module, for a run that trained one; see `Predictor.load`.
-        labeled: Images that are labeled already, as `train` reads them; what looks like them is not suggested.
-        decoding: Called with (images decoded, images in all).
-        observe: Called with what is being done, and the numbers of images done and in all.
-        quiet: Show nothing. Otherwise progress is shown as `train` does, unless one of the two is given.
+        labeled: Images that are already labeled; what looks like them is not suggested.
+        seed: Random seed.
+        cache: Folder that caches decoded images for later calls.
+        decoding: Called with the number of images decoded and the total; replaces the display.
+        observe: Called with the name of the current task, the number of images done and the total; replaces the
+            display.
+        quiet: No display.
 
     Examples:
         >>> import understudy
@@ -142,7 +148,7 @@ def suggest(
         3
 
     Raises:
-        UserError: Something given cannot be used; the sentence says what to do.
+        UserError: An argument cannot be used; the message says what to do.
     """
     check(count=count, run=run, seed=seed, cache=cache, decoding=decoding, observe=observe)
     if network is not None and run is None:
@@ -152,7 +158,7 @@ def suggest(
     known = np.flatnonzero(collection.labels >= 0)
     inside = np.flatnonzero(collection.labels < 0)
     if labeled is not None:
-        inside = inside[np.strings.startswith(collection.names[inside], _PILE)]
+        inside = inside[np.strings.startswith(collection.names[inside], _PREFIX)]
     chosen, num_blank, num_copies = candidates(collection, inside, known, count, seed)
     notes = _notes(collection, len(inside), len(chosen), num_blank, num_copies)
     if count > len(chosen):
@@ -177,7 +183,7 @@ def suggest(
         )
         selection = select_uncertain(features, others, probabilities, count, seed=seed)
     ids = chosen[selection.rows]
-    names = tuple(str(name).removeprefix(_PILE if labeled is not None else "") for name in collection.names[ids])
+    names = tuple(str(name).removeprefix(_PREFIX if labeled is not None else "") for name in collection.names[ids])
     return Suggestions(
         source=unlabeled,
         names=names,
@@ -245,7 +251,7 @@ def _telling(observe: Watch | None, what: str) -> Observe | None:
 def _reasons(
     selection: Selection, probabilities: NDArray[np.float32] | None, classes: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Why each image was chosen."""
+    """Why each image was selected."""
     found = []
     for row, size in zip(selection.rows, selection.size, strict=True):
         stands = f"stands for {size:,} alike" if size > 1 else "like no other"
@@ -269,7 +275,7 @@ def _why(predictor: Predictor | None, num_labeled: int) -> str:
 
 
 def _notes(collection: Collection, total: int, looked_at: int, num_blank: int, num_copies: int) -> tuple[str, ...]:
-    """What was passed over."""
+    """What was left out."""
     found = []
     if collection.quarantine:
         found.append(f"Files that could not be read, and are not suggested: {len(collection.quarantine):,}.")

@@ -1,4 +1,4 @@
-"""From images to a proven classifier: `train`, and `plan`, which makes its choices alone."""
+"""`understudy.train`, and `understudy.plan`, which returns its plan without training."""
 
 from __future__ import annotations
 
@@ -59,32 +59,36 @@ def train(
     verbose: int = 0,
     **options: Any,
 ) -> Result:
-    """Train with and without the unlabeled images at equal cost, and say which model to use.
+    """Train with and without the unlabeled images at equal cost, and test which model is better.
+
+    A plan first sets whatever the arguments leave open, from the images and the speed of the machine. Then both models
+    are trained and compared on test images. A model that is significantly better is delivered; otherwise validation
+    images decide.
 
     Args:
-        source: Labeled images, some of which may be unlabeled: a folder per class, a manifest, (X, y) arrays with -1
+        source: Labeled images, of which some may lack a label: a folder per class, a manifest, (X, y) arrays with -1
             for unlabeled, a map-style data set, or a name such as "digits".
-        unlabeled: More images: a flat folder, any of the above, or a list of these.
-        test: Labeled images that test the finished model and select nothing.
-        validation: Labeled images that select the best weights, a temperature and, where it is planned, the settings.
-            Without `test` they test the finished model instead; of more than 400, half select.
+        unlabeled: Unlabeled images: a folder, any of the above, or a list of these; labels are ignored.
+        test: Labeled test images; by default held out from `source`. They select nothing.
+        validation: Labeled validation images, which select the best weights, a temperature and, if planned, the
+            settings. Without `test` they are test images instead; of more than 400, half are for validation.
         network: A name, your own module, which is trained in place, or a class or function that builds one, also as
             `file.py:factory` or `package.module:factory`.
-        folder: A new or interrupted run folder; without one nothing is written but decoded images.
-        cache: Folder of decoded images, shared between runs.
-        tensorboard: Folder for a log of every evaluation, as TensorBoard reads it.
-        watch: Whoever shows how it goes in place of the display; see `understudy.experiment.log.Watcher`.
-        quiet: Show and print nothing. Otherwise a terminal shows bars, a notebook a line that is updated, and a file
-            gets a line now and then.
-        config: A table of options, as read from a TOML file; what is given beside it overrules it.
-        repeats: Train with so many seeds, from `seed` on, each with its part of the budget, and sum them up.
-        folds: Test on every labeled image once, with models trained on the other folds; then train on all labels.
-        plan: Whether whatever is not given is learned from the images and the machine, within a fifth of a timed
-            budget; False takes fixed defaults, and a plan, or the file of one, is used as it is.
-        verbose: 1 also shows every choice of the plan with its reason; 0 shows what will be trained, and why.
+        folder: A new run folder, or that of an interrupted run; without one only decoded images are written.
+        cache: Folder that caches decoded images for later calls.
+        tensorboard: Folder for a log of every evaluation in TensorBoard's format.
+        watch: Replaces the display: an `understudy.experiment.log.Watcher`.
+        quiet: No display and no output. Otherwise a terminal shows progress bars, a notebook an updated line, and a
+            file gets a line now and then.
+        config: A table of options, as read from a TOML file; arguments override it.
+        repeats: Number of seeds, from `seed` on, each with an equal part of the budget; the result reports what holds
+            across seeds.
+        folds: Number of folds of a cross-validation: every labeled image is tested once; then train on all labels.
+        plan: True plans all settings that are not given, within a fifth of a timed budget; False takes fixed
+            defaults. A plan, or the path of its file, is used unchanged.
+        verbose: 0 shows what will be trained, and why; 1 also shows every choice of the plan with its reason.
         options: Any field of `Job`, by name: `budget="10m"`, `method="fixmatch"`, `seed=1`; `preset="fast"` for the
-            settings of a preset, which all others overrule. A method or optimizer is
-            given by name or as an object.
+            settings of a preset, which all others override. A method or optimizer is a name or an object.
 
     Examples:
         >>> import understudy
@@ -96,8 +100,8 @@ def train(
         500
 
     Raises:
-        UserError: Something given cannot be used; the sentence says what to do.
-        Interrupted: Ctrl-C or SIGTERM came; the same call with the same folder goes on.
+        UserError: An argument cannot be used; the message says what to do.
+        Interrupted: Ctrl-C or SIGTERM; the same call with the same folder continues.
     """
     begun = Cost.now()
     arguments = Arguments(
@@ -125,7 +129,7 @@ def train(
 
 
 def train_since(begun: Cost, source: Any = None, **arguments: Any) -> Result:
-    """As `train`, whose arguments it takes, without a display of its own, by a budget that began at `begun`."""
+    """Train as `train` does with the same arguments, without a display, on a budget that began at `begun`."""
     return _train(Arguments(source=source, **arguments), begun)
 
 
@@ -143,14 +147,14 @@ def plan(
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plan:
-    """Every choice of a training run with its reason, as `train` makes them; about a fifth of the budget is spent.
+    """Plan a training run as `train` does: every setting with its reason, within a fifth of a timed budget.
 
     Args:
-        network: A name, or your own module, which is looked at and left as it is.
-        watch: As for `train`.
-        quiet: Show and print nothing.
-        config: A table of options, as read from a TOML file; what is given beside it overrules it.
-        options: Any field of `Job`, by name; it is taken as given, and the rest is planned around it.
+        source: As for `train`; likewise all arguments not listed here.
+        network: A name, or your own module, which is not changed.
+        quiet: No display and no output.
+        config: A table of options, as read from a TOML file; arguments override it.
+        options: Any field of `Job`, by name; it is kept, and the other settings are planned to suit it.
 
     Examples:
         >>> import understudy
@@ -159,7 +163,7 @@ def plan(
         'digits'
 
     Raises:
-        UserError: Something given cannot be used; the sentence says what to do.
+        UserError: An argument cannot be used; the message says what to do.
     """
     arguments = Arguments(
         source=source,

@@ -1,4 +1,4 @@
-"""The arguments of `train` and `plan`, checked, with all options in one table."""
+"""The arguments of `train` and `plan`, validated, with all options in one table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from understudy.planning.plan import Plan
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Arguments:
-    """What a call was given; see `train` for the meaning of each."""
+    """The arguments of a call; documented in `train`."""
 
     source: Any = None
     unlabeled: Any = None
@@ -50,7 +50,7 @@ class Arguments:
 
     @property
     def was_begun(self) -> bool:
-        """Whether the folder holds a run already.
+        """Whether the folder already holds a run.
 
         Raises:
             DataError: It does, and no images were given to resume it with.
@@ -64,7 +64,7 @@ class Arguments:
 
     @property
     def name(self) -> str:
-        """What the images are called."""
+        """The name of the images in reports."""
         return Path(self.source).name if isinstance(self.source, str | Path) else "images given in memory"
 
     def table(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Arguments:
         return resolve({**self.options, **named}, config=self.config)
 
     def plan_to_use(self) -> Plan | None:
-        """The plan that was given; None where one is to be made, or none is wanted.
+        """The plan that was given; None if one is to be made or planning is off.
 
         Raises:
             UserError: Its file cannot be read.

@@ -64,7 +64,7 @@ def parse_options(
     named = options.pop("variants", {})
     named = named if variants is None else variants
     names = _methods(methods, alone=not named)
-    listed = [Variant("", {"method": one if isinstance(one, Method) else {"name": one}}) for one in names]
+    listed = [Variant("", normalize_options({"method": method})) for method in names]
     listed += named_variants(named, map(_name, names))
     return make_spec(listed, num_labels, seeds, budget, options, upper_bound=upper_bound)
 

@@ -18,7 +18,7 @@ Rows = NDArray[np.float32]
 Weights = NDArray[np.float64]
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
-"""Values of C that cross-validation selects from, for inputs of unit variance; powers of ten, since each costs a fit per fold."""
+"""Values of C that cross-validation selects from, for inputs of unit variance; coarse: each costs a fit per fold."""
 # Of cosines: from a nearly flat softmax to one that a difference of 0.1 decides.
 SCALES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 # The middle of both grids, for where nothing can be held out: scikit-learn's default C, and a softmax that is sure of a
