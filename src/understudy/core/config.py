@@ -226,11 +226,11 @@ def from_table(kind: type[T], table: Mapping[str, Any], *, where: str = "") -> T
     hints = _hints(kind)
     unknown = [str(key) for key in values if key not in hints]
     if unknown:
-        problems = (
+        complaints = (
             f"unknown setting {prefix}{key}: {_elsewhere(kind, values, key)}{nearest(str(key), hints)}"
             for key in unknown
         )
-        raise ConfigError("; ".join(problems))
+        raise ConfigError("; ".join(complaints))
     for key, value in values.items():
         nested = _config_class(hints[key])
         if Budget in get_args(hints[key]):
