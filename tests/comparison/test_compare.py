@@ -360,7 +360,7 @@ def test_compare__labels_as_given() -> None:
     assert found.summaries[1].gain is not None
     assert found.summaries[1].gain.test == "McNemar"
     assert found.summaries[1].gain.interval is None
-    assert "With one seed there is no interval" in str(found)
+    assert "One seed shows no spread between seeds" in str(found)
 
 
 def test_held_out_test__is_a_fifth_of_each_class_and_always_the_same() -> None:

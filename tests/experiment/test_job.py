@@ -129,3 +129,10 @@ def test_resolve__settings_of_a_method_without_its_name() -> None:
 def test_resolve__a_name_inside_a_recipe() -> None:
     table = resolve({"recipe": "pretrain"}, assignments=["recipe.pretext=SimCLR", "recipe.pretext.mu=2"])
     assert table["recipe"] == {"name": "pretrain", "pretext": {"name": "simclr", "mu": 2}}
+
+
+def test_resolve__a_resolved_table_is_not_normalized_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = resolve({"method": "FixMatch", "epochs": 3})
+    monkeypatch.setattr("understudy.experiment.job.normalize", lambda *_: pytest.fail("normalized again"))
+    assert normalize_options(table) == table
+    assert normalize_options(table) is not table

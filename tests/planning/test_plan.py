@@ -299,7 +299,7 @@ def test_train__a_plan_interrupted_in_a_trial_goes_on(monkeypatch: pytest.Monkey
 
     class Killer(Silent):
         def step(self, report: Any) -> None:
-            if report.run == "trial softmatch" and report.step.index == 2:
+            if report.run == "trial softmatch":  # at its first step, since a slow machine may allow it no third
                 raise Killed
 
     with pytest.raises(Killed):

@@ -161,17 +161,16 @@ def options_table(
     options = dict(given)
     downstream = options.pop("downstream", None)
     table = {} if config is None else read_toml(config)
-    table = resolve(options, config=_with_tables(table), default_method=default_method)
     if downstream is not None:
-        recipe = table.get("recipe", {}).get("name", Job().recipe.name)
-        if recipe != "pretrain":
-            raise ConfigError(
-                f"--downstream {downstream} names the recipe after pretraining, and the recipe is {recipe}; "
-                "add --recipe pretrain"
-            )
         assignments = [f"recipe.downstream={downstream}", *assignments]
     assignments = [_IN_VARIANT.sub(r"\1.name=", text) for text in assignments]
-    table = resolve({}, config=table, assignments=assignments, default_method=default_method)
+    table = resolve(options, config=_with_tables(table), assignments=assignments, default_method=default_method)
+    recipe = table.get("recipe", {}).get("name", Job().recipe.name)
+    if downstream is not None and recipe != "pretrain":
+        raise ConfigError(
+            f"--downstream {downstream} names the recipe after pretraining, and the recipe is {recipe}; "
+            "add --recipe pretrain"
+        )
     return table | ({"budget": table["budget"].text} if "budget" in table else {})
 
 

@@ -96,13 +96,17 @@ class Job(Settings):
         return Settings(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Settings)})
 
 
+class Options(dict[str, Any]):
+    """A table of options in its canonical form, as `resolve` returns it; whoever gets one need not normalize it."""
+
+
 def resolve(
     options: Mapping[str, Any],
     *,
     config: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
     default_method: str = "",
-) -> dict[str, Any]:
+) -> Options:
     """One table of options from the preset, the file, the options given by name and `--set`; later ones win.
 
     The settings of a method stay where the same method is named again and go where another one is.
@@ -130,7 +134,7 @@ def _of_method(table: dict[str, Any], name: str) -> dict[str, Any]:
     return table | {"method": {"name": name, **method}} if name and isinstance(method, Mapping) else table
 
 
-def normalize_options(table: Mapping[str, Any]) -> dict[str, Any]:
+def normalize_options(table: Mapping[str, Any]) -> Options:
     """A copy of a table of options in its one canonical form: see `normalize`; `epochs=10` is a budget.
 
     Args:
@@ -139,6 +143,8 @@ def normalize_options(table: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: A name is unknown, a value is of another kind, or both a budget and epochs are given.
     """
+    if isinstance(table, Options):
+        return Options(table)
     table = dict(table)
     epochs = table.pop("epochs", None)
     if epochs is not None:
@@ -152,7 +158,7 @@ def normalize_options(table: Mapping[str, Any]) -> dict[str, Any]:
     network = table.get("network", "auto")
     if isinstance(network, str) and network != "auto" and not network.startswith("module:"):
         check_name(network)
-    return table
+    return Options(table)
 
 
 def _normalized(table: Mapping[str, Any]) -> dict[str, Any]:
