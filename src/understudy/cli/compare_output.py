@@ -20,7 +20,7 @@ _ARGUMENTS = {COMPARE: ("methods", "variants", "upper_bound", *_COMMON), ABLATE:
 
 
 def run_in(request: Request, out: Path | None, jobs: int | None) -> None:
-    """Run the request in a new folder, or go on in one of the same comparison.
+    """Run the request in a new folder, or continue in that of the same comparison.
 
     Raises:
         UserError: Something given cannot be used, or every run failed.

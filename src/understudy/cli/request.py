@@ -264,7 +264,7 @@ def open_folder(out: Path | None, source: str, command: str = TRAIN) -> Path:
 
 
 def discard_unstarted(folder: Path) -> bool:
-    """Remove a folder in which no training began, so that the corrected command can use its name; give whether."""
+    """Remove a folder in which no training began, for the corrected command to use; return whether it was removed."""
     if any(folder.rglob("ledger.jsonl")) or (folder / "model.json").exists():
         return False
     shutil.rmtree(folder, ignore_errors=True)

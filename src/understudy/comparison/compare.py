@@ -291,11 +291,11 @@ class _ComparisonRunner:
                     ).stage()  # refuses what the network cannot do
 
     def first_job(self, label: str, count: int) -> Job:
-        """The job with so many labels and the first seed."""
+        """The job with this number of labels and the first seed."""
         return dataclasses.replace(self.jobs_asked[label, count], seed=self.spec.seeds[0])
 
     def first_setup(self, collection: Collection, count: int) -> Prepared:
-        """Prepare supervised with so many labels and the first seed, to find errors before anything is trained.
+        """Prepare supervised with this number of labels and the first seed, to find errors before anything is trained.
 
         Raises:
             DataError: There are too few or too many labels, or no image is left without one.

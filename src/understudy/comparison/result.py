@@ -24,10 +24,10 @@ BASELINE, ALL_LABELS = "supervised", "all labels"
 
 @dataclass(frozen=True)
 class Run:
-    """One method with one number of labels and one seed: its figures, or the sentence that says why it has none.
+    """One run of a method with one number of labels and one seed: its figures, or the error that ended it.
 
     Args:
-        num_labels: Labels kept; 0 is all that were given.
+        num_labels: Labels kept; 0 is all.
         folder: Below the comparison's folder.
     """
 
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Summary:
-    """One method with one number of labels, over the seeds that finished; every figure is None when none did.
+    """One method with one number of labels over the finished seeds; all figures are None if no seed finished.
 
     Args:
         deviation: Standard deviation between seeds, which differ in label draw and initial weights; None for one.
@@ -94,11 +94,11 @@ class AblationStep:
 
 @dataclass(frozen=True)
 class Gap:
-    """How much of the way from supervised to all labels a method goes with the labels kept.
+    """The share of the gap between supervised learning with the labels kept and with all labels that a method closes.
 
     Args:
         num_seeds: Those that finished all three.
-        share: 1 is as good as all labels; None where these are not certain to gain anything.
+        share: 1 is as good as all labels; None if all labels have no certain gain.
         interval: Over seeds; None for one.
         sentence: The same in words; empty where no seed finished.
     """
@@ -113,7 +113,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class UpperBound:
-    """Supervised learning with all labels that were hidden, at the same cost; in no rank, test or choice."""
+    """Supervised learning with all labels that were hidden, at the same cost; not ranked, tested or selected."""
 
     summary: Summary
     gaps: tuple[Gap, ...]
@@ -125,14 +125,14 @@ class Comparison(Brief):
 
     Args:
         methods: Names of the variants in the order asked for, supervised first.
-        num_labels: Labels kept; 0 is all that were given.
+        num_labels: Labels kept; 0 is all.
         cost_clock: The clock that costs are compared by: the processor's, or the wall's for a device.
         is_timed: Whether the budget is a time, which matches costs, or a number of steps, which does not.
-        chosen: By number of labels, the method that the validation images select; None where there are none.
+        chosen: By number of labels, the method that the validation images select; None without validation images.
         friedman: Over the blocks of labels and seed that all its methods finished; None for fewer than 3 methods or
             2 blocks.
-        ranked: The methods that the ranks speak of: those with any finished run.
-        upper_bound: What all labels give, if that was asked for; its runs are among `runs`.
+        ranked: The methods that have a rank: those with any finished run.
+        upper_bound: Supervised learning with all labels, if requested; its runs are among `runs`.
         ablation: The steps of an ablation, if the comparison was made for one.
         sentences: What the figures show, one statement each.
     """
@@ -156,7 +156,7 @@ class Comparison(Brief):
     sentences: tuple[str, ...] = ()
 
     def brief(self) -> tuple[str, ...]:
-        """What was compared, and the first of what is to be said of it."""
+        """The number of variants and runs, the folder, and the conclusions."""
         failed = sum(run.figures is None for run in self.runs)
         what = f"{len(self.methods)} variants, {len(self.runs):,} runs of {self.budget}"
         what += f", {failed:,} of which failed" if failed else ""
@@ -164,7 +164,7 @@ class Comparison(Brief):
         return (what, *where, *self.sentences)
 
     def summary(self, method: str, num_labels: int = 0) -> Summary:
-        """How a method did with so many labels.
+        """The summary of a method for one number of labels.
 
         Raises:
             DataError: It is not part of the comparison.
@@ -181,7 +181,7 @@ class Comparison(Brief):
         return "\n".join(self.sentences)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as what `json.dumps` takes, the words included."""
+        """All fields as plain values."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         plain |= {
             "runs": [asdict(run) for run in self.runs],

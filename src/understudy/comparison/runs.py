@@ -63,7 +63,7 @@ class Task:
         return {"method_settings": to_table(self.job.method), "variant_settings": dict(self.own)}
 
     def run(self, figures: Figures | None = None, error: str = "") -> Run:
-        """The run with what came of it."""
+        """The run with its figures or its error."""
         return Run(self.method, self.num_labels, self.job.seed, self.folder, figures, error)
 
 

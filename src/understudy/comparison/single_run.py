@@ -70,7 +70,7 @@ class Figures:
 
     Args:
         num_test: Test images, which selected nothing.
-        validation_accuracy: On the `num_validation` validation images; None when there are none.
+        validation_accuracy: On the `num_validation` validation images; None without them.
         mask_ratio: Share of the unlabeled images shown that counted, over all steps that showed any; 0 when none were
             shown, None when the method does not say. Of a recipe of rounds, the share of the pool that was labeled.
         mask_ratio_at_end: The same in the last twentieth of training.
@@ -112,7 +112,7 @@ def run_one(
     Args:
         collection: Images with their test part.
         job: Its `budget` is this run's, its `seed` draws the labels to keep and the initial weights.
-        folder: Where the run is kept: finished it is loaded, interrupted it goes on.
+        folder: The run's folder; a finished run is loaded, an interrupted one resumed.
         execution: How a run to compare with was executed.
         reveal: Whether to train on all labels that the job would hide, to see what they are worth.
         module: The user's own network, as `prepared` gives it, in place of the one that the job names.

@@ -1,4 +1,4 @@
-"""What a comparison was asked for, sorted: variants with settings of their own, numbers of labels, seeds, the rest."""
+"""The specification of a comparison: variants with their settings, numbers of labels, seeds and shared settings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MAX_SEEDS = 1000  # intervals hardly narrow beyond; a larger number is more lik
 
 @dataclass(frozen=True)
 class ComparisonSpec:
-    """A checked request.
+    """A validated specification.
 
     Args:
         variants: Supervised first, then methods, then named variants.
-        num_labels: Ascending; 0 is all that are given.
+        num_labels: Ascending; 0 keeps all.
         shared: Settings of every run.
-        upper_bound: Whether supervised learning is also to be trained on all labels that are hidden.
-        module: The user's own network, of which `shared` has the name.
+        upper_bound: Whether supervised learning is also trained on all hidden labels.
+        module: The user's own network; `shared` holds its name.
     """
 
     variants: tuple[Variant, ...]
@@ -54,11 +54,11 @@ def parse_options(
     variants: Mapping[str, Mapping[str, Any]] | None = None,
     upper_bound: bool = False,
 ) -> ComparisonSpec:
-    """The request, once it is known to make sense; nothing was read yet.
+    """The specification of a comparison, validated before any image is read.
 
     Raises:
-        ConfigError: A method or setting is unknown, a number is out of range, the budget is none, or the name of a
-            variant is taken.
+        ConfigError: A method or setting is unknown, a number is out of range, the budget is not valid, or the name of
+            a variant is taken.
     """
     options = dict(options)
     named = options.pop("variants", {})
@@ -79,7 +79,7 @@ def make_spec(
     upper_bound: bool = False,
     notes: Sequence[str] = (),
 ) -> ComparisonSpec:
-    """The request for these variants, supervised first, with the options sorted.
+    """The specification for these variants, supervised first, with each option assigned to where it belongs.
 
     Raises:
         ConfigError: As `parse_options` does.
@@ -107,13 +107,13 @@ def make_spec(
 
 
 def _methods(asked: str | Sequence[str | Method[Any]], *, alone: bool) -> list[str | Method[Any]]:
-    """The names and objects asked for, supervised first, each name once.
+    """The methods to compare, as names or objects, supervised first, each name once.
 
     Args:
-        alone: Whether nothing else is compared with supervised.
+        alone: Whether there are no other variants to compare with supervised.
 
     Raises:
-        ConfigError: There are none, or a name is unknown.
+        ConfigError: There is no method, or a name is unknown.
     """
     given = [name.strip() for name in asked.split(",")] if isinstance(asked, str) else list(asked)
     given = [one for item in given for one in (_all() if item == ALL else [item])]
@@ -129,7 +129,7 @@ def _methods(asked: str | Sequence[str | Method[Any]], *, alone: bool) -> list[s
 
 
 def _all() -> list[str]:
-    """The methods that learn classes; those that learn features alone are where others start from."""
+    """The methods that train a classifier, without those that only learn features."""
     return METHODS.offered()
 
 
@@ -138,7 +138,7 @@ def _name(one: str | Method[Any]) -> str:
 
 
 class _OptionParser:
-    """Where each option belongs: to every run, or to every method that has it."""
+    """Assigns each option to all runs, or to all methods that have it."""
 
     def __init__(self, variants: Sequence[Variant]) -> None:
         """The first variant is the baseline."""
@@ -154,7 +154,7 @@ class _OptionParser:
         self.settings = {field.name for field in dataclasses.fields(Job)} - {"method"}
 
     def take(self, key: str, value: Any) -> None:
-        """Put one option where it belongs."""
+        """Assign one option."""
         if key == "method":
             if isinstance(value, Method):
                 raise ConfigError(f"method is a {value.name} object; give what is compared as methods=[...]")
@@ -172,9 +172,9 @@ class _OptionParser:
             raise unknown_setting(key, (*self.kinds.values(), *self.objects), {*self.settings, "method", "variants"})
 
     def take_method(self, table: dict[str, Any]) -> None:
-        """Sort the settings of a table `method`: without a name they are of all methods, with one of that method alone.
+        """Assign the settings of a table `method`: without a name to all methods, with a name to that method alone.
 
-        The file of a run that trained one method names it.
+        The configuration file of a training run names its method.
         """
         name = table.pop("name", None)
         if name is None:

@@ -24,17 +24,17 @@ SHARED = (
     "budget", "seed", "num_labels", "imbalance", "num_unlabeled", "unlabeled_imbalance", "unlabeled_order",
     "size", "channels", "domain", "device", "dtype", "compile", "corrupted",
 )  # fmt: skip
-"""Settings that no variant may have of its own: without them equal, a difference would say nothing of the variant."""
+"""Settings that no variant may have of its own: unless they are equal, a difference says nothing about the variant."""
 # Longer names leave no room for figures in a table of the terminal.
 _MAX_NAME = 60
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the things that are compared.
+    """One set of settings that is compared with others.
 
     Args:
-        name: In the report; empty for a method, which is called by its own name and the settings changed of it.
+        name: Name in the report; empty for a method, which is named after itself and its non-default settings.
         settings: A table of `Job`. Its `method` is a table with a name, or an object.
     """
 
@@ -43,7 +43,7 @@ class Variant:
 
     @property
     def method(self) -> Mapping[str, Any] | Method[Any]:
-        """What the method was asked to be."""
+        """The method, as a table or an object."""
         found: Mapping[str, Any] | Method[Any] = self.settings["method"]
         return found
 
@@ -61,11 +61,11 @@ class Variant:
             return make_job(table, collection, None, source)
 
     def own(self, job: Job) -> dict[str, Any]:
-        """Its settings beside the method, in full and as plain values."""
+        """Its settings except the method, in full and as plain values."""
         return {name: json_value(getattr(job, name)) for name in self.settings if name != "method"}
 
     def label(self, job: Job, shared: Mapping[str, Any], collection: Collection, source: str) -> str:
-        """What it is called: its name, or its method's with whatever differs from the method's defaults."""
+        """Its name, or that of its method with the settings that differ from the defaults."""
         if self.name:
             return self.name
         kind = job.method.name
@@ -88,10 +88,10 @@ class Variant:
 
 
 def named_variants(tables: Any, taken: Iterable[str]) -> list[Variant]:
-    """The variants of a table of tables, once names and settings are known to make sense.
+    """The variants of a table of tables, with names and settings validated.
 
     Args:
-        taken: Names of the methods that are compared with them.
+        taken: Names of the methods in the same comparison.
 
     Raises:
         ConfigError: A name is taken or cannot be shown, or a setting is unknown or belongs to all variants.

@@ -47,7 +47,7 @@ class Budget:
         """The budget that `90s`, `10m`, `2h`, `1200cpu-s`, `5000steps` or `10epochs` stands for.
 
         Raises:
-            ConfigError: The text is none of these, or the number is not above zero.
+            ConfigError: The text has another form, or the number is not above zero.
         """
         if isinstance(text, Budget):
             return text
@@ -132,7 +132,7 @@ class Cost:
         return Cost(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
 
     def share_of(self, budget: Budget, step: int = 0) -> float:
-        """The part of the budget that is spent after this time and so many steps, 1 at its end."""
+        """The share of the budget that is spent after this time and number of steps."""
         shares = [step / budget.steps if budget.steps is not None else 0.0]
         if budget.wall_s is not None:
             shares.append(self.wall_s / budget.wall_s)

@@ -171,7 +171,7 @@ def normalize(cls: type[Config], table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _normalized(cls: type[Config], value: Any, key: str, default: str) -> Any:
-    """A nested setting in canonical form; a value that is none of its forms is refused where a class is to be picked.
+    """A nested setting in canonical form; a value of another form is refused if a class is to be picked.
 
     Args:
         default: Name of the class that a table without a name is of.

@@ -25,7 +25,7 @@ class RunFolderError(UserError):
 
 
 class UnderstudyWarning(UserWarning):
-    """Something did not work and training goes on without it; the command line prints the sentence as a note."""
+    """Something did not work and training continues without it; the command line prints the sentence as a note."""
 
 
 class Interrupted(Exception):  # noqa: N818 - an outcome, not a fault

@@ -110,7 +110,7 @@ def unsealed(text: str, after: str = "") -> tuple[dict[str, Any], str]:
 
 
 def _checksum(table: Mapping[str, Any], after: str) -> str:
-    # CRC-32 finds every accident of up to 32 bits in a row; nobody forges a run folder against himself.
+    # CRC-32 finds every accident of up to 32 bits in a row; run folders need no protection against forgery.
     return f"{zlib.crc32((after + json.dumps(table)).encode()):08x}"
 
 

@@ -25,7 +25,7 @@ _READY = ("ready", None)
 
 
 def in_processes(jobs: int, lost: Callable[[Any, str], Any]) -> Map:
-    """A map over so many processes of one thread each.
+    """A map over several processes with one thread each.
 
     A process that dies is replaced and its task begun again. When the caller stops early, tasks get SIGTERM and time to
     save.

@@ -70,7 +70,7 @@ class Spending:
 
 
 def spent_line(parts: Mapping[str, Cost], budget: Budget, *, resumed: bool = False) -> str:
-    """One sentence on what the command took in all, part by part, and how far that is from its budget.
+    """One sentence on the time of the command, in total and by part, and its distance from the budget.
 
     Args:
         resumed: Whether an earlier process of the same run spent time that is not in the parts.

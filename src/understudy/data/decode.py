@@ -254,7 +254,7 @@ def is_gray(pixels: Pixels) -> bool:
 
 
 def fingerprints(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """A number of 64 bits for each row of bytes [n b], the same for the same bytes and hardly ever for others.
+    """A number of 64 bits for each row of bytes [n b], equal for equal bytes and almost never for others.
 
     A sum of the row's words, each times a fixed random number, as fast as the bytes can be read. Words are folded
     first, because a difference in their highest bit alone would be lost in the sum.
@@ -346,7 +346,7 @@ def _reason(error: Exception) -> str:
 
 
 class DecodingResult(NamedTuple):
-    """What became of some files, by their position among these.
+    """The outcome of decoding some files, by position.
 
     Args:
         bad: (position, reason) of unreadable files.

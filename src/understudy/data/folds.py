@@ -1,4 +1,4 @@
-"""Folds: every labeled row tests once, models that were trained on the other folds and saw none of its group."""
+"""Folds: every labeled row is tested once, by models that were trained on the other folds and saw none of its group."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cross_validation(collection: Collection, num_folds: int, seed: int = 0) -> t
     whole groups allow.
 
     Raises:
-        DataError: A class has too few labels or groups for so many folds, or no image is labeled.
+        DataError: A class has too few labels or groups for this number of folds, or no image is labeled.
     """
     whole = split(collection, seed, share=None)
     labeled = whole.labeled

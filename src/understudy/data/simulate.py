@@ -1,4 +1,4 @@
-"""Hiding labels of a labeled collection, long-tailed if asked for, to measure what a number of labels buys."""
+"""Hide labels of a labeled collection, long-tailed if requested, to measure what fewer labels achieve."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def simulate(
     unlabeled_imbalance: float = 0.0,
     unlabeled_order: Order = "same",
 ) -> tuple[Collection, HiddenLabels]:
-    """The collection with only so many training labels left, and the labels that were hidden.
+    """The collection with the requested number of training labels, and the hidden labels.
 
     A ratio gamma makes class counts fall exponentially: of K classes the k-th gets N_1 gamma^(-(k - 1) / (K - 1))
     images, the first class being the head, as in the literature (DARP, 2007.08844; ABC, 2110.10368). Each class keeps
@@ -268,7 +268,7 @@ def _last(numbers: range, is_too_much: Callable[[int], bool]) -> int | None:
 
 
 def _spread(what: str, counts: Ids, asked: float, *, order: Order | None = None) -> str:
-    """The largest and smallest class, and what became of the ratio that was asked for."""
+    """The largest and smallest class, and the ratio achieved for the one requested."""
     high, low = int(counts.max()), int(counts.min())
     if high == low:
         return f"{what} per class {high:,}"

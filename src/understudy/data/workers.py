@@ -43,7 +43,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of a chunk; positions are those in the chunk."""
+    """The outcome of decoding a chunk; positions are those in the chunk."""
 
     chunk: Chunk
     outcome: DecodingResult
@@ -174,7 +174,7 @@ class _DecodingWorker:
             self._process.kill()
 
     def close(self) -> None:
-        """Wait for the process to end and close its pipes; nobody may be waiting for its answer."""
+        """Wait for the process to end and close its pipes; nothing may be waiting for its answer."""
         if self._process is not None:
             _reap(self._process)
             self._process = None

@@ -160,7 +160,7 @@ def has_fast_bfloat16() -> bool:
 
 
 def _busy_and_idle_ticks() -> tuple[int, int] | None:
-    """Processor time spent by everybody else and by nobody since the machine started, where the system tells."""
+    """Ticks of all processors since the machine started, busy and idle, where the system reports them."""
     try:
         fields = [int(value) for value in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
     except (OSError, ValueError):

@@ -40,7 +40,7 @@ def fit(
     checkpoint_s: float = CHECKPOINT_S,
     execution: Execution | None = None,
 ) -> Trained:
-    """Train one stage to its end: a finished folder is loaded, an interrupted one goes on to the bit.
+    """Train one stage: a finished folder is loaded, an interrupted one resumed, exact to the bit.
 
     Args:
         folder: Where ledger, checkpoints and result are kept; without one nothing is written.

@@ -33,7 +33,7 @@ def robustness(
     Two networks asked with the same ids and seed see the same images.
 
     Raises:
-        UserError: The rows are no images, or there are none.
+        UserError: The rows are not images, or there are no rows.
     """
     if data.rows.dtype != torch.uint8 or not len(ids):
         what = "there are no images" if not len(ids) else f"rows of shape {data.row_shape} are no images"

@@ -100,7 +100,7 @@ class RunFolder:
             _sync_folder(self.path)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint that is whole, or None when there is none.
+        """The newest undamaged checkpoint, or None.
 
         Raises:
             RunFolderError: There are some, and none is whole.
@@ -158,7 +158,7 @@ def read_decisions(path: Path) -> dict[str, Any]:
 
 
 def _other_run(folder: Path) -> Path | None:
-    """A run below a folder that is none, whose files would be taken for those of a run begun there."""
+    """A run below a folder that is not a run itself: a run started in the folder would mix up their files."""
     for depth in (1, 2, 3):  # deeper, the search could take long in a folder of everything
         identity = min(folder.glob("*/" * depth + "identity.json"), default=None)
         if identity is not None:

@@ -44,7 +44,7 @@ class BudgetSplit:
         return {} if self.folder is None else read_decisions(self.folder / FILE)
 
     def grant_first(self, num_runs: int, reserve_s: float) -> Budget:
-        """Grant the first of so many runs its part of what is left of a timed budget, or all the steps."""
+        """Grant the first of several runs its part of what is left of a timed budget, or all the steps."""
         return self._grant(BASELINE, lambda: self.part_of(num_runs, reserve_s=reserve_s))
 
     def grant_second(self, baseline: Cost, reserve_s: float, *, on_processor: bool) -> Budget:
@@ -56,7 +56,7 @@ class BudgetSplit:
         return self._grant("method", lambda: self._matched(baseline, reserve_s, on_processor))
 
     def grant_part(self, num_parts: int, reserve_s: float) -> Budget:
-        """Grant each of so many seeds or folds an equal part, of which its own evaluation is paid."""
+        """Grant each seed or fold an equal part, which includes its own evaluation."""
         return self._grant("part", lambda: self.part_of(num_parts, reserve_s=reserve_s))
 
     def part_of(self, num_parts: int, *, reserve_s: float) -> Budget:

@@ -1,4 +1,4 @@
-"""What is shown of an experiment while it goes on, and the sentences that are kept of it."""
+"""Display of a running experiment, and the log of its sentences."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ class Log:
         self.sentences.append(text)
 
     def branch(self) -> Log:
-        """A log of a part of the experiment, which begins with what was said so far."""
+        """A log for a part of the experiment that begins with the sentences so far."""
         return Log(self.watch, self.sentences)

@@ -1,4 +1,4 @@
-"""What came of an experiment: the trained runs, their predictions of held-out images, and the verdict on them."""
+"""The outcome of an experiment: the trained runs, their predictions of held-out images, and the verdict on them."""
 
 from __future__ import annotations
 

@@ -43,10 +43,10 @@ class Repetition:
 
     @classmethod
     def taken_from(cls, table: dict[str, Any]) -> Repetition:
-        """What a table of options says of it, its keys taken out.
+        """Take the number of seeds or folds out of a table of options.
 
         Raises:
-            ConfigError: A number is none or too small, or both are asked for.
+            ConfigError: A number is not valid or too small, or both are given.
         """
         repeats, folds = table.pop("repeats", 0), table.pop("folds", 0)
         for name, value in (("repeats", repeats), ("folds", folds)):
@@ -125,7 +125,7 @@ def train_folds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome
         keep: Called with the run of each fold, to save it.
 
     Raises:
-        UserError: A class has too few labels for so many folds.
+        UserError: A class has too few labels for this number of folds.
     """
     collection, hidden = hide_labels(experiment.collection, experiment.job)
     if hidden is not None:
@@ -153,7 +153,7 @@ def train_folds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome
 
 
 def _share(experiment: Experiment, num_parts: int) -> Budget:
-    """The budget of each of so many parts, each with its own evaluation, before one report of two models."""
+    """The budget of each part with its own evaluation, before one report on two models."""
     return experiment.budget_split.grant_part(num_parts, experiment.report_reserve_s(2))
 
 

@@ -77,7 +77,7 @@ class Plan(Brief):
         return nested(self.choices)
 
     def sentences(self) -> tuple[str, ...]:
-        """Each choice with its reason, and what planning cost."""
+        """Each choice with its reason, and the cost of planning."""
         lines = [
             f"{choice.key} = {shown(choice.value)}: {choice.reason}."
             for choice in self.choices
@@ -90,7 +90,7 @@ class Plan(Brief):
 
         Args:
             images: What the method is trained on, in words.
-            method: What is trained after all; the user may have overruled the plan.
+            method: The method that is trained; the user may have overridden the plan.
             is_given: Whether the plan was made before, for other images or another budget, so its reasons may not hold.
         """
         choice = self.ssl.method
@@ -105,7 +105,7 @@ class Plan(Brief):
 
     @property
     def summary(self) -> str:
-        """What planning cost, and how much it could look at."""
+        """The cost of planning, and what it could measure."""
         if self.note:
             return f"Nothing was timed or tried, since {self.note}."
         spent = f"{format_seconds(self.cost.wall_s)} ({self.cost.cpu_s:.1f} CPU-s)"
@@ -123,7 +123,7 @@ class Plan(Brief):
         return tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The plan as plain values."""
         return {
             "format": FORMAT,
             "budget": self.budget.text,
@@ -134,7 +134,7 @@ class Plan(Brief):
         }
 
     def save(self, path: str | Path) -> None:
-        """Write it as TOML.
+        """Write the plan as TOML.
 
         Raises:
             UserError: The file cannot be written.
@@ -149,7 +149,7 @@ class Plan(Brief):
 
     @classmethod
     def load(cls, path: str | Path, *, unchanged: bool = False) -> Plan:
-        """The plan that `save` wrote, whatever values were changed in it since.
+        """Load a plan that `save` wrote, also with values changed by hand.
 
         Args:
             unchanged: Whether to refuse a file that was changed, as that of an interrupted run must not be.
@@ -260,7 +260,7 @@ def _check(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a person reads it."""
+    """A value as text for people."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Plan an experiment: learn everything that the user left open, within a fifth of the budget."""
+"""Plan an experiment: set everything that the user left open, within a fifth of the budget."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from understudy.planning.trials import MIN_STEPS, Trials, held_out_of
 
 FILE = "plan.toml"
 _OF_EVERY_METHOD = {"criterion", "ema_decay"}
-_SPARE = 0.85  # the rest is what setting trials up takes
-_FIRST_TRAINING_S = 3.0  # what the first training of a process takes beside its steps
+_SPARE = 0.85  # of the allowance left; the rest is for setting up trials
+_FIRST_TRAINING_S = 3.0  # overhead of a process's first training run
 MAX_TRIALS = 5  # supervised, with fewer and with gentler operations, and two methods
-_UNKNOWN_CLASSES = 10  # before the images are read; it changes no speed that counts
+_UNKNOWN_CLASSES = 10  # before the images are read; the size of the last layer hardly changes the speed
 
 
 class Planner:
@@ -51,14 +51,14 @@ class Planner:
         given: Plan | None = None,
         spending: Spending | None = None,
     ) -> None:
-        """Begin to spend the allowance.
+        """Start planning.
 
         Args:
-            options: What the user asked for, as nested tables or objects.
+            options: The user's settings, as nested tables or objects.
             module: The user's own network.
-            folder: The run's folder, where the plan is kept; one found there is used again.
-            given: A plan to use as it is, unless the folder holds one.
-            spending: Of the experiment that is planned.
+            folder: The run's folder, in which the plan is saved; a plan in it is used again.
+            given: A plan to use unchanged, unless the folder holds one.
+            spending: The spending of the experiment.
         """
         self.spending = Spending() if spending is None else spending
         options = normalize_options(options)
@@ -79,7 +79,7 @@ class Planner:
             self.plan_to_use = Plan.load(folder / FILE, unchanged=True)  # a run keeps the plan it began with
 
     def choose_size(self, form: Form) -> int:
-        """The side in px at which the images of a source are to be trained, given the form they suggest."""
+        """The resolution in px to train at, given the form that the images suggest."""
         if self.plan_to_use is not None:
             size = self.plan_to_use.architecture.size
             return form.size if size is None else int(size.value)
@@ -100,17 +100,17 @@ class Planner:
     def planned(
         self, experiment: Experiment, *, trials: bool = True, parts: int = 1, verbose: bool = False
     ) -> tuple[Experiment, Plan]:
-        """The experiment with everything chosen and prepared, and the plan, which is saved in the run folder.
+        """Plan the experiment, prepare it, and save the plan in the run folder.
 
-        What will be trained is said first, and why; every other choice is only logged.
+        What will be trained, and why, is shown first; all other choices are only logged.
 
         Args:
-            trials: Whether training labels may test short trainings; where each of them tests a fold, none may.
-            parts: Among how many seeds or folds the budget is divided.
-            verbose: Whether every choice is also said, with its reason.
+            trials: Whether some training labels may test short trial runs; not if each of them tests a fold.
+            parts: Number of seeds or folds that share the budget.
+            verbose: Whether every choice is also shown, with its reason.
 
         Raises:
-            UserError: What was asked for does not suit the images.
+            UserError: The settings do not suit the images.
         """
         log, prepared = experiment.log, None
         if self.plan_to_use is None:
@@ -142,10 +142,10 @@ class Planner:
         return experiment, plan
 
     def plan(self, experiment: Experiment, *, trials: bool = True, parts: int = 1) -> tuple[Plan, Prepared]:
-        """Every choice that was left open, and what was prepared to make them; see `planned`.
+        """Plan every setting that was left open, and return what was prepared for it; see `planned`.
 
         Raises:
-            UserError: What was asked for does not suit the images.
+            UserError: The settings do not suit the images.
         """
         begun = Cost.now()
         self.spending.enter(READING)
@@ -231,7 +231,7 @@ class Planner:
         return plan, prepared
 
     def _one_run(self, num_runs: int) -> Budget:
-        """What each of so many trainings may spend once the plan is paid for."""
+        """The budget of each training run after planning."""
         budget = self.budget
         if not budget.is_timed:
             return budget
@@ -242,12 +242,12 @@ class Planner:
         )
 
     def _with(self, learned: Mapping[str, Any]) -> dict[str, Any]:
-        """What was learned, overruled by what was asked; an object that was given stays that object."""
+        """The learned settings, overridden by the user's; objects stay objects."""
         table = merged(learned, self.options)
         return {key: value for key, value in table.items() if not (self.module and key == "network")} | self.objects
 
     def _speed(self, prepared: Prepared, figures: Mapping[str, Any]) -> float | None:
-        """Rows a second of the chosen network: as measured when it was chosen, or now."""
+        """Training speed of the planned network in rows per second: as measured during planning, or now."""
         if self.allowance.refusal:
             return None
         data, name = prepared.data, prepared.network_name
@@ -270,7 +270,7 @@ class Planner:
     def _trials(
         self, experiment: Experiment, prepared: Prepared, rows_per_s: float | None, allowed: bool
     ) -> tuple[Trials | None, str]:
-        """Trials on what is left of the allowance, or why there are none."""
+        """Trials on the rest of the allowance, or why there are none."""
         if self.allowance.refusal or rows_per_s is None:
             return None, f"nothing was tried, since {self.allowance.refusal}"
         if not allowed:
@@ -299,7 +299,7 @@ class Planner:
         return trials, ""
 
     def _seconds_of_trial(self) -> float:
-        """How long each trial may take; an interrupted plan goes on with what it had written down."""
+        """Seconds for each trial; an interrupted plan continues with those it wrote down."""
         path = None if self.folder is None else self.folder / "plan" / "seconds.json"
         if path is not None and path.exists():
             return float(read_json(path)["seconds"])
@@ -315,7 +315,7 @@ class Planner:
 
 
 def _images_in_words(experiment: Experiment, parts: int) -> str:
-    """What a run is trained on; with several seeds or folds the numbers differ."""
+    """The training images in words; without numbers for several seeds or folds, where they differ."""
     if parts > 1 or experiment.prepared is None:
         return "labeled and unlabeled images"
     splits = experiment.prepared.splits
@@ -324,7 +324,7 @@ def _images_in_words(experiment: Experiment, parts: int) -> str:
 
 
 def _configured(job: Job) -> Method[Any]:
-    """The default method with the sizes and the loss of the job's own."""
+    """The default method with `mu`, criterion and weight averaging of the job's method."""
     cls = METHODS.get(DEFAULT)
     shared = {name: getattr(job.method, name) for name in ("mu", "criterion", "ema_decay") if hasattr(job.method, name)}
     method: Method[Any] = cls(**shared)
@@ -332,7 +332,7 @@ def _configured(job: Job) -> Method[Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both tables in one, where the second one's values win."""
+    """Both tables merged; values of `above` win."""
     table = dict(below)
     for key, value in above.items():
         mine = table.get(key)

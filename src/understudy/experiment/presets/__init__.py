@@ -1,4 +1,4 @@
-"""Presets: settings under a name, as TOML files beside this module; what is given beside a preset overrules it."""
+"""Presets: settings under a name, as TOML files beside this module; other settings override those of a preset."""
 
 from __future__ import annotations
 

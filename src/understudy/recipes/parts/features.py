@@ -184,7 +184,7 @@ class _FileRows:
 
 
 def _new_map(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
-    """A mapped .npy file of zeros that has its room on the disk, lest a mapped write kill the process."""
+    """A mapped .npy file of zeros with allocated disk space; a mapped write to a full disk would kill the process."""
     mapped = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
