@@ -14,7 +14,7 @@ from typing import Any
 
 from common import cifar10, summary, write
 from understudy import compare
-from understudy.comparison.result import Comparison
+from understudy.comparison.result import ComparisonResult
 
 TASKS: dict[str, dict[str, Any]] = {
     "digits": {"num_labels": [20, 40], "options": {"batch_size": 32}},
@@ -87,7 +87,7 @@ def main() -> None:
     )
 
 
-def table(found: Comparison, count: int) -> dict[str, Any]:
+def table(found: ComparisonResult, count: int) -> dict[str, Any]:
     """Every method's figures with so many labels, best first."""
     methods = {}
     for method in found.methods:

@@ -19,14 +19,14 @@ from tests.cli.conftest import Output, Run, draw_folder, start
 from understudy.cli.main import app
 from understudy.comparison import runs as grid
 from understudy.comparison.conclusions import conclusions
-from understudy.comparison.result import Comparison
+from understudy.comparison.result import ComparisonResult
 from understudy.comparison.result import Run as OneRun
 from understudy.comparison.runs import RunPlan
 from understudy.comparison.single_run import Figures
 from understudy.comparison.summaries import choose, rank_blocks, summarize
 from understudy.core.budget import Budget
 from understudy.core.text import clock
-from understudy.display.comparing import LiveTable
+from understudy.display.comparison_progress import LiveTable
 from understudy.display.comparison_tables import print_report
 from understudy.evaluation.seeds import few_seeds_sentence
 
@@ -55,7 +55,7 @@ def figures(accuracy: float, **changes: Any) -> Figures:
     return Figures(**{**plain, **changes})
 
 
-def comparison(table: dict[str, list[Figures | None]], **changes: Any) -> Comparison:
+def comparison(table: dict[str, list[Figures | None]], **changes: Any) -> ComparisonResult:
     """Of one number of labels, with a figure, or None for a failed run, per method and seed."""
     methods, seeds = tuple(table), tuple(range(len(next(iter(table.values())))))
     runs = [
@@ -81,7 +81,7 @@ def comparison(table: dict[str, list[Figures | None]], **changes: Any) -> Compar
         "notes": (),
         "folder": None,
     }
-    found = Comparison(**{**plain, **changes})
+    found = ComparisonResult(**{**plain, **changes})
     return dataclasses.replace(found, sentences=conclusions(found))
 
 
@@ -89,7 +89,7 @@ def rows(*values: float, **changes: Any) -> list[Figures | None]:
     return [figures(value, **changes) for value in values]
 
 
-def printed(found: Comparison, width: int = 80) -> str:
+def printed(found: ComparisonResult, width: int = 80) -> str:
     file = io.StringIO()
     print_report(Console(file=file, width=width, force_terminal=False, color_system=None), found)
     return file.getvalue()

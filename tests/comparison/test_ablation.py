@@ -13,7 +13,7 @@ import pytest
 from tests.recipes.small import Watch, images
 from understudy.comparison.ablation import ablate, ingredients
 from understudy.comparison.compare import compare
-from understudy.comparison.result import Comparison
+from understudy.comparison.result import ComparisonResult
 from understudy.core.config import to_table
 from understudy.core.errors import UserError
 from understudy.data.load import load
@@ -32,7 +32,7 @@ ADDED = ["bare", "schedule", "weight averaging", "strong augmentation", "unlabel
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def found(tmp_path_factory: pytest.TempPathFactory) -> ComparisonResult:
     """All six steps of an ablation on digits, with two seeds of a few steps."""
     folder = tmp_path_factory.mktemp("ablation")
     return ablate(
@@ -79,7 +79,7 @@ def test_ingredients__settings_of_a_job_are_what_ingredients_bring() -> None:
     assert len(steps) == 5, "no pretraining unless it is asked for"
 
 
-def test_ablate__states_every_step(found: Comparison) -> None:
+def test_ablate__states_every_step(found: ComparisonResult) -> None:
     assert [one.adds for one in found.ablation] == ADDED
     assert [run.error for run in found.runs] == [""] * 12
     assert found.ablation[0].gain is None
@@ -94,13 +94,13 @@ def test_ablate__states_every_step(found: Comparison) -> None:
     assert "comparisons with supervised" not in str(found)
 
 
-def test_ablate__corrects_for_all_steps(found: Comparison) -> None:
+def test_ablate__corrects_for_all_steps(found: ComparisonResult) -> None:
     steps = [one.gain for one in found.ablation if one.gain and one.gain.p_value is not None]
     smallest = min(steps, key=lambda step: step.p_value or 0.0)
     assert smallest.p_holm == pytest.approx(min(1.0, len(steps) * (smallest.p_value or 0.0)))
 
 
-def test_ablate__same_weights_labels_and_budget_on_all_steps(found: Comparison) -> None:
+def test_ablate__same_weights_labels_and_budget_on_all_steps(found: ComparisonResult) -> None:
     assert found.folder is not None
     for seed in (0, 1):
         runs = [run for run in found.runs if run.seed == seed]
@@ -111,7 +111,7 @@ def test_ablate__same_weights_labels_and_budget_on_all_steps(found: Comparison) 
     assert len(weights) == len(found.runs)
 
 
-def test_ablate__is_saved_for_a_waterfall(found: Comparison) -> None:
+def test_ablate__is_saved_for_a_waterfall(found: ComparisonResult) -> None:
     assert found.folder is not None
     saved = json.loads((found.folder / "comparison.json").read_text(encoding="utf-8"))["ablation"]
     assert [step["adds"] for step in saved] == ADDED
@@ -120,7 +120,7 @@ def test_ablate__is_saved_for_a_waterfall(found: Comparison) -> None:
     assert saved[0]["gain"] is None
 
 
-def test_ablate__shares_its_runs_with_a_comparison(found: Comparison) -> None:
+def test_ablate__shares_its_runs_with_a_comparison(found: ComparisonResult) -> None:
     watch = Watch()
     again = compare(
         "digits",

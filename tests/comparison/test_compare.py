@@ -24,8 +24,8 @@ import pytest
 import understudy
 from tests.recipes.small import OPTIONS, Watch, images, small
 from understudy.comparison import runs as grid
-from understudy.comparison.result import Comparison
-from understudy.comparison.shared_images import SharedImages, held_out_test
+from understudy.comparison.result import ComparisonResult
+from understudy.comparison.shared_data import SharedData, held_out_test
 from understudy.core.errors import Interrupted, RunFolderError, UserError
 from understudy.core.types import Batch, Loss, Step
 from understudy.data.collection import Part
@@ -40,13 +40,13 @@ EXACT = ("predictions.npz", "model.safetensors")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path, Watch]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[ComparisonResult, Path, Watch]:
     """The comparison done in one go, one run at a time."""
     folder, watch = tmp_path_factory.mktemp("whole"), Watch()
     return small(folder, watch=watch), folder, watch
 
 
-def assert_same(found: Comparison, whole: Comparison) -> None:
+def assert_same(found: ComparisonResult, whole: ComparisonResult) -> None:
     """Every run has the same figures but for time, and the same weights and predictions to the bit."""
     assert len(found.runs) == len(whole.runs)
     for one, two in zip(found.runs, whole.runs, strict=True):
@@ -60,14 +60,14 @@ def assert_same(found: Comparison, whole: Comparison) -> None:
             assert (found.folder / one.folder / name).read_bytes() == (whole.folder / two.folder / name).read_bytes()
 
 
-def test_compare__trains_supervised_once_for_all_methods(whole: tuple[Comparison, Path, Watch]) -> None:
+def test_compare__trains_supervised_once_for_all_methods(whole: tuple[ComparisonResult, Path, Watch]) -> None:
     found, _, watch = whole
     assert Counter(watch.trained) == Counter(itertools.product(found.methods, (6,), (0, 1)))
     assert found.methods == ("supervised", FIXMATCH, FIXMATCH.replace("fixmatch", "pseudo_label"))
     assert watch.trained[0][0] == "supervised"
 
 
-def test_compare__same_weights_split_and_images_for_all_methods(whole: tuple[Comparison, Path, Watch]) -> None:
+def test_compare__same_weights_split_and_images_for_all_methods(whole: tuple[ComparisonResult, Path, Watch]) -> None:
     found, folder, _ = whole
     identities = {
         (run.num_labels, run.seed, run.method): json.loads((folder / run.folder / "identity.json").read_text())
@@ -81,20 +81,20 @@ def test_compare__same_weights_split_and_images_for_all_methods(whole: tuple[Com
         assert values[0] != values[1], "a seed draws labels and weights"
 
 
-def test_compare__executes_all_runs_alike(whole: tuple[Comparison, Path, Watch]) -> None:
+def test_compare__executes_all_runs_alike(whole: tuple[ComparisonResult, Path, Watch]) -> None:
     found = whole[0]
     assert len({json.dumps(dict(run.figures.execution)) for run in found.runs if run.figures}) == 1
     assert all(run.figures.execution["threads"] == 1 for run in found.runs if run.figures)
 
 
-def test_compare__methods_differ(whole: tuple[Comparison, Path, Watch]) -> None:
+def test_compare__methods_differ(whole: tuple[ComparisonResult, Path, Watch]) -> None:
     """A comparison of runs that are all the same would pass every other test here."""
     found, folder, _ = whole
     models = {(folder / run.folder / "model.safetensors").read_bytes() for run in found.runs}
     assert len(models) == len(found.runs)
 
 
-def test_compare__unlabeled_images_used(whole: tuple[Comparison, Path, Watch]) -> None:
+def test_compare__unlabeled_images_used(whole: tuple[ComparisonResult, Path, Watch]) -> None:
     found = whole[0]
     for one in found.summaries:
         assert one.mask_ratio is not None
@@ -102,7 +102,7 @@ def test_compare__unlabeled_images_used(whole: tuple[Comparison, Path, Watch]) -
         assert (one.pseudo_label_accuracy is None) == (one.method == "supervised")
 
 
-def test_compare__writes_json_and_csv(whole: tuple[Comparison, Path, Watch]) -> None:
+def test_compare__writes_json_and_csv(whole: tuple[ComparisonResult, Path, Watch]) -> None:
     found, folder, _ = whole
     record = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     assert record["format"] == 1
@@ -115,7 +115,7 @@ def test_compare__writes_json_and_csv(whole: tuple[Comparison, Path, Watch]) -> 
     assert len((folder / "summary.csv").read_text(encoding="utf-8").splitlines()) == 4
 
 
-def test_compare__predictions_are_those_of_the_figures(whole: tuple[Comparison, Path, Watch]) -> None:
+def test_compare__predictions_are_those_of_the_figures(whole: tuple[ComparisonResult, Path, Watch]) -> None:
     found, folder, _ = whole
     for run in found.runs:
         assert run.figures is not None
@@ -125,7 +125,7 @@ def test_compare__predictions_are_those_of_the_figures(whole: tuple[Comparison, 
             assert saved["labels"].tolist() == images(60, 1000)[1].tolist()
 
 
-def test_compare__again_trains_nothing(whole: tuple[Comparison, Path, Watch]) -> None:
+def test_compare__again_trains_nothing(whole: tuple[ComparisonResult, Path, Watch]) -> None:
     found, folder, _ = whole
     watch = Watch()
     again = small(folder, watch=watch)
@@ -134,7 +134,9 @@ def test_compare__again_trains_nothing(whole: tuple[Comparison, Path, Watch]) ->
     assert "6 are finished, 0 are left" in watch.messages[-1]
 
 
-def test_compare__adds_methods_labels_seeds_and_variants(whole: tuple[Comparison, Path, Watch], tmp_path: Path) -> None:
+def test_compare__adds_methods_labels_seeds_and_variants(
+    whole: tuple[ComparisonResult, Path, Watch], tmp_path: Path
+) -> None:
     folder = tmp_path / "grows"
     small(folder, methods="fixmatch", seeds=1)
     watch = Watch()
@@ -165,7 +167,7 @@ def _stop(_: Any) -> None:
     raise KeyError
 
 
-def test_compare__killed_and_begun_again(whole: tuple[Comparison, Path, Watch], tmp_path: Path) -> None:
+def test_compare__killed_and_begun_again(whole: tuple[ComparisonResult, Path, Watch], tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.recipes.small", str(folder), "2"],
@@ -186,7 +188,7 @@ def test_compare__killed_and_begun_again(whole: tuple[Comparison, Path, Watch], 
 
 
 def test_compare__two_processes_equal_one_even_if_one_is_killed(
-    whole: tuple[Comparison, Path, Watch], tmp_path: Path
+    whole: tuple[ComparisonResult, Path, Watch], tmp_path: Path
 ) -> None:
     killed: list[int] = []
 
@@ -209,7 +211,9 @@ def test_compare__two_processes_equal_one_even_if_one_is_killed(
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_compare__sigterm_saves_and_goes_on(whole: tuple[Comparison, Path, Watch], tmp_path: Path, jobs: int) -> None:
+def test_compare__sigterm_saves_and_goes_on(
+    whole: tuple[ComparisonResult, Path, Watch], tmp_path: Path, jobs: int
+) -> None:
     def stop(_: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -230,7 +234,7 @@ def test_compare__stopped_within_a_run_is_no_failed_run(tmp_path: Path, monkeypa
         small(tmp_path)
 
 
-def test_compare__takes_a_map_of_the_caller(whole: tuple[Comparison, Path, Watch], tmp_path: Path) -> None:
+def test_compare__takes_a_map_of_the_caller(whole: tuple[ComparisonResult, Path, Watch], tmp_path: Path) -> None:
     def backwards(function: Any, tasks: Any) -> Iterator[Any]:
         """As a cluster would: in any order, tasks and results by value."""
         import pickle
@@ -256,7 +260,7 @@ def test_compare__without_a_folder_leaves_nothing(tmp_path: Path, monkeypatch: p
     [({"budget": "13steps"}, "budget"), ({"batch_size": 7}, "settings"), ({"test": images(61, 1000)}, "images")],
 )
 def test_compare__folder_of_another_comparison(
-    whole: tuple[Comparison, Path, Watch], options: dict[str, Any], difference: str
+    whole: tuple[ComparisonResult, Path, Watch], options: dict[str, Any], difference: str
 ) -> None:
     with pytest.raises(RunFolderError, match=f"holds a run that differs in {difference}"):
         small(whole[1], **options)
@@ -375,7 +379,7 @@ def test_held_out_test__is_a_fifth_of_each_class_and_always_the_same() -> None:
 
 def test_shared_images__map_one_copy_of_the_rows(tmp_path: Path) -> None:
     collection = load(images(), test=images(60, 1000))
-    with SharedImages.of(collection, {"source": images()}, tmp_path, in_process=False) as shared:
+    with SharedData.of(collection, {"source": images()}, tmp_path, in_process=False) as shared:
         copy = shared._read()
         assert (copy.rows == collection.rows).all()
         assert (copy.labels == collection.labels).all()

@@ -17,7 +17,7 @@ from tests.comparison.variants_small import RECIPES, varied
 from tests.recipes.small import Watch, images, small
 from understudy.comparison.compare import compare
 from understudy.comparison.conclusions import conclusions
-from understudy.comparison.result import Comparison
+from understudy.comparison.result import ComparisonResult
 from understudy.comparison.summaries import upper_bound
 from understudy.core.errors import RunFolderError, UserError
 from understudy.core.files import write_json
@@ -28,12 +28,12 @@ WEAK = {"method": "supervised", "labeled_view": "weak"}
 
 
 @pytest.fixture(scope="module")
-def recipes(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def recipes(tmp_path_factory: pytest.TempPathFactory) -> ComparisonResult:
     """Two recipes beside supervised, in one go."""
     return varied(tmp_path_factory.mktemp("recipes"))
 
 
-def record(found: Comparison, method: str) -> dict[str, Any]:
+def record(found: ComparisonResult, method: str) -> dict[str, Any]:
     """What the folder of the variant's first run says."""
     assert found.folder is not None
     run = next(run for run in found.runs if run.method == method)
@@ -41,7 +41,7 @@ def record(found: Comparison, method: str) -> dict[str, Any]:
     return result
 
 
-def test_variants__recipes_are_trained_in_the_same_budget(recipes: Comparison) -> None:
+def test_variants__recipes_are_trained_in_the_same_budget(recipes: ComparisonResult) -> None:
     assert recipes.methods == ("supervised", *RECIPES)
     assert [run.error for run in recipes.runs] == [""] * 3
     steps = [run.figures.steps for run in recipes.runs if run.figures]
@@ -56,14 +56,14 @@ def test_variants__recipes_are_trained_in_the_same_budget(recipes: Comparison) -
     assert list(recipes.folder.glob("runs/12-labels/seed-0/features-first-*/pretext/finished.json"))
 
 
-def test_variants__recipes_start_from_the_same_weights_and_labels(recipes: Comparison) -> None:
+def test_variants__recipes_start_from_the_same_weights_and_labels(recipes: ComparisonResult) -> None:
     assert recipes.folder is not None
     found = [json.loads((recipes.folder / run.folder / "identity.json").read_text("utf-8")) for run in recipes.runs]
     for name in ("initial weights", "split", "data", "budget"):
         assert len({identity[name] for identity in found}) == 1
 
 
-def test_variants__are_written_down(recipes: Comparison) -> None:
+def test_variants__are_written_down(recipes: ComparisonResult) -> None:
     assert recipes.folder is not None
     saved = json.loads((recipes.folder / "comparison.json").read_text(encoding="utf-8"))
     assert saved["variant_settings"]["supervised"] == {}
@@ -73,7 +73,7 @@ def test_variants__are_written_down(recipes: Comparison) -> None:
     assert record(recipes, "in rounds")["variant_settings"] == saved["variant_settings"]["in rounds"]
 
 
-def test_variants__recipes_killed_within_and_begun_again(recipes: Comparison, tmp_path: Path) -> None:
+def test_variants__recipes_killed_within_and_begun_again(recipes: ComparisonResult, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.comparison.variants_small", str(folder)],
@@ -100,7 +100,7 @@ def test_variants__recipes_killed_within_and_begun_again(recipes: Comparison, tm
     assert again.trained == []
 
 
-def test_variants__progress_is_that_of_the_whole_recipe(recipes: Comparison) -> None:
+def test_variants__progress_is_that_of_the_whole_recipe(recipes: ComparisonResult) -> None:
     assert recipes.folder is not None
     for run in recipes.runs:
         progress = json.loads((recipes.folder / run.folder / "progress.json").read_text(encoding="utf-8"))

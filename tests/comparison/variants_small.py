@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.recipes.small import images
 from understudy.comparison.compare import compare
-from understudy.comparison.result import Comparison
+from understudy.comparison.result import ComparisonResult
 
 RECIPES: dict[str, dict[str, Any]] = {
     "in rounds": {
@@ -28,7 +28,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def varied(folder: Path | None = None, variants: Any = None, **options: Any) -> Comparison:
+def varied(folder: Path | None = None, variants: Any = None, **options: Any) -> ComparisonResult:
     """The comparison of variants with some options changed; of recipes if none are given."""
     given = {"test": images(60, 1000), **OPTIONS, **options}
     return compare(images(), folder=folder, variants=RECIPES if variants is None else variants, **given)

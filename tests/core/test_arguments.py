@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.hostile_objects import Attributeless, Unprintable, Unusable
-from understudy.core.arguments import check, has, shown
+from understudy.core.arguments import check, has, quoted
 from understudy.core.errors import ConfigError
 
 
@@ -18,8 +18,8 @@ def test_has__an_attribute_that_raises_is_missing() -> None:
     assert has("text", "strip")
 
 
-def test_shown__short_values_are_written_out_and_long_ones_cut() -> None:
-    assert shown("a" * 90) == repr("a" * 90)
-    assert len(shown("a" * 5000)) <= 100
-    assert shown(10**5000) == "of type int"
-    assert shown(["a", 1]) == "['a', 1]"
+def test_quoted__short_values_are_written_out_and_long_ones_cut() -> None:
+    assert quoted("a" * 90) == repr("a" * 90)
+    assert len(quoted("a" * 5000)) <= 100
+    assert quoted(10**5000) == "of type int"
+    assert quoted(["a", 1]) == "['a', 1]"

@@ -83,10 +83,10 @@ def test_parse__epochs_out_of_range(text: str) -> None:
         Budget.parse(text)
 
 
-def test_in_steps__batches_of_the_training_images() -> None:
-    assert Budget(epochs=2.5).in_steps(num_images=100, batch_size=32) == Budget(steps=8)
-    assert Budget(epochs=0.001).in_steps(num_images=100, batch_size=32) == Budget(steps=1)
-    assert Budget(wall_s=5).in_steps(num_images=100, batch_size=32) == Budget(wall_s=5)
+def test_with_epochs_as_steps__batches_of_the_training_images() -> None:
+    assert Budget(epochs=2.5).with_epochs_as_steps(num_images=100, batch_size=32) == Budget(steps=8)
+    assert Budget(epochs=0.001).with_epochs_as_steps(num_images=100, batch_size=32) == Budget(steps=1)
+    assert Budget(wall_s=5).with_epochs_as_steps(num_images=100, batch_size=32) == Budget(wall_s=5)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.contract.tiny import fresh_state, network, stage
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, UnderstudyWarning
 from understudy.engine import execution
-from understudy.engine.execution import free_cores, pick_device, resolve
+from understudy.engine.execution import choose_execution, free_cores, pick_device
 from understudy.engine.fit import fit
 from understudy.methods.fixmatch import FixMatch
 from understudy.methods.supervised import Supervised
@@ -59,17 +59,17 @@ def test_pick_device__names() -> None:
         pick_device("abacus")
 
 
-def test_resolve__takes_what_settings_fix_and_leaves_the_state_alone() -> None:
+def test_choose_execution__takes_what_settings_fix_and_leaves_the_state_alone() -> None:
     state = fresh_state(stage(Supervised(), net=network()))
     before = {name: tensor.clone() for name, tensor in state.nets.state_dict().items()}
-    found = resolve(state, CPU, Budget(steps=10))
+    found = choose_execution(state, CPU, Budget(steps=10))
     assert (found.dtype, found.chunks, found.compiled, found.threads) == ("float32", 1, False, 1)
     assert all(torch.equal(before[name], tensor) for name, tensor in state.nets.state_dict().items())
 
 
-def test_resolve__compiles_where_it_was_asked_to() -> None:
+def test_choose_execution__compiles_where_it_was_asked_to() -> None:
     state = fresh_state(stage(Supervised(), compile="on"))
-    assert resolve(state, CPU, Budget(steps=10)).compiled
+    assert choose_execution(state, CPU, Budget(steps=10)).compiled
 
 
 def _no_compiler(*_: Any, **__: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.contract.tiny import network
-from understudy.engine.optim import SGD, AdamW, Muon, Optimizer, layer_scales, orthogonalized, rate_factor
+from understudy.engine.optim import SGD, AdamW, Muon, Optimizer, layer_scales, learning_rate_factor, orthogonalized
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 3, 3), (64, 3, 3, 3), (16, 16, 1, 1), (40, 40)])
@@ -40,8 +40,8 @@ def test_orthogonalized__batches_of_one_shape_and_zeros() -> None:
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear"])
-def test_rate_factor__rises_then_falls_to_the_final_share(decay: str) -> None:
-    curve = [rate_factor(i / 100, warmup=0.2, decay=decay, final=0.1) for i in range(101)]
+def test_learning_rate_factor__rises_then_falls_to_the_final_share(decay: str) -> None:
+    curve = [learning_rate_factor(i / 100, warmup=0.2, decay=decay, final=0.1) for i in range(101)]
     assert curve[10] == pytest.approx(0.5)
     assert curve[20] == pytest.approx(1.0)
     assert curve[60] == pytest.approx(0.55)
@@ -50,10 +50,14 @@ def test_rate_factor__rises_then_falls_to_the_final_share(decay: str) -> None:
     assert all(a > b for a, b in itertools.pairwise(curve[20:]))
 
 
-def test_rate_factor__constant_and_edges() -> None:
-    assert [rate_factor(p, warmup=0.0, decay="constant", final=0.0) for p in (0.0, 0.5, 1.0)] == [1.0, 1.0, 1.0]
-    assert rate_factor(0.0, warmup=0.5, decay="cosine", final=0.0) == 0.02
-    assert rate_factor(1.0, warmup=1.0, decay="cosine", final=0.0) == 1.0
+def test_learning_rate_factor__constant_and_edges() -> None:
+    assert [learning_rate_factor(p, warmup=0.0, decay="constant", final=0.0) for p in (0.0, 0.5, 1.0)] == [
+        1.0,
+        1.0,
+        1.0,
+    ]
+    assert learning_rate_factor(0.0, warmup=0.5, decay="cosine", final=0.0) == 0.02
+    assert learning_rate_factor(1.0, warmup=1.0, decay="cosine", final=0.0) == 1.0
 
 
 def test_muon__matches_its_definition_on_one_filter() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from understudy.core.budget import Cost
-from understudy.evaluation.decision import Facts
 from understudy.evaluation.paired import mcnemar
 from understudy.evaluation.repeats import over_folds, over_seeds
 from understudy.evaluation.seeds import few_seeds_sentence
 from understudy.evaluation.verdict import Candidate, HeldOut, compute_verdict
+from understudy.evaluation.verdict_rule import Facts
 
 SUPERVISED, METHOD = (0.90, 0.92, 0.94), (0.95, 0.94, 0.99)
 

@@ -18,7 +18,7 @@ from understudy.functional.pseudo_labels import (
     entropy,
     truncated_gaussian,
 )
-from understudy.functional.schedules import averaging_decay, cosine_decay, linear_decay, ramp_up
+from understudy.functional.schedules import cosine_decay, ema_decay_at, linear_decay, ramp_up
 
 
 def test_cross_entropy__weights_and_count() -> None:
@@ -93,6 +93,6 @@ def test_schedules__ends() -> None:
     assert ramp_up(0.0, 0.0) == 1.0
     for decay in (cosine_decay, linear_decay):
         assert [decay(p, 0.2) for p in (0.0, 0.5, 1.0, 1.5)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
-    assert averaging_decay(0.999, 0) == 0.1
-    assert averaging_decay(0.999, 10**6) == 0.999
-    assert averaging_decay(0.0, 5) == 0.0
+    assert ema_decay_at(0.999, 0) == 0.1
+    assert ema_decay_at(0.999, 10**6) == 0.999
+    assert ema_decay_at(0.0, 5) == 0.0

@@ -16,7 +16,7 @@ from understudy.data.training_data import TrainingData
 from understudy.experiment.experiment import Experiment
 from understudy.experiment.job import as_training_data, make_job
 from understudy.experiment.log import Log, Silent, Watcher
-from understudy.planning.choice import Allowance
+from understudy.planning.choice import PlanningBudget
 
 Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
 CPU = torch.device("cpu")
@@ -66,6 +66,6 @@ def experiment(images: Any, test: Any = None, *, watch: Watcher | None = None, *
     return Experiment("images", collection, job, None, None, Log(watch or Silent()), 0.0)
 
 
-def plenty() -> Allowance:
+def plenty() -> PlanningBudget:
     """An allowance nobody can spend."""
-    return Allowance(Budget(cpu_s=1e6))
+    return PlanningBudget(Budget(cpu_s=1e6))

@@ -12,7 +12,7 @@ from tests.planning.small import CPU, plenty
 from understudy.core.budget import Budget
 from understudy.core.errors import UserError
 from understudy.planning import learn_architecture as module
-from understudy.planning.choice import Allowance
+from understudy.planning.choice import PlanningBudget
 from understudy.planning.learn_architecture import learn_architecture, learn_size
 from understudy.planning.speeds import Speed
 
@@ -68,13 +68,13 @@ def test_learn_architecture__twice_the_time_twice_the_views(rates: dict[Any, flo
 def test_learn_architecture__rules_where_nothing_may_be_measured(
     shape: tuple[int, ...], budget: Budget, network: str, why: str
 ) -> None:
-    learned = learn_architecture(shape, 3, run=budget, device=CPU, allowance=Allowance(budget))
+    learned = learn_architecture(shape, 3, run=budget, device=CPU, allowance=PlanningBudget(budget))
     assert (learned.network.value, learned.network.how) == (network, "rule")
     assert why in learned.network.reason
 
 
 def test_learn_architecture__measured_for_real() -> None:
-    learned = learn_architecture((1, 8, 8), 3, run=RUN, device=CPU, allowance=Allowance(Budget(cpu_s=50)))
+    learned = learn_architecture((1, 8, 8), 3, run=RUN, device=CPU, allowance=PlanningBudget(Budget(cpu_s=50)))
     assert learned.network.how == "measured"
     assert all(speed["rows_per_s"] > 10 for speed in learned.figures["speeds"])
     assert learned.cost.cpu_s < 10

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.planning.small import CPU, plenty, sided, training, with_known
 from understudy.core.budget import Budget
-from understudy.planning.choice import Allowance
+from understudy.planning.choice import PlanningBudget
 from understudy.planning.learn_optimization import LearnedOptimization, learn_optimization
 
 
@@ -60,7 +60,7 @@ def test_learn_optimization__range_test_of_an_own_module() -> None:
 def test_learn_optimization__range_test_that_ends_while_the_loss_falls() -> None:
     """A test cut short by the clock has not seen the rate of the lowest loss, so its last rate is no guide."""
 
-    class Clock(Allowance):
+    class Clock(PlanningBudget):
         reads = 0
 
         def read(self) -> float:
@@ -106,7 +106,7 @@ def test_learn_optimization__rules_for_networks_of_the_house() -> None:
 
 
 def test_learn_optimization__no_clock_no_range_test() -> None:
-    found = learned(own(), allowance=Allowance(Budget(steps=10)))
+    found = learned(own(), allowance=PlanningBudget(Budget(steps=10)))
     assert found.lr is not None
     assert found.lr.how == "rule"
     assert "no range test, since a budget of steps" in found.lr.reason

@@ -14,7 +14,7 @@ from understudy.augment import Augmentation
 from understudy.core.budget import Budget, Cost
 from understudy.engine.stage import Settings
 from understudy.planning import learn_regularization as module
-from understudy.planning.choice import Allowance
+from understudy.planning.choice import PlanningBudget
 from understudy.planning.learn_regularization import learn_regularization
 from understudy.planning.trials import Trial, Trials
 
@@ -48,7 +48,7 @@ def test_symmetries__look_at_as_many_images_as_the_allowance_pays_for(
     budget_s: float, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """200 images take 0.02 s to render and 0.02 s to classify here, of a fifth of 30 % of the budget."""
-    allowance = Allowance(Budget(cpu_s=budget_s))
+    allowance = PlanningBudget(Budget(cpu_s=budget_s))
     now = [0.0]
     sizes: list[int] = []
 
@@ -105,7 +105,7 @@ def test_learn_regularization__too_few_images_settle_nothing() -> None:
 
 
 def test_learn_regularization__looks_at_nothing_once_the_allowance_is_used_up() -> None:
-    allowance = Allowance(Budget(wall_s=100))
+    allowance = PlanningBudget(Budget(wall_s=100))
     assert not allowance.is_used_up
     allowance.pay(Cost(wall_s=20))
     learned = learn_regularization(training(with_known(sided(300), 20)), allowance=allowance)

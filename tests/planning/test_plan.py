@@ -428,10 +428,10 @@ def test_merged__the_second_wins_at_every_depth() -> None:
 
 
 def test_allowance__counts_what_was_spent_before() -> None:
-    from understudy.planning.choice import Allowance
+    from understudy.planning.choice import PlanningBudget
 
-    allowance = Allowance(Budget(wall_s=100))
+    allowance = PlanningBudget(Budget(wall_s=100))
     assert allowance.left_s == pytest.approx(20, abs=0.5)
     allowance.pay(Cost(wall_s=15))
     assert allowance.left_s == pytest.approx(5, abs=0.5)
-    assert Allowance(Budget(steps=10)).left_s == 0
+    assert PlanningBudget(Budget(steps=10)).left_s == 0

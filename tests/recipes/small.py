@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from understudy.comparison.compare import compare
-from understudy.comparison.result import Comparison, Run
+from understudy.comparison.result import ComparisonResult, Run
 from understudy.comparison.runs import RunPlan
 
 OPTIONS: dict[str, Any] = {
@@ -35,7 +35,7 @@ def images(count: int = 90, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (patterns[labels] + noise).clip(0, 255).astype(np.uint8), labels
 
 
-def small(folder: Path | None = None, **options: Any) -> Comparison:
+def small(folder: Path | None = None, **options: Any) -> ComparisonResult:
     """The comparison with some options changed."""
     return compare(images(), **{"test": images(60, 1000), "jobs": 1, **OPTIONS, **options}, folder=folder)
 

@@ -25,7 +25,13 @@ from understudy.engine.observers import PseudoLabelQuality, StepReport
 from understudy.engine.stage import Stage
 from understudy.recipes import base
 from understudy.recipes.parts import pool_labels
-from understudy.recipes.parts.pool_labels import PoolLabels, below_text, predict_pool, times_kept, with_pseudo_labels
+from understudy.recipes.parts.pool_labels import (
+    PoolLabels,
+    below_text,
+    predict_pool,
+    select_pseudo_labels,
+    with_pseudo_labels,
+)
 from understudy.recipes.self_training import SelfTraining
 
 ROOT = Path(__file__).parents[2]
@@ -46,31 +52,31 @@ SIX = labels_of((0, 0.9), (0, 0.5), (0, 0.8), (0, 0.95), (1, 0.6), (2, 0.7))
 
 
 def test_times_kept__threshold() -> None:
-    assert times_kept(*SIX, EVEN, threshold=0.7).tolist() == [1, 0, 1, 1, 0, 1]
+    assert select_pseudo_labels(*SIX, EVEN, threshold=0.7).tolist() == [1, 0, 1, 1, 0, 1]
 
 
 def test_times_kept__none_and_all() -> None:
-    assert times_kept(*SIX, EVEN, threshold=1.0).tolist() == [0] * 6
-    assert times_kept(*SIX, EVEN, threshold=0.0).tolist() == [1] * 6
-    assert times_kept(*labels_of(), EVEN).tolist() == []
+    assert select_pseudo_labels(*SIX, EVEN, threshold=1.0).tolist() == [0] * 6
+    assert select_pseudo_labels(*SIX, EVEN, threshold=0.0).tolist() == [1] * 6
+    assert select_pseudo_labels(*labels_of(), EVEN).tolist() == []
 
 
 def test_times_kept__top_share_of_each_class() -> None:
-    assert times_kept(*SIX, EVEN, top_share=0.5).tolist() == [1, 0, 0, 1, 1, 1]
+    assert select_pseudo_labels(*SIX, EVEN, top_share=0.5).tolist() == [1, 0, 0, 1, 1, 1]
 
 
 def test_times_kept__quota_caps_the_largest_class() -> None:
-    assert times_kept(*SIX, EVEN, balance="cap").tolist() == [1, 0, 0, 1, 1, 1]
-    assert times_kept(*SIX, EVEN, balance="cap", quota=1.5).tolist() == [1, 0, 1, 1, 1, 1]
-    assert times_kept(*SIX, np.array([0.6, 0.2, 0.2]), balance="cap").sum() == 6
+    assert select_pseudo_labels(*SIX, EVEN, balance="cap").tolist() == [1, 0, 0, 1, 1, 1]
+    assert select_pseudo_labels(*SIX, EVEN, balance="cap", quota=1.5).tolist() == [1, 0, 1, 1, 1, 1]
+    assert select_pseudo_labels(*SIX, np.array([0.6, 0.2, 0.2]), balance="cap").sum() == 6
 
 
 def test_times_kept__duplicates_fill_the_quota() -> None:
-    assert times_kept(*SIX, EVEN, balance="duplicate").tolist() == [1, 0, 0, 1, 2, 2]
+    assert select_pseudo_labels(*SIX, EVEN, balance="duplicate").tolist() == [1, 0, 0, 1, 2, 2]
     many = labels_of(*[(0, 0.9)] * 99, (1, 0.8), (2, 0.7), (2, 0.6))
-    assert times_kept(*many, EVEN, balance="duplicate")[-3:].tolist() == [10, 10, 10]
+    assert select_pseudo_labels(*many, EVEN, balance="duplicate")[-3:].tolist() == [10, 10, 10]
     uneven = labels_of(*[(0, 0.9)] * 11, (1, 0.8), (1, 0.9), (2, 0.6))
-    times = times_kept(*uneven, EVEN, balance="duplicate")
+    times = select_pseudo_labels(*uneven, EVEN, balance="duplicate")
     assert times[-3:].tolist() == [2, 3, 5]
     assert times[:11].sum() == 5
 

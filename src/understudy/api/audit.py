@@ -18,7 +18,7 @@ from understudy.core.files import atomic
 from understudy.core.types import Observe
 from understudy.data.load import load
 from understudy.data.roles import sources_of
-from understudy.display.shown import CALLBACKS, shown
+from understudy.display.with_progress import CALLBACKS, with_progress
 from understudy.inspection.audit import audit as look
 from understudy.inspection.cleaning import Cleaned, Origin, clean, write_manifest
 from understudy.inspection.examples import with_examples
@@ -111,7 +111,7 @@ class AuditResult(Brief):
         return cleaned
 
 
-@shown(arguments=CALLBACKS)
+@with_progress(arguments=CALLBACKS)
 def audit(
     source: Any = None,
     *,
@@ -127,7 +127,7 @@ def audit(
     cache: str | Path | None = None,
     decoding: Observe | None = None,
     observe: Watch | None = None,
-    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    quiet: bool = False,  # noqa: ARG001 - read by `with_progress`
 ) -> AuditResult:
     """Search images for flaws before training on them: copies, leaks, bad files, outliers and label errors.
 

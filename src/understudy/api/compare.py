@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.comparison.ablation import ablate as carry_out_ablation
 from understudy.comparison.compare import compare as carry_out
-from understudy.comparison.result import Comparison as Compared
+from understudy.comparison.result import ComparisonResult
 from understudy.comparison.watchers import ComparisonWatcher
 from understudy.core.brief import as_html
 from understudy.core.processes import Map
-from understudy.display.comparing import watching
+from understudy.display.comparison_progress import watching
 from understudy.display.comparison_tables import print_report
-from understudy.display.shown import shown
+from understudy.display.with_progress import with_progress
 from understudy.methods.base import Method
 from understudy.recipes.base import Recipe
 from understudy.reports.figures import comparison as draw
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Compared):
+class Comparison(ComparisonResult):
     """The result of `understudy.compare`: variants x numbers of labels x seeds, every run at the same budget.
 
     A notebook shows the table and the figure of its report. The fields are those of
-    `understudy.comparison.result.Comparison`.
+    `understudy.comparison.result.ComparisonResult`.
     """
 
     def _repr_html_(self) -> str:
@@ -47,7 +47,7 @@ def _finish(console: Console, found: Comparison) -> None:
     print_report(console, found)
 
 
-@shown(finish=_finish, show=watching)
+@with_progress(finish=_finish, show=watching)
 def compare(
     source: Any = None,
     *,
@@ -65,7 +65,7 @@ def compare(
     jobs: int | None = None,
     map: Map | None = None,  # noqa: A002 - what functions that fan out call it
     watch: ComparisonWatcher | None = None,
-    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    quiet: bool = False,  # noqa: ARG001 - read by `with_progress`
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
@@ -130,7 +130,7 @@ def compare(
     return _with_report(found)
 
 
-@shown(finish=_finish, show=watching)
+@with_progress(finish=_finish, show=watching)
 def ablate(
     source: Any = None,
     *,
@@ -147,7 +147,7 @@ def ablate(
     jobs: int | None = None,
     map: Map | None = None,  # noqa: A002 - what functions that fan out call it
     watch: ComparisonWatcher | None = None,
-    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    quiet: bool = False,  # noqa: ARG001 - read by `with_progress`
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Comparison:
@@ -201,7 +201,7 @@ def ablate(
     return _with_report(found)
 
 
-def _with_report(found: Compared) -> Comparison:
+def _with_report(found: ComparisonResult) -> Comparison:
     """The comparison as a notebook shows it, after the report of one that has a folder was written."""
     if found.folder is not None:
         write_report([found.folder])

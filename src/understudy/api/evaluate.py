@@ -14,14 +14,14 @@ from understudy.core.errors import UserError
 from understudy.data.collection import Part
 from understudy.data.load import load
 from understudy.data.roles import check_test_labels
-from understudy.display.shown import shown
+from understudy.display.with_progress import with_progress
 from understudy.engine.predict import predict
 from understudy.evaluation.metrics import Metrics, measure
 from understudy.experiment.log import Watcher
 from understudy.serving.predictor import Predictor
 
 
-@shown()
+@with_progress()
 def evaluate(
     folder: str | Path,
     source: Any,
@@ -29,7 +29,7 @@ def evaluate(
     network: nn.Module | str | Callable[[], nn.Module] | None = None,
     cache: str | Path | None = None,
     watch: Watcher | None = None,
-    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    quiet: bool = False,  # noqa: ARG001 - read by `with_progress`
 ) -> Metrics:
     """Evaluate the classifier of a finished run on labeled images.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from understudy.api.environment import environment
 from understudy.api.result import Result
 from understudy.core.config import to_table
-from understudy.core.files import explained, write_json
+from understudy.core.files import explain_write_errors, write_json
 from understudy.experiment.experiment import Experiment
 from understudy.experiment.repeats import Repetition
 from understudy.reports.figures.labels import draw_rounds
@@ -22,7 +22,7 @@ def save_run(result: Result, experiment: Experiment, repetition: Repetition) -> 
     sentences = result.verdict.sentences() if result.verdict else ()
     lines = [*result.notes, *(sentences if result.repeats is None else result.repeats.sentences)]
     options = repetition.options() | to_table(experiment.job)
-    with explained(folder):
+    with explain_write_errors(folder):
         (folder / "config.toml").write_text(tomli_w.dumps(options), encoding="utf-8")
         (folder / "log.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         result.splits.save(folder / "splits.json", experiment.collection)
@@ -32,11 +32,11 @@ def save_run(result: Result, experiment: Experiment, repetition: Repetition) -> 
     for trained in result.runs.values():
         rounds = [line for line in trained.rounds if "returned" in line]
         if any("coverage" in line for line in rounds):
-            with explained(folder):
+            with explain_write_errors(folder):
                 draw_rounds(rounds, result.predictor.classes, folder / "rounds.png")
         probes = [line for line in trained.rounds if "kept" in line]
         if probes:
-            with explained(folder):
+            with explain_write_errors(folder):
                 draw_probes(probes, folder / "probes.png")
     result.diagnostics.save(folder)
     write_json(folder / "result.json", {**result.to_json(), "environment": environment()})

@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.core.arguments import check
-from understudy.core.arguments import shown as quoted
+from understudy.core.arguments import check, quoted
 from understudy.core.brief import Brief
 from understudy.core.errors import UserError
 from understudy.core.outputs import check_output
 from understudy.core.text import agree, capitalized, counted
 from understudy.core.types import Observe
 from understudy.data.collection import Collection, Part
-from understudy.data.dividing import divide
 from understudy.data.load import load
-from understudy.display.shown import shown
+from understudy.data.saved_split import divide
+from understudy.display.with_progress import with_progress
 from understudy.inspection.cleaning import Origin, manifest_columns, write_table
 
 # The usual shares: a fifth for testing, as where `train` holds images out itself, and half as many for validation.
@@ -82,7 +81,7 @@ class Division(Brief):
         return path
 
 
-@shown(arguments=_DECODING)
+@with_progress(arguments=_DECODING)
 def split(
     source: Any,
     *,
@@ -91,7 +90,7 @@ def split(
     seed: int = 0,
     cache: str | Path | None = None,
     decoding: Observe | None = None,
-    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    quiet: bool = False,  # noqa: ARG001 - read by `with_progress`
 ) -> Division:
     """Split labeled images into training, validation and test images.
 

@@ -24,7 +24,7 @@ from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.data.sources.columns import read_columns
 from understudy.data.sources.manifest import written_paths
-from understudy.display.shown import CALLBACKS, shown
+from understudy.display.with_progress import CALLBACKS, with_progress
 from understudy.engine.predict import predict
 from understudy.inspection.active_selection import (
     Selection,
@@ -108,7 +108,7 @@ class Suggestions(Brief):
         return write_page(page, path, figures=False)
 
 
-@shown(arguments=CALLBACKS)
+@with_progress(arguments=CALLBACKS)
 def suggest(
     unlabeled: Any,
     *,
@@ -120,7 +120,7 @@ def suggest(
     cache: str | Path | None = None,
     decoding: Observe | None = None,
     observe: Watch | None = None,
-    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    quiet: bool = False,  # noqa: ARG001 - read by `with_progress`
 ) -> Suggestions:
     """Select the unlabeled images that are most worth labeling.
 

@@ -23,7 +23,7 @@ from understudy.data.collection import Collection
 from understudy.data.load import load
 from understudy.display.outcome import print_end
 from understudy.display.plans import print_plan
-from understudy.display.shown import shown
+from understudy.display.with_progress import with_progress
 from understudy.engine.rundir import IDENTITY
 from understudy.evaluation.repeats import Repeats
 from understudy.experiment.experiment import Experiment
@@ -39,7 +39,7 @@ from understudy.planning.planner import Planner
 from understudy.reports.write import expected_seconds
 
 
-@shown(finish=print_end)
+@with_progress(finish=print_end)
 def train(
     source: Any = None,
     *,
@@ -51,7 +51,7 @@ def train(
     cache: str | Path | None = None,
     tensorboard: str | Path | None = None,
     watch: Watcher | None = None,
-    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    quiet: bool = False,  # noqa: ARG001 - read by `with_progress`
     config: Mapping[str, Any] | None = None,
     repeats: int | None = None,
     folds: int | None = None,
@@ -133,7 +133,7 @@ def train_since(begun: Cost, source: Any = None, **arguments: Any) -> Result:
     return _train(Arguments(source=source, **arguments), begun)
 
 
-@shown(finish=print_plan)
+@with_progress(finish=print_plan)
 def plan(
     source: Any = None,
     *,
@@ -143,7 +143,7 @@ def plan(
     network: str | nn.Module | Callable[[], nn.Module] = "auto",
     cache: str | Path | None = None,
     watch: Watcher | None = None,
-    quiet: bool = False,  # noqa: ARG001 - read by `shown`
+    quiet: bool = False,  # noqa: ARG001 - read by `with_progress`
     config: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from understudy.core.arguments import check, shown
+from understudy.core.arguments import check, quoted
 from understudy.core.errors import DataError, UserError
 from understudy.engine.rundir import IDENTITY
 from understudy.experiment.job import resolve
@@ -41,7 +41,7 @@ class Arguments:
         names = ("folder", "cache", "tensorboard", "watch", "config", "repeats", "folds", "verbose")
         check(**{name: getattr(self, name) for name in names})
         if not isinstance(self.plan, bool | str | Path | Plan):
-            raise UserError(f"plan is {shown(self.plan)}; give True, False, a plan or the file of one")
+            raise UserError(f"plan is {quoted(self.plan)}; give True, False, a plan or the file of one")
 
     @property
     def path(self) -> Path | None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from understudy.cli.request import ABLATE, COMPARE, REQUEST, Request, discard_unstarted, open_folder
 from understudy.core.errors import Interrupted, UserError
-from understudy.display.comparing import watching
+from understudy.display.comparison_progress import watching
 from understudy.display.console import open_console
 
 if TYPE_CHECKING:
-    from understudy.comparison.result import Comparison
+    from understudy.comparison.result import ComparisonResult
 
 _COMMON = ("num_labels", "seeds", "budget")
 _ARGUMENTS = {COMPARE: ("methods", "variants", "upper_bound", *_COMMON), ABLATE: ("method", "recipe", *_COMMON)}
@@ -55,7 +55,7 @@ def run(request: Request, folder: Path, jobs: int | None, *, fresh: bool) -> Non
         arguments = {name: options.pop(name) for name in _ARGUMENTS[request.command] if name in options}
         if request.command == COMPARE and not arguments.get("variants"):
             arguments.setdefault("methods", "all")
-        carry_out: Callable[..., Comparison] = ablate if request.command == ABLATE else compare
+        carry_out: Callable[..., ComparisonResult] = ablate if request.command == ABLATE else compare
         with watching(console, lambda: request.save(folder)) as watch:
             comparison = carry_out(
                 request.source,

@@ -234,7 +234,7 @@ def open_folder(out: Path | None, source: str, command: str = TRAIN) -> Path:
     Raises:
         UserError: The folder holds a run or other files already, or cannot be made.
     """
-    from understudy.core.files import explained
+    from understudy.core.files import explain_write_errors
     from understudy.core.outputs import check_folder, check_name
 
     if out is not None:
@@ -252,7 +252,7 @@ def open_folder(out: Path | None, source: str, command: str = TRAIN) -> Path:
         return out
     name = re.sub(r"[^\w.-]+", "-", Path(source).expanduser().stem).strip("-.") or "run"
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    with explained(RUNS):
+    with explain_write_errors(RUNS):
         for count in range(1, _MAX_RUNS):
             folder = RUNS / (f"{name}-{stamp}" if count == 1 else f"{name}-{stamp}-{count}")
             try:

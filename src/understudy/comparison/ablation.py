@@ -10,11 +10,11 @@ from typing import Any
 
 from understudy.comparison.ablation_steps import PlannedStep
 from understudy.comparison.compare import run_comparison
-from understudy.comparison.result import BASELINE, Comparison
+from understudy.comparison.result import BASELINE, ComparisonResult
 from understudy.comparison.spec import make_spec
 from understudy.comparison.variants import Variant, unknown_setting
 from understudy.comparison.watchers import ComparisonWatcher
-from understudy.core.arguments import check, shown
+from understudy.core.arguments import check, quoted
 from understudy.core.config import from_table, to_table
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.processes import Map
@@ -47,7 +47,7 @@ def ablate(
     watch: ComparisonWatcher | None = None,
     config: Mapping[str, Any] | None = None,
     **options: Any,
-) -> Comparison:
+) -> ComparisonResult:
     """Measure what each ingredient adds, without a display or a report; `understudy.ablate` describes the arguments.
 
     Raises:
@@ -155,7 +155,7 @@ def _recipe(given: Any) -> Any:
         return None
     if name != Pretrain.name:
         raise ConfigError(
-            f"recipe {shown(name)} is not an ingredient; {nearest(str(name), (Plain.name, Pretrain.name))}"
+            f"recipe {quoted(name)} is not an ingredient; {nearest(str(name), (Plain.name, Pretrain.name))}"
         )
     return {"name": name} if isinstance(given, str) else given
 

@@ -17,9 +17,9 @@ from torch import nn
 
 from understudy.comparison.ablation_steps import PlannedStep, measure_steps
 from understudy.comparison.conclusions import conclusions, labels_text
-from understudy.comparison.result import ALL_LABELS, BASELINE, Clock, Comparison, Run
+from understudy.comparison.result import ALL_LABELS, BASELINE, Clock, ComparisonResult, Run
 from understudy.comparison.runs import RunPlan, Task, lost_run, recorded_run, run_folder, run_task
-from understudy.comparison.shared_images import SharedImages, held_out_test
+from understudy.comparison.shared_data import SharedData, held_out_test
 from understudy.comparison.single_run import measure_execution, set_up
 from understudy.comparison.spec import ComparisonSpec, parse_options
 from understudy.comparison.summaries import choose, rank_blocks, summarize, upper_bound
@@ -62,7 +62,7 @@ def compare(
     watch: ComparisonWatcher | None = None,
     config: Mapping[str, Any] | None = None,
     **options: Any,
-) -> Comparison:
+) -> ComparisonResult:
     """Compare variants without a display or a report; `understudy.compare` describes the arguments.
 
     Raises:
@@ -87,7 +87,7 @@ def run_comparison(
     map_: Map | None,
     watch: ComparisonWatcher | None,
     ablation: Sequence[PlannedStep] = (),
-) -> Comparison:
+) -> ComparisonResult:
     """Run the comparison of a spec, as `compare` documents.
 
     Args:
@@ -138,7 +138,7 @@ class _ComparisonRunner:
         self.runs: dict[str, Run] = {}
         self.test_source = ""
 
-    def run(self) -> Comparison:
+    def run(self) -> ComparisonResult:
         """Read, plan, train what is not there yet, compare, save."""
         for note in self.spec.notes:
             self.say(note)
@@ -160,7 +160,7 @@ class _ComparisonRunner:
         folder = RunFolder(self.root)
         with folder.claim():
             folder.recognize(self.identity(collection))
-            with SharedImages.of(collection, loading, self.root, in_process=self.in_process) as images:
+            with SharedData.of(collection, loading, self.root, in_process=self.in_process) as images:
                 self.train(self.plan(collection, images))
             return self.conclude()
 
@@ -227,7 +227,7 @@ class _ComparisonRunner:
             **({} if self.module is None else {"network": _digest(self.module)}),
         }
 
-    def plan(self, collection: Collection, images: SharedImages) -> list[Task]:
+    def plan(self, collection: Collection, images: SharedData) -> list[Task]:
         """The runs that the folder does not hold yet, one seed after the other."""
         self.check_setups(collection)
         spec = self.spec
@@ -262,7 +262,7 @@ class _ComparisonRunner:
         self.watch.began(plan)
         return left
 
-    def bound(self, images: SharedImages, seed: int, execution: Execution) -> Task:
+    def bound(self, images: SharedData, seed: int, execution: Execution) -> Task:
         """Supervised with all labels that the largest number of labels hides, and the settings of that number."""
         count = self.spec.num_labels[-1]
         job = dataclasses.replace(self.jobs_asked[BASELINE, count], seed=seed)
@@ -335,7 +335,7 @@ class _ComparisonRunner:
             if isinstance(results, Generator):
                 results.close()
 
-    def conclude(self) -> Comparison:
+    def conclude(self) -> ComparisonResult:
         """The comparison of all runs asked for, saved if there is a folder to keep.
 
         Raises:
@@ -350,7 +350,7 @@ class _ComparisonRunner:
         clock: Clock = "cpu_s" if self.on_processor else "wall_s"
         summaries = summarize(runs, names, spec.num_labels, spec.seeds, clock, self.root)
         ranked, test = rank_blocks(runs, names, spec.num_labels, spec.seeds)
-        comparison = Comparison(
+        comparison = ComparisonResult(
             methods=names,
             num_labels=spec.num_labels,
             seeds=spec.seeds,

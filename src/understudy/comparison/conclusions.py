@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from understudy.comparison.result import AblationStep, Comparison, Summary, UpperBound
+from understudy.comparison.result import AblationStep, ComparisonResult, Summary, UpperBound
 from understudy.core.text import SIGNIFICANCE, agree, capitalized, counted, p_equals, percent
-from understudy.evaluation.decision import COST_TOLERANCE
 from understudy.evaluation.learning_curve import learning_curve
 from understudy.evaluation.seeds import ENOUGH_SEEDS, few_seeds_sentence, gain_sentence, seeds_sentence
+from understudy.evaluation.verdict_rule import COST_TOLERANCE
 
 
 def labels_text(num_labels: int) -> str:
@@ -14,7 +14,7 @@ def labels_text(num_labels: int) -> str:
     return f"{num_labels:,} labels" if num_labels else "the labels given"
 
 
-def conclusions(comparison: Comparison, *, own_network: bool = False) -> tuple[str, ...]:
+def conclusions(comparison: ComparisonResult, *, own_network: bool = False) -> tuple[str, ...]:
     """What the figures of a comparison show, one statement each.
 
     Args:
@@ -43,7 +43,7 @@ def conclusions(comparison: Comparison, *, own_network: bool = False) -> tuple[s
     return tuple(lines + _failures(comparison))
 
 
-def _ingredients(comparison: Comparison) -> list[str]:
+def _ingredients(comparison: ComparisonResult) -> list[str]:
     """What each ingredient of an ablation adds to those before it."""
     tested = sum(step.gain is not None and step.gain.p_value is not None for step in comparison.ablation)
     lines = [_ingredient(step, tested) for step in comparison.ablation[1:]]
@@ -61,7 +61,7 @@ def _ingredient(step: AblationStep, tested: int) -> str:
     )
 
 
-def _upper_bound(comparison: Comparison) -> list[str]:
+def _upper_bound(comparison: ComparisonResult) -> list[str]:
     """What all labels give, and the share of the way there that each method goes."""
     if comparison.upper_bound is None or comparison.upper_bound.summary.accuracy is None:
         return []
@@ -91,7 +91,7 @@ def _gaps(bound: UpperBound, num_labels: int) -> list[str]:
     return lines
 
 
-def _more_labels(comparison: Comparison) -> list[str]:
+def _more_labels(comparison: ComparisonResult) -> list[str]:
     """What twice as many labels as the most measured would buy with each method, where there is a curve to follow."""
     lines = []
     for method in comparison.methods:
@@ -105,7 +105,7 @@ def _more_labels(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _proven(comparison: Comparison) -> list[str]:
+def _proven(comparison: ComparisonResult) -> list[str]:
     """Which methods differ from supervised, after correction."""
     gains = {
         f"{summary.method} with {labels_text(summary.num_labels)} against supervised": summary.gain
@@ -127,7 +127,7 @@ def _proven(comparison: Comparison) -> list[str]:
     ]
 
 
-def _few_seeds(comparison: Comparison) -> list[str]:
+def _few_seeds(comparison: ComparisonResult) -> list[str]:
     num_seeds = len(comparison.seeds)
     if num_seeds >= ENOUGH_SEEDS:
         return []
@@ -135,7 +135,7 @@ def _few_seeds(comparison: Comparison) -> list[str]:
     return [few_seeds_sentence(num_seeds) + again]
 
 
-def _ranks(comparison: Comparison) -> list[str]:
+def _ranks(comparison: ComparisonResult) -> list[str]:
     test = comparison.friedman
     if test is None:
         return []
@@ -145,7 +145,7 @@ def _ranks(comparison: Comparison) -> list[str]:
     return [f"Mean ranks over {test.num_blocks} blocks of labels and seed: {named} (Friedman's test, {p_value})."]
 
 
-def _choices(comparison: Comparison) -> list[str]:
+def _choices(comparison: ComparisonResult) -> list[str]:
     """What the validation images select, or why nothing is chosen; never by the test images."""
     lines, without = [], []
     for count in comparison.num_labels:
@@ -174,7 +174,7 @@ def _choices(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _costs(comparison: Comparison) -> list[str]:
+def _costs(comparison: ComparisonResult) -> list[str]:
     """Whether the costs are those of equals."""
     compared = [
         summary for summary in comparison.summaries if summary.cost_ratio is not None and summary.gain is not None
@@ -196,7 +196,7 @@ def _times(summary: Summary) -> str:
     return percent(summary.cost_ratio or 0.0)
 
 
-def _stopped(comparison: Comparison) -> list[str]:
+def _stopped(comparison: ComparisonResult) -> list[str]:
     """Which runs ended of their own accord before the budget was used, and why."""
     reasons: dict[tuple[str, int, str], list[str]] = {}
     for run in comparison.runs:
@@ -208,7 +208,7 @@ def _stopped(comparison: Comparison) -> list[str]:
     ]
 
 
-def _failures(comparison: Comparison) -> list[str]:
+def _failures(comparison: ComparisonResult) -> list[str]:
     """Each reason for which runs failed, once."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for run in comparison.runs:

@@ -120,7 +120,7 @@ class UpperBound:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Brief):
+class ComparisonResult(Brief):
     """Variants x numbers of labels x seeds, every run at one budget, tested on images that selected nothing.
 
     Args:

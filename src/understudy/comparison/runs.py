@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from understudy.comparison.result import ALL_LABELS, FORMAT, Run
-from understudy.comparison.shared_images import SharedImages
+from understudy.comparison.shared_data import SharedData
 from understudy.comparison.single_run import Figures, run_one
 from understudy.core.budget import Budget, format_seconds
 from understudy.core.config import to_table
@@ -42,7 +42,7 @@ class Task:
         module: The user's own network, for a run in this process.
     """
 
-    images: SharedImages
+    images: SharedData
     root: Path
     folder: str
     method: str

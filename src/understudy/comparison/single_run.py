@@ -20,7 +20,7 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.errors import RunFolderError
 from understudy.core.files import atomic, load_arrays
 from understudy.data.collection import Collection
-from understudy.engine.execution import pick_device, resolve
+from understudy.engine.execution import choose_execution, pick_device
 from understudy.engine.finalize import Trained
 from understudy.engine.observers import Observer, PseudoLabelQuality, StepReport
 from understudy.engine.predict import predict
@@ -28,7 +28,7 @@ from understudy.engine.rundir import RunFolder
 from understudy.engine.state import TrainState
 from understudy.evaluation.metrics import balanced_accuracy
 from understudy.experiment.job import Job
-from understudy.experiment.pool_use import coverage, mask_ratio
+from understudy.experiment.pool_statistics import coverage, mask_ratio
 from understudy.experiment.prepare import Prepared, assign_roles, prepare
 from understudy.models.nets import Execution
 from understudy.recipes.plain import Plain
@@ -163,7 +163,7 @@ def measure_execution(prepared: Prepared) -> Execution:
     """The fastest execution of runs like this one, measured where time matters; one thread each on a processor."""
     device = pick_device(prepared.job.device)
     stage = prepared.stage()
-    execution = resolve(TrainState(stage, device), device, stage.budget)
+    execution = choose_execution(TrainState(stage, device), device, stage.budget)
     return dataclasses.replace(execution, threads=1) if device.type == "cpu" else execution
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from understudy.comparison.result import ALL_LABELS, BASELINE
 from understudy.comparison.runs import folder_name
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.config import Config, knobs, to_table
 from understudy.core.errors import ConfigError, UserError, nearest
 from understudy.data.collection import Collection
@@ -97,17 +97,18 @@ def named_variants(tables: Any, taken: Iterable[str]) -> list[Variant]:
         ConfigError: A name is taken or cannot be shown, or a setting is unknown or belongs to all variants.
     """
     if not isinstance(tables, Mapping):
-        raise ConfigError(f"variants is {shown(tables)}; give a table of settings under the name of each variant")
+        raise ConfigError(f"variants is {quoted(tables)}; give a table of settings under the name of each variant")
     names = {name.casefold(): name for name in (BASELINE, ALL_LABELS, *taken)}
     found = []
     for name, settings in tables.items():
         if not isinstance(name, str) or not name.isprintable() or name != name.strip() or not name:
             raise ConfigError(
-                f"variant name {shown(name)} cannot be shown; give printable text without spaces around it"
+                f"variant name {quoted(name)} cannot be shown; give printable text without spaces around it"
             )
         if len(name) > _MAX_NAME:
             raise ConfigError(
-                f"variant name {shown(name)} has {len(name)} characters, too many for a table; give at most {_MAX_NAME}"
+                f"variant name {quoted(name)} has {len(name)} characters, too many for a table; "
+                f"give at most {_MAX_NAME}"
             )
         if name.casefold() in names:
             raise ConfigError(
@@ -138,7 +139,7 @@ def json_value(value: Any) -> Any:
 def _checked(settings: Any) -> dict[str, Any]:
     """A variant's table with its method, optimizer and recipe as tables or objects."""
     if not isinstance(settings, Mapping):
-        raise ConfigError(f"{shown(settings)} is not a table of settings; write for example method = 'fixmatch'")
+        raise ConfigError(f"{quoted(settings)} is not a table of settings; write for example method = 'fixmatch'")
     table: dict[str, Any] = {"method": Job().method.name, **settings}
     table = normalize_options(table)
     method = table["method"]
@@ -149,7 +150,7 @@ def _checked(settings: Any) -> dict[str, Any]:
         kind = type(method)
     else:
         raise ConfigError(
-            f"method is {shown(method)}; give the name of a method, or a table with its name and settings"
+            f"method is {quoted(method)}; give the name of a method, or a table with its name and settings"
         )
     known = {field.name for field in dataclasses.fields(Job)} - set(SHARED)
     for key in table:

@@ -39,11 +39,11 @@ def check(**arguments: Any) -> None:
         if value is None or rule.fits(value):
             continue
         if rule is _PATH and (problem := path_problem(value)) is not None:
-            raise ConfigError(f"{name} {shown(value)} {problem}; give {rule.allowed}")
-        raise ConfigError(f"{name} is {shown(value)}; give {rule.allowed}")
+            raise ConfigError(f"{name} {quoted(value)} {problem}; give {rule.allowed}")
+        raise ConfigError(f"{name} is {quoted(value)}; give {rule.allowed}")
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """The value as short text, whatever its own `__repr__` does."""
     try:
         text = _SHORT.repr(value)

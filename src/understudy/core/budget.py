@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass, field
 
-from understudy.core.arguments import check, shown
+from understudy.core.arguments import check, quoted
 from understudy.core.errors import ConfigError
 
 MAX_EPOCHS = 1e6  # more is a mistake; the number of steps stays a whole number
@@ -22,7 +22,7 @@ class Budget:
         wall_s: Seconds on the wall clock.
         cpu_s: Seconds of processor time of this process, all threads together.
         steps: Optimizer steps.
-        epochs: Passes over the training images; `in_steps` makes them steps before anything is trained.
+        epochs: Passes over the training images; `with_epochs_as_steps` makes them steps before anything is trained.
 
     Examples:
         >>> import understudy
@@ -56,12 +56,12 @@ class Budget:
         if match is not None and match[2].startswith("epoch"):
             if not 0 < float(match[1]) <= MAX_EPOCHS:
                 raise ConfigError(
-                    f"budget {shown(text)} is not a number of epochs above zero; give for example 10epochs"
+                    f"budget {quoted(text)} is not a number of epochs above zero; give for example 10epochs"
                 )
             return cls(epochs=float(match[1]))
         if match is None or float(match[1]) == 0 or (match[2] == "steps" and "." in match[1]):
             raise ConfigError(
-                f"budget {shown(text)} is not a length of time or a number of steps above zero; "
+                f"budget {quoted(text)} is not a length of time or a number of steps above zero; "
                 "give for example 90s, 10m, 2h, 1200cpu-s, 5000steps or 10epochs"
             )
         if match[2] == "steps":
@@ -83,7 +83,7 @@ class Budget:
         unit = next((unit for unit in ("h", "m") if self.wall_s % _SECONDS[unit] == 0), "s")
         return f"{_number(self.wall_s / _SECONDS[unit])}{unit}"
 
-    def in_steps(self, num_images: int, batch_size: int) -> Budget:
+    def with_epochs_as_steps(self, num_images: int, batch_size: int) -> Budget:
         """The budget with epochs as steps; an epoch has as many as there are batches in the training images.
 
         Args:

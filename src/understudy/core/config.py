@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, nearest
 from understudy.core.registry import Registry
@@ -44,14 +44,14 @@ class Knob:
     def problem(self, value: Any) -> str | None:
         """What is wrong with the value, as the end of a sentence, or None."""
         if self.choices and value not in self.choices:
-            return f"is {shown(value)}; {nearest(str(value), self.choices)}"
+            return f"is {quoted(value)}; {nearest(str(value), self.choices)}"
         if isinstance(value, int | float) and not isinstance(value, bool):
             if isinstance(value, float) and abs(value) > _MAX_FLOAT:
-                return f"is {shown(value)}; it must be finite in single precision, at most {_MAX_FLOAT:g}"
+                return f"is {quoted(value)}; it must be finite in single precision, at most {_MAX_FLOAT:g}"
             if value != value or (self.low is not None and value < self.low):
-                return f"is {shown(value)}; it must be at least {self.low}"
+                return f"is {quoted(value)}; it must be at least {self.low}"
             if self.high is not None and value > self.high:
-                return f"is {shown(value)}; it must be at most {self.high}"
+                return f"is {quoted(value)}; it must be at most {self.high}"
         return None
 
     @property
@@ -185,7 +185,7 @@ def _normalized(cls: type[Config], value: Any, key: str, default: str) -> Any:
     if not isinstance(value, Mapping):
         if isinstance(value, Config):
             return value
-        raise ConfigError(f"{key} is {shown(value)}; give a name, one of {', '.join(_names(cls))}")
+        raise ConfigError(f"{key} is {quoted(value)}; give a name, one of {', '.join(_names(cls))}")
     named = {"name": cls.variants.canonical(value["name"], _names(cls))} if "name" in value else {}
     name = named.get("name", default)
     return {**(normalize(cls.variants.get(name), value) if name else value), **named}
@@ -387,16 +387,16 @@ def _problems(kind: type[Config], values: Mapping[str, Any]) -> list[str]:
         nested = _config_class(hint)
         if nested is not None:
             if not isinstance(value, nested) and not (value is None and type(None) in getattr(hint, "__args__", ())):
-                problems.append(f"{key} is {shown(value)}; it must be a table of {nested.__name__} settings")
+                problems.append(f"{key} is {quoted(value)}; it must be a table of {nested.__name__} settings")
             continue
         if Budget in get_args(hint):
             if not isinstance(value, Budget):
-                problems.append(f"{key} is {shown(value)}; give a Budget")
+                problems.append(f"{key} is {quoted(value)}; give a Budget")
             continue
         try:
             _adapter(hint).validate_python(value)
         except ValidationError as error:
-            problems.append(f"{key} is {shown(value)}: {error.errors()[0]['msg'].lower()}")
+            problems.append(f"{key} is {quoted(value)}: {error.errors()[0]['msg'].lower()}")
             continue
         problem = declared[key].problem(value) if key in declared else None
         if problem:

@@ -34,7 +34,7 @@ def atomic(path: Path, *, parents: bool = False, replaced: Path | None = None) -
         UserError: The disk is full, or the folder cannot be written.
     """
     temporary = path.with_name(f"{path.name}.tmp")
-    with explained(path.parent):
+    with explain_write_errors(path.parent):
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -51,7 +51,7 @@ def atomic(path: Path, *, parents: bool = False, replaced: Path | None = None) -
 
 
 @contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
+def explain_write_errors(folder: Path) -> Iterator[None]:
     """Explain to the user why the operating system refuses to write.
 
     Raises:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from understudy.core.arguments import path_problem, shown
+from understudy.core.arguments import path_problem, quoted
 from understudy.core.errors import UserError
 
 
@@ -88,7 +88,7 @@ def check_name(path: Path, again: str) -> None:
     except UnicodeEncodeError:
         problem = "is not valid UTF-8"
     if problem is not None:
-        raise UserError(f"the name {shown(str(path))} {problem}; {again}")
+        raise UserError(f"the name {quoted(str(path))} {problem}; {again}")
 
 
 def check_json(path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.errors import ConfigError, nearest
 
 T = TypeVar("T")
@@ -68,14 +68,14 @@ class Registry(Generic[T]):
         """
         self._load()
         if not isinstance(name, str):
-            raise ConfigError(f"{self.kind} is {shown(name)}; give a name, such as {sorted(self._classes)[0]!r}")
+            raise ConfigError(f"{self.kind} is {quoted(name)}; give a name, such as {sorted(self._classes)[0]!r}")
         if name in self._classes:
             return name
         squashed = _squashed(name)
         for filed in self._classes:
             if _squashed(filed) == squashed:
                 return filed
-        raise ConfigError(f"unknown {self.kind} {shown(name)}; {nearest(name.lower(), allowed or self.offered())}")
+        raise ConfigError(f"unknown {self.kind} {quoted(name)}; {nearest(name.lower(), allowed or self.offered())}")
 
     def names(self) -> list[str]:
         """All names, sorted."""

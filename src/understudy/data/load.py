@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from understudy.core.arguments import check, has, path_problem, shown
+from understudy.core.arguments import check, has, path_problem, quoted
 from understudy.core.errors import DataError
 from understudy.core.text import agree, counted
 from understudy.core.types import Observe
@@ -184,7 +184,7 @@ def _read(
 def _read_path(item: str | os.PathLike[str], role: str) -> Table:
     """The table of a folder, a manifest, or, where labels are not needed, one image file."""
     if (problem := path_problem(item)) is not None:  # a name that is not UTF-8 is left to the folder's own sentence
-        raise DataError(f"the source {shown(item)} {problem}; give the path of an image, a folder or a manifest")
+        raise DataError(f"the source {quoted(item)} {problem}; give the path of an image, a folder or a manifest")
     text = os.fspath(item)
     try:
         path = Path(text).expanduser()

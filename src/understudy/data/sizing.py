@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from understudy.core.arguments import is_whole, shown
+from understudy.core.arguments import is_whole, quoted
 from understudy.core.errors import ConfigError
 from understudy.data.collection import Names
 from understudy.data.decode import UnreadableImageError, decode_file, is_gray, probe_file
@@ -35,9 +35,9 @@ def check_request(size: int | None, channels: int | None) -> None:
         ConfigError: They are not.
     """
     if size is not None and not is_whole(size, 4, 1024):
-        raise ConfigError(f"size is {shown(size)}; give the side of the training image in px, from 4 to 1024")
+        raise ConfigError(f"size is {quoted(size)}; give the side of the training image in px, from 4 to 1024")
     if channels is not None and not (is_whole(channels) and channels in (1, 3)):
-        raise ConfigError(f"channels is {shown(channels)}; give 1 for gray-scale or 3 for color")
+        raise ConfigError(f"channels is {quoted(channels)}; give 1 for gray-scale or 3 for color")
 
 
 def choose_form(sizes: Sequence[tuple[int, int]], gray: bool, size: int | None, channels: int | None) -> Form:

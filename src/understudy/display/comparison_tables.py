@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from understudy.comparison.result import Comparison, Summary
+    from understudy.comparison.result import ComparisonResult, Summary
     from understudy.evaluation.intervals import Interval
 
 _MAX_WIDTH = 1000  # wider than any table, so that measuring one never cuts it
@@ -34,7 +34,7 @@ _FILES = {
 }
 
 
-def print_report(console: Console, comparison: Comparison) -> None:
+def print_report(console: Console, comparison: ComparisonResult) -> None:
     """Print the tables, conclusions and files of a comparison."""
     from understudy.comparison.conclusions import labels_text
 
@@ -97,7 +97,7 @@ def accuracy_table(rows: list[Summary]) -> Table:
     return table
 
 
-def ablation_table(comparison: Comparison) -> Table:
+def ablation_table(comparison: ComparisonResult) -> Table:
     """Accuracy of each step of an ablation, and its gain over the step before."""
     table = new_table()
     for name in ("ingredient", "settings"):

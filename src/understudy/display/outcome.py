@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _OUTCOME_STYLE = {"helped": "green", "hurt": "red"}
 
 
-class Summary(Protocol):
+class FinishedRun(Protocol):
     """What is shown of a result."""
 
     @property
@@ -48,7 +48,7 @@ class Summary(Protocol):
         """Where everything was saved, if anywhere."""
 
 
-def print_outcome(console: Console, result: Summary) -> None:
+def print_outcome(console: Console, result: FinishedRun) -> None:
     """Print the verdict, and below it a table of both models or of all repeats."""
     _print_verdict(console, result)
     if result.repeats is not None:
@@ -59,7 +59,7 @@ def print_outcome(console: Console, result: Summary) -> None:
         say(console)
 
 
-def print_end(console: Console, result: Summary) -> None:
+def print_end(console: Console, result: FinishedRun) -> None:
     """Print the end of a call from Python: the outcome, and where the report is."""
     say(console)
     print_outcome(console, result)
@@ -69,7 +69,7 @@ def print_end(console: Console, result: Summary) -> None:
         say(console, f"Report: {result.folder / 'report.html'}")
 
 
-def _print_verdict(console: Console, result: Summary) -> None:
+def _print_verdict(console: Console, result: FinishedRun) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
@@ -164,7 +164,7 @@ def _repeats(repeats: Repeats) -> Table:
     return table
 
 
-def _delivered(result: Summary) -> str:
+def _delivered(result: FinishedRun) -> str:
     """The name of the run whose model is delivered."""
     verdict, repeats = result.verdict, result.repeats
     if repeats is not None:
@@ -172,7 +172,7 @@ def _delivered(result: Summary) -> str:
     return verdict.method.name if isinstance(verdict, Verdict) and verdict.delivered == "method" else "supervised"
 
 
-def _comparison(result: Summary) -> Table:
+def _comparison(result: FinishedRun) -> Table:
     on_device = isinstance(result.verdict, Verdict) and result.verdict.cost_clock == "wall_s"
     delivered = _delivered(result)
     table = new_table()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from understudy.display.console import say
 from understudy.display.tables import new_table
-from understudy.planning.plan import shown as words
+from understudy.planning.plan import format_setting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     table.add_column("why", overflow="fold", ratio=1)
     for part in plan.parts.values():
         for choice in part.choices:
-            table.add_row(choice.key, words(choice.value), _HOW[choice.how], choice.reason)
+            table.add_row(choice.key, format_setting(choice.value), _HOW[choice.how], choice.reason)
         if part.choices:
             table.add_section()
     console.print(table)

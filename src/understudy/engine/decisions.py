@@ -7,7 +7,7 @@ import torch
 from understudy.core import distributed
 from understudy.core.errors import RunFolderError, UserError
 from understudy.core.types import Step
-from understudy.engine.execution import resolve
+from understudy.engine.execution import choose_execution
 from understudy.engine.ledger import (
     Diverged,
     ExecutionChosen,
@@ -152,7 +152,7 @@ class Decisions:
     def _choose_execution(self) -> None:
         state = self._state
         if state.now.ledger_position == 0:
-            execution = self._execution or resolve(state, state.device, self._stage.budget)
+            execution = self._execution or choose_execution(state, state.device, self._stage.budget)
             self.record(ExecutionChosen(step=state.now.next_step, execution=execution))
 
     def _end_first_phase_early(self) -> None:

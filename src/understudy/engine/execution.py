@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError
 from understudy.models.nets import Execution, running
@@ -43,14 +43,14 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda":
         name = f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}"
     if name.split(":")[0] not in available:
-        raise ConfigError(f"device {shown(name)} is not here; available: {', '.join(available)}")
+        raise ConfigError(f"device {quoted(name)} is not here; available: {', '.join(available)}")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         allowed = ", ".join(available)
-        raise ConfigError(f"device {shown(name)} cannot be used ({reason}); available: {allowed}") from None
+        raise ConfigError(f"device {quoted(name)} cannot be used ({reason}); available: {allowed}") from None
     return device
 
 
@@ -76,7 +76,7 @@ def free_cores(sample_s: float = 0.2) -> int:
     return max(1, min(allowed, round(cores * idle / (busy + idle) + 0.2)))
 
 
-def resolve(state: TrainState, device: torch.device, budget: Budget) -> Execution:
+def choose_execution(state: TrainState, device: torch.device, budget: Budget) -> Execution:
     """How to run the networks of this state on this device, by the settings or, where they say auto, by measurement."""
     settings = state.settings
     threads = free_cores() if device.type == "cpu" else torch.get_num_threads()

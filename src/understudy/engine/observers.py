@@ -15,7 +15,7 @@ from torch import Tensor
 from understudy.core import distributed
 from understudy.core.budget import Budget, Cost
 from understudy.core.errors import RunFolderError, UserError
-from understudy.core.files import DamagedError, JsonLines, explained
+from understudy.core.files import DamagedError, JsonLines, explain_write_errors
 from understudy.core.types import Loss, PseudoLabels, Step
 
 _GAP_PX = 2  # enough to tell tiles apart
@@ -204,7 +204,7 @@ class HistoryLines:
         """Append the line of this step, if it has one; a resumed run says again what came after its checkpoint."""
         if report.evaluation is None or distributed.rank():
             return
-        with explained(self._folder):
+        with explain_write_errors(self._folder):
             self._file.append({"run": report.run, **report.evaluation})
 
 
@@ -231,7 +231,7 @@ class TensorBoard:
         if report.evaluation is None or distributed.rank():
             return
         step = int(report.evaluation["step"])
-        with explained(self._folder):
+        with explain_write_errors(self._folder):
             if report.run not in self._writers:  # what a resumed run makes again replaces what it made before
                 place = self._folder / report.run.replace("/", "-")
                 self._writers[report.run] = self._writer(str(place), purge_step=step)
@@ -256,7 +256,7 @@ class PictureGrids:
             return
         from PIL import Image
 
-        with explained(self._folder):
+        with explain_write_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             for name, rows in images.items():
                 file = f"{report.run}-{name}-{report.step.index + 1:06d}.png".replace("/", "-")

@@ -174,7 +174,7 @@ def orthogonalized(tensors: list[Tensor], num_iterations: int = 5) -> list[Tenso
     return results
 
 
-def rate_factor(progress: float, *, warmup: float, decay: str, final: float) -> float:
+def learning_rate_factor(progress: float, *, warmup: float, decay: str, final: float) -> float:
     """The learning rate as a share of its peak: up in a straight line until `warmup`, then down to `final`.
 
     Args:

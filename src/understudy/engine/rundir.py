@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from understudy.core.errors import RunFolderError
-from understudy.core.files import FORMAT, atomic, check_format, explained, read_json, write_json
+from understudy.core.files import FORMAT, atomic, check_format, explain_write_errors, read_json, write_json
 
 IDENTITY = "identity.json"
 _PATIENCE_S = 5.0  # a killed run's workers need a moment to end
@@ -33,7 +33,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """Make the folder if it is not there."""
         self.path = path
-        with explained(path):
+        with explain_write_errors(path):
             path.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
@@ -43,7 +43,7 @@ class RunFolder:
         Raises:
             RunFolderError: Another process is training in this folder.
         """
-        with explained(self.path), (self.path / "lock").open("w") as file:
+        with explain_write_errors(self.path), (self.path / "lock").open("w") as file:
             try:
                 import fcntl
 
@@ -96,7 +96,7 @@ class RunFolder:
         newest, previous = (self.path / name for name in _CHECKPOINTS)
         with atomic(newest, replaced=previous) as temporary:
             _save_tensors(temporary, tensors, {"meta": json.dumps(meta)})
-        with explained(self.path):
+        with explain_write_errors(self.path):
             _sync_folder(self.path)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -111,7 +111,7 @@ class Stage:
         if self.budget.epochs is not None:
             raise ConfigError(
                 f"budget {self.budget.text!r} counts epochs, and a stage takes steps; give for example "
-                "Budget(steps=5000), or call budget.in_steps"
+                "Budget(steps=5000), or call budget.with_epochs_as_steps"
             )
         if len(data.labeled) == 0:
             raise ConfigError("training needs at least one labeled image; give some, or check the label column")

@@ -15,10 +15,10 @@ from understudy.core.budget import Cost
 from understudy.core.seeding import generator, seed_torch
 from understudy.core.types import Loss, Objective
 from understudy.data.stream import Stream
-from understudy.engine.optim import rate_factor
+from understudy.engine.optim import learning_rate_factor
 from understudy.engine.pace import Pace, Pacer
 from understudy.engine.stage import Stage
-from understudy.functional.schedules import averaging_decay
+from understudy.functional.schedules import ema_decay_at
 from understudy.models import feature_width, fit_input
 from understudy.models.heads import layers_named
 from understudy.models.nets import Execution, Networks
@@ -104,7 +104,7 @@ class TrainState:
     def set_rates(self, progress: float) -> None:
         """Set every group's learning rate for this share of training."""
         settings = self.settings
-        factor = self.now.rate_scale * rate_factor(
+        factor = self.now.rate_scale * learning_rate_factor(
             progress, warmup=settings.lr_warmup, decay=settings.lr_decay, final=settings.lr_final
         )
         for optimizer, peaks in zip(self.optimizers, self._peak_rates, strict=True):
@@ -123,7 +123,7 @@ class TrainState:
     def average_weights(self) -> None:
         """Move `ema` towards `model`: floating-point buffers as weights, all others copied."""
         averages, values, copies = self._averaged
-        decay = averaging_decay(self.settings.method.ema_decay, self.now.next_step)
+        decay = ema_decay_at(self.settings.method.ema_decay, self.now.next_step)
         torch._foreach_lerp_(averages, values, 1 - decay)
         for target, source in copies:
             target.copy_(source)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.text import capitalized, percent, percent_range, signed_points
-from understudy.evaluation.decision import Facts, Model, Outcome, decide
 from understudy.evaluation.intervals import Interval
 from understudy.evaluation.seeds import (
     ENOUGH_SEEDS,
@@ -24,6 +23,7 @@ from understudy.evaluation.seeds import (
     spread_over_seeds,
 )
 from understudy.evaluation.verdict import Verdict
+from understudy.evaluation.verdict_rule import Facts, Model, Outcome, decide
 
 Kind = Literal["seeds", "folds"]
 BASELINE = "supervised"

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from understudy.core.errors import DataError
 from understudy.core.text import SIGNIFICANCE, counted, listed, p_equals, signed_points
-from understudy.evaluation.decision import interval_words
 from understudy.evaluation.intervals import Interval, wilson
 from understudy.evaluation.paired import Paired
 from understudy.evaluation.ranking import holm
+from understudy.evaluation.verdict_rule import interval_words
 
 ENOUGH_SEEDS = 5
 """Student's 95 % factor is 12.7 for 2 seeds, 4.3 for 3 and 2.8 for 5; from there on it falls slowly towards 2."""

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from understudy.core.budget import Cost, format_seconds
 from understudy.core.text import counted, p_equals, percent, percent_range, points
-from understudy.evaluation.decision import (
+from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
+from understudy.evaluation.metrics import balanced_accuracy
+from understudy.evaluation.paired import Paired, compare_paired, smallest_detectable_gain
+from understudy.evaluation.verdict_rule import (
     COST_TOLERANCE,
     Facts,
     Model,
@@ -19,9 +22,6 @@ from understudy.evaluation.decision import (
     interval_words,
     opening,
 )
-from understudy.evaluation.intervals import Interval, accuracy_interval, balanced_accuracy_interval, right_predictions
-from understudy.evaluation.metrics import balanced_accuracy
-from understudy.evaluation.paired import Paired, compare_paired, smallest_detectable_gain
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from understudy.augment import DOMAINS, Augmentation
-from understudy.core.arguments import check, is_whole, shown
+from understudy.core.arguments import check, is_whole, quoted
 from understudy.core.budget import Budget
 from understudy.core.config import Knob, from_table, knobs, merge, normalize, override
 from understudy.core.errors import ConfigError
@@ -149,9 +149,9 @@ def normalize_options(table: Mapping[str, Any]) -> Options:
     epochs = table.pop("epochs", None)
     if epochs is not None:
         if "budget" in table:
-            raise ConfigError(f"budget is {shown(table['budget'])} and epochs is {shown(epochs)}; give one of them")
+            raise ConfigError(f"budget is {quoted(table['budget'])} and epochs is {quoted(epochs)}; give one of them")
         if isinstance(epochs, bool) or not isinstance(epochs, Real):
-            raise ConfigError(f"epochs is {shown(epochs)}; give a number of passes over the training images, above 0")
+            raise ConfigError(f"epochs is {quoted(epochs)}; give a number of passes over the training images, above 0")
         table["budget"] = Budget.parse(f"{float(epochs):f}epochs")
     table = _normalized(table)
     check(**{name: table[name] for name in ("seed", "size", "channels") if name in table})
@@ -191,7 +191,7 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
     batch_size = table.get("batch_size", Job().batch_size)
     if is_whole(batch_size, 1):
         training = int((~np.isin(collection.parts, (Part.VALIDATION, Part.TEST, Part.LEFT_OUT))).sum())
-        table["budget"] = table.get("budget", Job().budget).in_steps(training, batch_size)
+        table["budget"] = table.get("budget", Job().budget).with_epochs_as_steps(training, batch_size)
     steps = table.get("budget", Job().budget).steps
     if steps and "warmup" not in table:
         table["warmup"] = min(MAX_WARMUP, max(Job().warmup, MIN_WARMUP_STEPS / steps))

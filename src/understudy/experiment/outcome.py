@@ -18,13 +18,13 @@ from understudy.data.training_data import TrainingData
 from understudy.engine.execution import pick_device
 from understudy.engine.finalize import Trained
 from understudy.engine.predict import predict
-from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict
+from understudy.evaluation.verdict_rule import Facts
 from understudy.experiment.budget_split import BASELINE
 from understudy.experiment.experiment import Experiment
 from understudy.experiment.job import Job
-from understudy.experiment.pool_use import coverage, mask_ratio
+from understudy.experiment.pool_statistics import coverage, mask_ratio
 from understudy.experiment.prepare import Prepared
 
 Probabilities = NDArray[np.float32]

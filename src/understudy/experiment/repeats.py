@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.budget import Budget
 from understudy.core.errors import ConfigError, DataError
 from understudy.core.text import counted
 from understudy.data.folds import cross_validation
 from understudy.data.split import Splits, split
-from understudy.evaluation.decision import Facts
 from understudy.evaluation.metrics import are_imbalanced
 from understudy.evaluation.repeats import Repeats, over_folds, over_seeds
 from understudy.evaluation.seeds import seeds_sentence
 from understudy.evaluation.verdict import Candidate, HeldOut, Verdict, compute_verdict
+from understudy.evaluation.verdict_rule import Facts
 from understudy.experiment.budget_split import BASELINE
 from understudy.experiment.experiment import Experiment
 from understudy.experiment.outcome import Outcome, OutOfFold
@@ -51,7 +51,7 @@ class Repetition:
         repeats, folds = table.pop("repeats", 0), table.pop("folds", 0)
         for name, value in (("repeats", repeats), ("folds", folds)):
             if not isinstance(value, int) or isinstance(value, bool):
-                raise ConfigError(f"{name} is {shown(value)}; give a whole number")
+                raise ConfigError(f"{name} is {quoted(value)}; give a whole number")
         if repeats < 0:
             raise ConfigError(f"repeats is {repeats}; give the number of seeds to train with, such as 3")
         if folds < 0 or folds == 1:

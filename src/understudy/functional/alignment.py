@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from understudy.core import distributed
 from understudy.core.config import Config, Knob
 from understudy.functional.pseudo_labels import align
-from understudy.functional.schedules import averaging_decay_of
+from understudy.functional.schedules import ema_decay_of
 
 
 class ClassBalance(nn.Module):
@@ -63,7 +63,7 @@ class Alignment(Config):
             return probs
         labeled = class_counts.clamp(min=1)  # divided by zero, a class without labels would take over
         labeled = labeled / labeled.sum()
-        keep = averaging_decay_of(balance.updates, self.momentum)
+        keep = ema_decay_of(balance.updates, self.momentum)
         balance.updates.add_(1)
         balance.unlabeled.lerp_(distributed.mean(probs.mean(0)), 1 - keep)
         if self.target == "estimated":
@@ -77,6 +77,6 @@ class Alignment(Config):
     def observe_labeled(self, probs: Float[Tensor, "b k"], balance: ClassBalance) -> None:
         """Take predictions on labeled rows into their running mean, where the target is that mean."""
         if self.target == "running":
-            keep = averaging_decay_of(balance.labeled_updates, self.momentum)
+            keep = ema_decay_of(balance.labeled_updates, self.momentum)
             balance.labeled_updates.add_(1)
             balance.labeled.lerp_(distributed.mean(probs.mean(0)), 1 - keep)

@@ -36,7 +36,7 @@ def linear_decay(progress: float, final: float) -> float:
     return final + (1 - final) * (1 - min(1.0, progress))
 
 
-def averaging_decay(decay: float, num_updates: int) -> float:
+def ema_decay_at(decay: float, num_updates: int) -> float:
     """The decay of a running average that forgets its start: min(decay, (1 + t) / (10 + t)).
 
     1 and 10 are those of TensorFlow's `ExponentialMovingAverage`: the first update already counts 90 %, and 0.999 is
@@ -45,6 +45,6 @@ def averaging_decay(decay: float, num_updates: int) -> float:
     return min(decay, (1 + num_updates) / (10 + num_updates))
 
 
-def averaging_decay_of(num_updates: Float[Tensor, ""], decay: float) -> Float[Tensor, ""]:
-    """As `averaging_decay`, of a count that lives on the device."""
+def ema_decay_of(num_updates: Float[Tensor, ""], decay: float) -> Float[Tensor, ""]:
+    """As `ema_decay_at`, of a count that lives on the device."""
     return ((1 + num_updates) / (10 + num_updates)).clamp(max=decay)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.errors import UserError, nearest
 from understudy.core.files import atomic
 from understudy.core.outputs import check_output
@@ -68,8 +68,8 @@ def check_kinds(kinds: Iterable[str]) -> None:
     """
     for kind in kinds:
         if not isinstance(kind, str) or kind not in ON_REQUEST:
-            allowed = nearest(shown(kind), ON_REQUEST)
-            raise UserError(f"--drop names {shown(kind)}; {allowed} (copies and blank images are always left out)")
+            allowed = nearest(quoted(kind), ON_REQUEST)
+            raise UserError(f"--drop names {quoted(kind)}; {allowed} (copies and blank images are always left out)")
 
 
 def clean(audit: Audit, drop: Sequence[str] = ()) -> Cleaned:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy.core.errors import DataError, RunFolderError
-from understudy.core.files import explained, write_json
+from understudy.core.files import explain_write_errors, write_json
 from understudy.core.seeding import generator
 from understudy.core.types import Ids, Observe
 from understudy.data.collection import Collection
@@ -215,7 +215,7 @@ def _save(folder: Path, collection: Collection, unrelated: Unrelated, note: str)
     """Write examples, the list, and last the record that a resumed run reads."""
     removed = unrelated.removed
     order = np.argsort(-unrelated.score, kind="stable")[: len(removed)]
-    with explained(folder):
+    with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LIST).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

@@ -16,7 +16,7 @@ from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
 from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import sharpen
-from understudy.functional.schedules import averaging_decay_of
+from understudy.functional.schedules import ema_decay_of
 from understudy.methods.base import AlignedMemory, WeakToStrong, pseudo_label_loss, register
 from understudy.models.nets import Networks
 
@@ -83,7 +83,7 @@ class Dash(WeakToStrong[LabeledLoss]):
         labeled = batch.labeled
         (logits,) = nets.logits(labeled.view())
         with torch.no_grad():
-            keep = averaging_decay_of(memory.updates, WARM_UP_DECAY)
+            keep = ema_decay_of(memory.updates, WARM_UP_DECAY)
             memory.updates.add_(1)
             memory.loss.lerp_(distributed.mean(cross_entropy(logits, labeled.targets, labeled.weight)), 1 - keep)
             memory.end.fill_(step.progress)

@@ -14,7 +14,7 @@ from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Step
 from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
-from understudy.functional.schedules import averaging_decay_of
+from understudy.functional.schedules import ema_decay_of
 from understudy.methods.base import AlignedMemory, WeakToStrong, pseudo_label_loss, register
 from understudy.models.nets import Networks
 
@@ -32,7 +32,7 @@ class MeanPrediction(AlignedMemory):
 
     def update(self, probs: Float[Tensor, "u k"], momentum: float) -> None:
         """Move the mean towards that of these predictions, over all processes (equation 4)."""
-        keep = averaging_decay_of(self.updates, momentum)
+        keep = ema_decay_of(self.updates, momentum)
         self.updates.add_(1)
         self.mean.lerp_(distributed.mean(probs.mean(0)), 1 - keep)
 

@@ -16,7 +16,7 @@ from understudy.core.types import Batch, DataSpec, Loss, Step
 from understudy.functional.fairness import class_fairness
 from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold, confidence_and_label
-from understudy.functional.schedules import averaging_decay_of
+from understudy.functional.schedules import ema_decay_of
 from understudy.functional.thresholds import self_adaptive
 from understudy.methods.base import AlignedMemory, WeakToStrong, pseudo_label_loss, register
 from understudy.models.nets import Networks
@@ -40,7 +40,7 @@ class LearningStatus(AlignedMemory):
     def update(self, probs: Float[Tensor, "u k"], momentum: float) -> None:
         """Move the means towards those of these predictions, over all processes (equations 5, 6 and 8)."""
         confidence, label = confidence_and_label(probs)
-        keep = averaging_decay_of(self.updates, momentum)
+        keep = ema_decay_of(self.updates, momentum)
         self.updates.add_(1)
         classes = F.one_hot(label, probs.shape[-1]).to(probs.dtype)
         for running, rows in ((self.confidence, confidence), (self.prediction, probs), (self.histogram, classes)):

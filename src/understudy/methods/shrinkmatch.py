@@ -15,7 +15,7 @@ from understudy.core.types import Batch, DataSpec, Loss, Objective, Step
 from understudy.functional.alignment import Alignment
 from understudy.functional.losses import cross_entropy
 from understudy.functional.pseudo_labels import above_threshold
-from understudy.functional.schedules import averaging_decay_of
+from understudy.functional.schedules import ema_decay_of
 from understudy.functional.shrinking import cross_entropy_within, shrunk_classes
 from understudy.methods.base import AlignedMemory, pseudo_label_loss, register
 from understudy.methods.base_features import OnFeatures
@@ -36,7 +36,7 @@ class CertainShare(AlignedMemory):
 
     def update(self, certain: Float[Tensor, "u"], momentum: float) -> Float[Tensor, ""]:
         """The running share after it took in these rows of all processes; a copy, since the buffer moves on."""
-        keep = averaging_decay_of(self.updates, momentum) * (self.updates > 0)
+        keep = ema_decay_of(self.updates, momentum) * (self.updates > 0)
         self.updates.add_(1)
         self.share.lerp_(distributed.mean(certain.mean()), 1 - keep)
         return self.share.clone()

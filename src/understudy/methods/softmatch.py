@@ -14,7 +14,7 @@ from understudy.core.config import Knob
 from understudy.core.types import Batch, DataSpec, Loss, Step
 from understudy.functional.alignment import Alignment
 from understudy.functional.pseudo_labels import confidence_and_label, truncated_gaussian
-from understudy.functional.schedules import averaging_decay_of
+from understudy.functional.schedules import ema_decay_of
 from understudy.methods.base import AlignedMemory, WeakToStrong, register
 from understudy.models.nets import Networks
 
@@ -34,7 +34,7 @@ class ConfidenceStatistics(AlignedMemory):
 
     def update(self, confidence: Float[Tensor, "u"], momentum: float) -> None:
         """Move mean and variance towards those of these rows, over all processes (equation 8)."""
-        keep = averaging_decay_of(self.updates, momentum)
+        keep = ema_decay_of(self.updates, momentum)
         self.updates.add_(1)
         count = len(confidence) * distributed.world_size()
         mean = distributed.mean(confidence.mean())

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.errors import UserError, nearest
 from understudy.models.exported import SUFFIX, load_exported
 from understudy.models.heads import check_network
@@ -126,12 +126,12 @@ def _imported(name: str) -> object:
         return load_exported(name)
     place, _, attribute = name.rpartition(":")
     if not is_code(name):
-        raise UserError(f"network is {shown(name)}; name code as package.module:factory or file.py:factory")
+        raise UserError(f"network is {quoted(name)}; name code as package.module:factory or file.py:factory")
     try:
         if place.endswith(".py"):
             spec = importlib.util.spec_from_file_location(f"understudy_network_{Path(place).stem}", place)
             if spec is None or spec.loader is None or not Path(place).is_file():
-                raise UserError(f"network is {shown(name)}, and there is no file {place}; check the path")
+                raise UserError(f"network is {quoted(name)}, and there is no file {place}; check the path")
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module  # pickle and dataclasses look their module up
             spec.loader.exec_module(module)
@@ -141,13 +141,13 @@ def _imported(name: str) -> object:
         raise
     except ModuleNotFoundError as error:
         if place.endswith(".py") or error.name != place.partition(".")[0]:
-            raise UserError(f"network is {shown(name)}, and importing {place} failed: {_reason(error)}") from error
+            raise UserError(f"network is {quoted(name)}, and importing {place} failed: {_reason(error)}") from error
         raise UserError(
-            f"there is no network {shown(name)}; no Python module is called {shown(place)}; allowed: those of "
+            f"there is no network {quoted(name)}; no Python module is called {quoted(place)}; allowed: those of "
             "`understudy methods`, timm:NAME, torchvision:NAME, package.module:factory, file.py:factory"
         ) from error
     except Exception as error:
-        raise UserError(f"network is {shown(name)}, and importing {place} failed: {_reason(error)}") from error
+        raise UserError(f"network is {quoted(name)}, and importing {place} failed: {_reason(error)}") from error
     if not hasattr(module, attribute):
         raise UserError(f"{place} has no {attribute!r}; {nearest(attribute, _callables(module))}")
     return getattr(module, attribute)

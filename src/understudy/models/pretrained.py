@@ -12,7 +12,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.errors import UserError, nearest
 from understudy.models.heads import find_head
 from understudy.models.normalize import Normalize
@@ -42,12 +42,12 @@ def timm_config(name: str) -> Any:
     timm = _import("timm")
     architecture = name.split(".", 1)[0]
     if not timm.is_model(architecture):
-        raise UserError(f"timm has no network {shown(name)}; {_similar(architecture, timm.list_models())}")
+        raise UserError(f"timm has no network {quoted(name)}; {_similar(architecture, timm.list_models())}")
     try:
         return timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         tagged = timm.list_pretrained(f"{architecture}.*")
-        raise UserError(f"timm has no network {shown(name)}; {nearest(name, [architecture, *tagged])}") from error
+        raise UserError(f"timm has no network {quoted(name)}; {nearest(name, [architecture, *tagged])}") from error
 
 
 def build_timm(
@@ -90,7 +90,7 @@ def check_torchvision(name: str) -> None:
     models = _import("torchvision.models")
     known = models.list_models(module=models)
     if name not in known:
-        raise UserError(f"torchvision has no classifier {shown(name)}; {_similar(name, known)}")
+        raise UserError(f"torchvision has no classifier {quoted(name)}; {_similar(name, known)}")
 
 
 def build_torchvision(

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.errors import UserError, nearest
 from understudy.models.heads import MLP_HEAD, check_network, feature_width, with_head
 from understudy.models.mobilenet import MobileNetV1
@@ -98,7 +98,7 @@ def check_name(name: str) -> None:
         NAME_CHECKS[library](inner)
     elif name not in names() and not is_code(name):
         raise UserError(
-            f"there is no network {shown(name)}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}"
+            f"there is no network {quoted(name)}; {nearest(name, (*names(), 'timm:NAME', 'torchvision:NAME'))}"
         )
 
 

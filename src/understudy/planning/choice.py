@@ -47,7 +47,7 @@ class Learned:
         return tuple(value for value in values if isinstance(value, Choice))
 
 
-class Allowance:
+class PlanningBudget:
     """The time that planning may spend, on the clock of the command's budget."""
 
     def __init__(self, budget: Budget, share: float = SHARE) -> None:
@@ -60,7 +60,7 @@ class Allowance:
         self._earlier = Cost()
 
     @classmethod
-    def nothing(cls) -> Allowance:
+    def nothing(cls) -> PlanningBudget:
         """An empty budget, for choices by rules alone."""
         return cls(Budget(steps=1))
 

@@ -15,7 +15,7 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.errors import UserError
 from understudy.core.seeding import seed_torch
 from understudy.models import build, check_network, feature_width
-from understudy.planning.choice import Allowance, Choice, Learned, asked
+from understudy.planning.choice import Choice, Learned, PlanningBudget, asked
 from understudy.planning.speeds import Speed, training_speed
 
 TINY_PX, SMALL_PX = 16, 64  # where the lists of networks below change; a judgment
@@ -49,7 +49,7 @@ def learn_size(
     num_classes: int,
     run: Budget,
     device: torch.device,
-    allowance: Allowance,
+    allowance: PlanningBudget,
     options: Mapping[str, Any] | None = None,
 ) -> Choice[int] | None:
     """The training resolution in px for images over 64 px; determined before any is decoded.
@@ -93,7 +93,7 @@ def learn_architecture(
     *,
     run: Budget,
     device: torch.device,
-    allowance: Allowance | None = None,
+    allowance: PlanningBudget | None = None,
     size: Choice[int] | None = None,
     module: nn.Module | None = None,
     options: Mapping[str, Any] | None = None,
@@ -110,7 +110,7 @@ def learn_architecture(
         UserError: The module does not accept such rows, or does not give one logit per class.
     """
     begun = Cost.now()
-    allowance = allowance or Allowance(run)
+    allowance = allowance or PlanningBudget(run)
     figures: dict[str, Any] = {}
     if module is not None:
         choice, figures = _inspected(module, shape, num_classes)
@@ -130,7 +130,7 @@ def _by_speed(
     num_classes: int,
     run: Budget,
     device: torch.device,
-    allowance: Allowance,
+    allowance: PlanningBudget,
 ) -> tuple[Choice[str], dict[str, Any]]:
     """The largest network of the list that can be shown enough views in one run."""
     chosen, views, speeds = networks[0][0], 0.0, list[Speed]()
@@ -162,7 +162,7 @@ def _speed(
     shape: tuple[int, ...],
     num_classes: int,
     device: torch.device,
-    allowance: Allowance,
+    allowance: PlanningBudget,
     limit_s: float,
     canvas: int | None = None,
 ) -> Speed:

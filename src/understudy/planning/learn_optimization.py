@@ -16,7 +16,7 @@ from understudy.core.budget import Budget, Cost
 from understudy.core.seeding import generator
 from understudy.data.training_data import TrainingData
 from understudy.engine.optim import OPTIMIZERS
-from understudy.planning.choice import Allowance, Choice, Learned, asked
+from understudy.planning.choice import Choice, Learned, PlanningBudget, asked
 from understudy.planning.speeds import Speed, training_speed
 
 _BATCHES = (32, 64, 128, 256, 512)  # larger ones leave too few steps in budgets of minutes
@@ -48,7 +48,7 @@ def learn_optimization(
     default_batch_size: int,
     run: Budget,
     device: torch.device,
-    allowance: Allowance | None = None,
+    allowance: PlanningBudget | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> LearnedOptimization:
     """The optimizer by the kind of network, the rate by its default or a range test, and the batch size by speed.
@@ -59,7 +59,7 @@ def learn_optimization(
         run: Budget of one training run.
     """
     begun = Cost.now()
-    allowance, options = allowance or Allowance(run), options or {}
+    allowance, options = allowance or PlanningBudget(run), options or {}
     figures: dict[str, Any] = {}
     optimizer = asked(options, "optimizer.name")
     known = not network_name.startswith("module:") and ":" not in network_name
@@ -97,7 +97,7 @@ def _batch_size(
     name: str,
     default: int,
     device: torch.device,
-    allowance: Allowance,
+    allowance: PlanningBudget,
 ) -> tuple[Choice[int], list[Speed]]:
     """The batch size: by the number of labels on a processor, else the smallest that keeps the device busy."""
     if device.type == "cpu":
@@ -138,7 +138,7 @@ def _range_test(
     optimizer: str,
     default: float,
     device: torch.device,
-    allowance: Allowance,
+    allowance: PlanningBudget,
 ) -> tuple[Choice[float], list[list[float]]]:
     """The rate by a range test (Smith, 2017): a tenth of the one where the loss is lowest while the rate rises."""
     trained = copy.deepcopy(network).to(device).train()

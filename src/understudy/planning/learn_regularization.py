@@ -21,7 +21,7 @@ from understudy.core.seeding import generator
 from understudy.data.training_data import TrainingData
 from understudy.engine.execution import free_cores
 from understudy.engine.predict import predict
-from understudy.planning.choice import Allowance, Choice, Learned, asked
+from understudy.planning.choice import Choice, Learned, PlanningBudget, asked
 from understudy.planning.trials import Trial, Trials, described, is_better
 
 _THUMBNAIL_PX, _MAX_THUMBNAILS, _MIN_THUMBNAILS = 8, 2000, 200  # in 8 px, 2,000 take seconds; 200 give an area to 0.04
@@ -59,7 +59,7 @@ def learn_regularization(
     *,
     trials: Trials | None = None,
     no_trials: str = "",
-    allowance: Allowance | None = None,
+    allowance: PlanningBudget | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> LearnedRegularization:
@@ -105,7 +105,7 @@ def learn_regularization(
     )
 
 
-def _symmetries(data: TrainingData, seed: int, allowance: Allowance | None = None) -> dict[str, float]:
+def _symmetries(data: TrainingData, seed: int, allowance: PlanningBudget | None = None) -> dict[str, float]:
     """For each symmetry the area under the ROC curve of a classifier of changed against unchanged training images."""
     ids = data.pool
     if len(ids) < _MIN_THUMBNAILS or data.row_shape[1] != data.row_shape[2]:
@@ -124,7 +124,7 @@ _CHANGES: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _affordable(data: TrainingData, ids: NDArray[np.int64], seed: int, allowance: Allowance) -> int:
+def _affordable(data: TrainingData, ids: NDArray[np.int64], seed: int, allowance: PlanningBudget) -> int:
     """The number of images for the symmetries, estimated from the time that a few of them take."""
     if not allowance.whole_s or len(ids) <= _MIN_SEEN:
         return len(ids)

@@ -48,11 +48,11 @@ class Plan(Brief):
 
     def brief(self) -> tuple[str, ...]:
         """The choices without their reasons."""
-        chosen = (f"{choice.key} {shown(choice.value)}" for choice in self.choices)
+        chosen = (f"{choice.key} {format_setting(choice.value)}" for choice in self.choices)
         return (f"for a budget of {self.budget.text}: {', '.join(chosen)}", self.summary)
 
     def _repr_html_(self) -> str:
-        rows = [(choice.key, shown(choice.value), choice.reason) for choice in self.choices]
+        rows = [(choice.key, format_setting(choice.value), choice.reason) for choice in self.choices]
         return as_html(
             self, (f"for a budget of {self.budget.text}", self.summary), [("setting", "value", "reason"), *rows]
         )
@@ -79,7 +79,7 @@ class Plan(Brief):
     def sentences(self) -> tuple[str, ...]:
         """Each choice with its reason, and the cost of planning."""
         lines = [
-            f"{choice.key} = {shown(choice.value)}: {choice.reason}."
+            f"{choice.key} = {format_setting(choice.value)}: {choice.reason}."
             for choice in self.choices
             if choice.how != "asked"
         ]
@@ -117,7 +117,9 @@ class Plan(Brief):
         lines = []
         for key in dict.fromkeys((*mine, *theirs)):
             here, there = mine.get(key), theirs.get(key)
-            first, second = ("not chosen" if choice is None else shown(choice.value) for choice in (here, there))
+            first, second = (
+                "not chosen" if choice is None else format_setting(choice.value) for choice in (here, there)
+            )
             if first != second:
                 lines.append(f"{key}: {first} -> {second}" + (f" ({there.reason})" if there is not None else ""))
         return tuple(lines)
@@ -259,7 +261,7 @@ def _check(value: Any) -> str:
     return hashlib.blake2b(repr(plain).encode(), digest_size=4).hexdigest()
 
 
-def shown(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """A value as text for people."""
     if isinstance(value, bool):
         return "yes" if value else "no"

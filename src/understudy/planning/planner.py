@@ -12,7 +12,7 @@ from torch import nn
 
 from understudy.core.budget import Budget, Cost
 from understudy.core.config import Config, to_plain
-from understudy.core.files import explained, read_json, write_json
+from understudy.core.files import explain_write_errors, read_json, write_json
 from understudy.core.spending import PLANNING, READING, START, Spending
 from understudy.data.sizing import Form
 from understudy.engine.execution import pick_device
@@ -21,13 +21,13 @@ from understudy.experiment.experiment import Experiment
 from understudy.experiment.job import Job, make_job, normalize_options
 from understudy.experiment.prepare import Prepared
 from understudy.methods.base import METHODS, Method
-from understudy.planning.choice import SHARE, Allowance, Choice, nested
+from understudy.planning.choice import SHARE, Choice, PlanningBudget, nested
 from understudy.planning.learn_architecture import learn_architecture, learn_size
 from understudy.planning.learn_data import learn_data
 from understudy.planning.learn_optimization import learn_optimization
 from understudy.planning.learn_regularization import SYMMETRIES_SHARE, learn_regularization
 from understudy.planning.learn_ssl import DEFAULT, learn_ssl
-from understudy.planning.plan import Plan, shown
+from understudy.planning.plan import Plan, format_setting
 from understudy.planning.speeds import training_speed
 from understudy.planning.trials import MIN_STEPS, Trials, held_out_of
 
@@ -71,7 +71,7 @@ class Planner:
         self.objects = {key: value for key, value in options.items() if isinstance(value, Config)}
         self.module, self.folder = module, folder
         self.device = pick_device(str(options.get("device", "auto")))
-        self.allowance = Allowance(self.budget)
+        self.allowance = PlanningBudget(self.budget)
         self.size: Choice[int] | None = None
         self.spent = self.filtering = Cost()
         self.plan_to_use, self.is_given = given, given is not None
@@ -133,7 +133,7 @@ class Planner:
         *reasons, summary = plan.sentences()
         explain = log.say if verbose else log.record
         if self.is_given:
-            choices = ", ".join(f"{choice.key} {shown(choice.value)}" for choice in plan.choices)
+            choices = ", ".join(f"{choice.key} {format_setting(choice.value)}" for choice in plan.choices)
             explain(f"The plan sets: {choices}.")
         else:
             for sentence in reasons:
@@ -158,7 +158,7 @@ class Planner:
         self.spending.enter(START)
         import torch._dynamo  # noqa: F401
 
-        self.allowance = Allowance(self.budget)  # what decoding and the pool's filter took is no part of it
+        self.allowance = PlanningBudget(self.budget)  # what decoding and the pool's filter took is no part of it
         self.allowance.pay(self.spent)
         begun = Cost.now()
         self.spending.enter(PLANNING)
@@ -308,7 +308,7 @@ class Planner:
         others = _FIRST_TRAINING_S + SYMMETRIES_SHARE * self.allowance.whole_s
         seconds = _SPARE * max(0.0, self.allowance.left_s - others) / MAX_TRIALS
         if path is not None:
-            with explained(path):
+            with explain_write_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, {"seconds": seconds})
         return seconds

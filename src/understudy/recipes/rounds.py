@@ -20,7 +20,13 @@ from understudy.engine.finalize import Trained
 from understudy.engine.robustness import robustness
 from understudy.engine.stage import Settings, Stage
 from understudy.recipes.base import Recipe, RecipeRun
-from understudy.recipes.parts.pool_labels import BALANCES, PoolLabels, predict_pool, times_kept, with_pseudo_labels
+from understudy.recipes.parts.pool_labels import (
+    BALANCES,
+    PoolLabels,
+    predict_pool,
+    select_pseudo_labels,
+    with_pseudo_labels,
+)
 from understudy.recipes.parts.round_decisions import (
     Classifier,
     RoundPlan,
@@ -225,7 +231,7 @@ class Rounds(Recipe):
         labels = predict_pool(
             trained.model, data, soft=self.labels == "soft", device=run.device, execution=trained.execution
         )  # fmt: skip
-        weight = times_kept(
+        weight = select_pseudo_labels(
             labels.label,
             labels.confidence,
             _class_shares(data),

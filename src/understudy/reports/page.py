@@ -29,7 +29,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Cells by row; `numeric` columns, by number, are aligned to the right."""
 
     columns: Sequence[str]
@@ -101,7 +101,7 @@ class Section:
     title: str
     sentences: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[PageTable] = ()
     cards: Sequence[Card] = ()
     grids: Sequence[Grid] = ()
 

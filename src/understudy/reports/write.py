@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from understudy.core.errors import UserError
-from understudy.core.files import atomic, explained
+from understudy.core.files import atomic, explain_write_errors
 from understudy.core.outputs import check_output
 from understudy.reports.figures.style import new_figure, save, styled, svg
 from understudy.reports.page import Page, render
@@ -95,7 +95,7 @@ def page_of(records: Sequence[Record]) -> Page:
 def write_page(page: Page, out: Path, *, figures: bool = True) -> Path:
     """The path, once the page is there, and its figures beside it if wanted."""
     text = render(page)
-    with explained(out.parent):
+    with explain_write_errors(out.parent):
         with atomic(out, parents=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
         for picture in page.pictures if figures else ():

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from understudy.augment import DOMAINS, Augmentation
-from understudy.core.arguments import check, shown
+from understudy.core.arguments import check, quoted
 from understudy.core.brief import Brief, as_html, listing
 from understudy.core.errors import DataError, RunFolderError, UnderstudyWarning, UserError
-from understudy.core.files import FORMAT, check_format, explained, read_json, write_json
+from understudy.core.files import FORMAT, check_format, explain_write_errors, read_json, write_json
 from understudy.core.outputs import check_output
 from understudy.core.text import counted
 from understudy.core.types import Observe
@@ -87,7 +87,7 @@ class Predictions(Brief):
         confidence = self.probabilities.max(-1) if len(self.names) else np.zeros(0, np.float32)
         columns: dict[str, Any] = {"file": self.names, "label": self.labels, "confidence": confidence}
         columns |= {f"p_{name}": self.probabilities[:, index] for index, name in enumerate(self.classes)}
-        with explained(path.parent):
+        with explain_write_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix.lower() == ".parquet":
                 import pyarrow
@@ -175,7 +175,7 @@ class Predictor(Brief):
                 )
             network = build(about["network"], shape=shape, num_classes=len(classes))
         elif isinstance(network, str) and not is_code(network):
-            raise UserError(f"network is {shown(network)}; name your own as file.py:factory or package.module:factory")
+            raise UserError(f"network is {quoted(network)}; name your own as file.py:factory or package.module:factory")
         else:
             is_module = about["network"].startswith("module:")  # else it was built by name, for pixels in [0, 1]
             ranges = _ranges(about.get("ranges")) if is_module else None

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from understudy.core.arguments import has, path_problem, shown
+from understudy.core.arguments import has, path_problem, quoted
 from understudy.core.errors import DataError
 from understudy.core.types import Observe
 from understudy.data.sizing import Form
@@ -144,7 +144,7 @@ def check_path(path: Any, name: str) -> str:
     if problem is None and not os.fspath(path).isprintable() and not _is_utf8(os.fspath(path)):
         problem = "is not valid UTF-8"
     if problem:
-        raise DataError(f"{name} {shown(path)} {problem}; give the path of an image, a folder or a manifest")
+        raise DataError(f"{name} {quoted(path)} {problem}; give the path of an image, a folder or a manifest")
     return os.fspath(path)  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from understudy.core.arguments import shown
+from understudy.core.arguments import quoted
 from understudy.core.config import merge
 from understudy.core.errors import ConfigError, nearest
 
@@ -37,7 +37,7 @@ def with_preset(table: Mapping[str, Any]) -> dict[str, Any]:
 def _text(name: Any) -> str:
     known = names()
     if not isinstance(name, str):
-        raise ConfigError(f"preset is {shown(name)}; give a name, one of {', '.join(known)}")
+        raise ConfigError(f"preset is {quoted(name)}; give a name, one of {', '.join(known)}")
     if name not in known:
         raise ConfigError(f"there is no preset {name!r}; {nearest(name, known)}")
     return (files(__name__) / f"{name}.toml").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from understudy.core.budget import Budget, Cost, format_seconds
 from understudy.core.errors import UserError
-from understudy.core.files import explained, read_json, write_json
+from understudy.core.files import explain_write_errors, read_json, write_json
 from understudy.core.types import Ids, Observe
 from understudy.data.store import cache_folder
 from understudy.data.training_data import TrainingData
@@ -145,7 +145,7 @@ class _FileRows:
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
         """Lock the folder; another process waits, and then finds what this one wrote."""
-        with explained(self.folder):
+        with explain_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / "lock").open("w") as lock:
                 with contextlib.suppress(ImportError):  # Windows has no flock; two runs at once are the user's care

@@ -115,7 +115,7 @@ def predict_pool(
     return PoolLabels(ids, label, confidence, np.zeros(len(ids), np.int64), probabilities)
 
 
-def times_kept(
+def select_pseudo_labels(
     label: Ids,
     confidence: NDArray[np.float32],
     class_shares: Shares,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from understudy.core.text import capitalized, percent
 from understudy.reports.figures.audit import class_counts
-from understudy.reports.page import Grid, Page, Section, Small, Table, Tile, image, known
+from understudy.reports.page import Grid, Page, PageTable, Section, Small, Tile, image, known
 from understudy.reports.pages.advice import Advice, Headline
 
 _TITLES = {
@@ -154,11 +154,11 @@ def _names(line: Mapping[str, Any]) -> str:
     return f"{line['name']} | {line['partner']['name']}"
 
 
-def _table(examples: list[Mapping[str, Any]]) -> Table:
+def _table(examples: list[Mapping[str, Any]]) -> PageTable:
     rows = [
         (line["name"], _role(line), line.get("partner", {}).get("name", line.get("suggested", ""))) for line in examples
     ]
-    return Table(("row", "role and label", "copy of, or label suggested"), rows)
+    return PageTable(("row", "role and label", "copy of, or label suggested"), rows)
 
 
 def _quarantine(audit: Mapping[str, Any]) -> Section:
@@ -170,7 +170,7 @@ def _quarantine(audit: Mapping[str, Any]) -> Section:
     return Section(
         "Files that cannot be read",
         ["Training skips them; nothing is deleted or changed."],
-        tables=[Table(("file", "reason"), rows, f"and {more:,} more" if more > 0 else "")],
+        tables=[PageTable(("file", "reason"), rows, f"and {more:,} more" if more > 0 else "")],
     )
 
 
@@ -185,6 +185,6 @@ def _measured(audit: Mapping[str, Any]) -> Section:
         (name, f"{channel['mean']:.3f}", f"{channel['std']:.3f}")
         for name, channel in zip(names, audit["channels"], strict=False)
     ]
-    tables = [Table(("channel", "mean", "standard deviation"), rows, "Levels from 0 to 1", numeric=(1, 2))]
+    tables = [PageTable(("channel", "mean", "standard deviation"), rows, "Levels from 0 to 1", numeric=(1, 2))]
     sentences = [*audit["not_checked"], *(f"{capitalized(note)}." for note in audit["notes"])]
     return Section("How the images were checked", sentences, tables=tables if rows else ())

@@ -18,7 +18,7 @@ from understudy.core.text import (
 from understudy.evaluation.seeds import ENOUGH_SEEDS, few_seeds_sentence
 from understudy.reports.figures import comparison as draw
 from understudy.reports.figures import ingredients
-from understudy.reports.page import Page, Section, Table, Tile, known
+from understudy.reports.page import Page, PageTable, Section, Tile, known
 from understudy.reports.pages.advice import Advice, Headline
 from understudy.reports.record import ComparisonRecord
 
@@ -192,7 +192,7 @@ def _parallel(comparison: Mapping[str, Any]) -> Any:
     )
 
 
-def summary_table(comparison: Mapping[str, Any]) -> Table:
+def summary_table(comparison: Mapping[str, Any]) -> PageTable:
     """Every variant with every number of labels: accuracy, gain over supervised, and cost."""
     rows = []
     for summary in comparison["summaries"]:
@@ -227,7 +227,7 @@ def summary_table(comparison: Mapping[str, Any]) -> Table:
         "CPU-s",
         "steps",
     )
-    return Table(columns, rows, numeric=range(1, len(columns)))
+    return PageTable(columns, rows, numeric=range(1, len(columns)))
 
 
 def _seeds(comparison: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from understudy.core.budget import format_seconds
 from understudy.core.text import percent
-from understudy.reports.page import Section, Table
+from understudy.reports.page import PageTable, Section
 
 _HOW = {
     "asked": "requested",
@@ -35,7 +35,7 @@ def plan_section(result: Mapping[str, Any]) -> Section:
     return Section(
         "Settings and their reasons",
         [planning, "Override a setting with its option, or edit plan.toml and pass it with --plan."],
-        tables=[Table(("setting", "value", "decided by", "why"), rows)],
+        tables=[PageTable(("setting", "value", "decided by", "why"), rows)],
     )
 
 

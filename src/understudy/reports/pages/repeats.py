@@ -16,7 +16,7 @@ from understudy.reports.figures.picture import (
     run_word,
 )
 from understudy.reports.figures.style import GRID, INK, PAPER, new_figure, styled
-from understudy.reports.page import Section, Table, Tile, known
+from understudy.reports.page import PageTable, Section, Tile, known
 
 
 def repeats_section(result: Mapping[str, Any]) -> Section:
@@ -108,7 +108,7 @@ def one_of(repeats: Mapping[str, Any]) -> str:
     return str(repeats["kind"]).removesuffix("s")
 
 
-def _table(repeats: Mapping[str, Any]) -> Table:
+def _table(repeats: Mapping[str, Any]) -> PageTable:
     names, one = names_of(repeats), one_of(repeats)
     has_both = repeats["difference"] is not None
     rows = [
@@ -137,4 +137,4 @@ def _table(repeats: Mapping[str, Any]) -> Table:
         gain = ["-" if ends is None else percent_range(*ends, signed=True)] if has_both else []
         rows.append(["95 % interval", "", *cells, *gain])
     columns = [one, "test images", *(run_word(name) for name in names), *(["difference, points"] if has_both else [])]
-    return Table(columns, rows, numeric=range(1, len(columns)))
+    return PageTable(columns, rows, numeric=range(1, len(columns)))

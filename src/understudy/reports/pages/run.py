@@ -7,10 +7,10 @@ from typing import Any
 
 from understudy.core.budget import format_seconds
 from understudy.core.text import counted, percent, percent_range, signed_points
-from understudy.evaluation.decision import interval_words
 from understudy.evaluation.intervals import Interval
+from understudy.evaluation.verdict_rule import interval_words
 from understudy.reports.figures import by_class, labels, model
-from understudy.reports.page import Card, Grid, Neighbor, Page, Section, Small, Table, Tile, image, known
+from understudy.reports.page import Card, Grid, Neighbor, Page, PageTable, Section, Small, Tile, image, known
 from understudy.reports.pages.advice import Headline, advice, headline, is_miscalibrated, note_of_guessing
 from understudy.reports.pages.plan import is_about_plan, plan_section
 from understudy.reports.pages.repeats import repeats_section, repeats_tiles
@@ -133,7 +133,7 @@ def _classes(result: Mapping[str, Any]) -> Section:
             f"; {more:,} more are in result.json" if more > 0 else ""
         )
         columns = ("class", "held-out images", "recall", "precision", "F1")
-        tables.append(Table(columns, rows[:_MAX_CLASSES_LISTED], title, numeric=range(1, 5)))
+        tables.append(PageTable(columns, rows[:_MAX_CLASSES_LISTED], title, numeric=range(1, 5)))
     return Section("Accuracy by class", (), pictures, tables)
 
 
@@ -266,12 +266,12 @@ def _measured(result: Mapping[str, Any]) -> Section:
         ("versions", ", ".join(f"{name} {number}" for name, number in environment["versions"].items())),
         ("system", f"{environment['system']}, Python {environment['python']}"),
     ]
-    tables = [Table(("setting", "value"), rows), _figures(result)]
+    tables = [PageTable(("setting", "value"), rows), _figures(result)]
     notes = [note for note in result["notes"] if not is_about_plan(note, result)]
     return Section("Setup and all metrics", notes, tables=[table for table in tables if table.rows])
 
 
-def _figures(result: Mapping[str, Any]) -> Table:
+def _figures(result: Mapping[str, Any]) -> PageTable:
     """Every metric of both models."""
     names, metrics = list(result["metrics"]), result["metrics"]
     rows = []
@@ -300,13 +300,13 @@ def _figures(result: Mapping[str, Any]) -> Table:
     if asked:
         rows.append(("accuracy on corrupted images", *(percent(asked[name]["mean"]) for name in names)))
     head = ("on the test images", *(_run_words(name) for name in names))
-    return Table(head, rows if names else [], "All metrics", numeric=range(1, len(names) + 1))
+    return PageTable(head, rows if names else [], "All metrics", numeric=range(1, len(names) + 1))
 
 
-def _last_lines(lines: Mapping[str, Mapping[str, Any]]) -> Table:
+def _last_lines(lines: Mapping[str, Mapping[str, Any]]) -> PageTable:
     keys = list(dict.fromkeys(key for line in lines.values() for key in line))
     rows = [(key, *(f"{line[key]:,.4g}" if key in line else "-" for line in lines.values())) for key in keys]
-    return Table(("metric", *lines), rows, numeric=range(1, len(lines) + 1))
+    return PageTable(("metric", *lines), rows, numeric=range(1, len(lines) + 1))
 
 
 def _run_words(name: str) -> str:

@@ -14,7 +14,7 @@ from understudy.evaluation.ranking import holm
 from understudy.reports.figures import by_class, ingredients
 from understudy.reports.figures import comparison as draw
 from understudy.reports.figures.picture import method_of
-from understudy.reports.page import Page, Section, Table, known
+from understudy.reports.page import Page, PageTable, Section, known
 from understudy.reports.pages.advice import Headline
 from understudy.reports.record import RunRecord
 
@@ -82,7 +82,7 @@ def several_page(records: Sequence[RunRecord]) -> Page:
         f"points over {first.name}",
         "p (McNemar, Holm)",
     )
-    table = Table(columns, rows, numeric=range(1, 7))
+    table = PageTable(columns, rows, numeric=range(1, 7))
     results = [{**record.result, "name": record.name} for record in records]
     tried = [_tried(record) for record in records]
     return Page(

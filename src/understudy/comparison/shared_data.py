@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from understudy.core.errors import DataError
-from understudy.core.files import explained
+from understudy.core.files import explain_write_errors
 from understudy.core.seeding import key
 from understudy.data.collection import Collection, Part
 from understudy.data.load import load
@@ -60,7 +60,7 @@ def held_out_test(collection: Collection) -> tuple[Collection, str]:
 
 
 @dataclass(frozen=True, eq=False)
-class SharedImages:
+class SharedData:
     """Where a process finds the images of a comparison.
 
     Args:
@@ -78,7 +78,7 @@ class SharedImages:
     @contextmanager
     def of(
         cls, collection: Collection, sources: Mapping[str, Any], root: Path, *, in_process: bool
-    ) -> Iterator[SharedImages]:
+    ) -> Iterator[SharedData]:
         """Make the collection available to this process and, unless it alone trains, to others."""
         _open[collection.content] = collection
         rows = root / _ROWS
@@ -89,7 +89,7 @@ class SharedImages:
             elif all(item is None or _is_files(item) for item in given):
                 yield cls(collection.content, sources=sources)
             else:
-                with explained(root):
+                with explain_write_errors(root):
                     np.save(rows, collection.rows.numpy())
                 shared = ("labels", "classes", "parts", "groups", "weights", "copies")
                 rest = {name: getattr(collection, name) for name in shared}

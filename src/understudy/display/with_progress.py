@@ -20,7 +20,7 @@ WATCH = {"watch": ""}
 CALLBACKS = {"decoding": "decoding", "observe": "working"}
 
 
-def shown(
+def with_progress(
     finish: Callable[[Console, Any], None] | None = None,
     show: Callable[[Console], AbstractContextManager[Any]] = watching,
     arguments: Mapping[str, str] = WATCH,

@@ -29,7 +29,7 @@ _BAR_WIDTH = 20  # characters, 5 % each
 _MIN_DONE = 0.1  # below this share, start-up dominates and a forecast of the run's time misleads
 
 
-class Watch(Protocol):
+class ComparisonProgress(Protocol):
     """Shows messages, counts of files, and runs as they end."""
 
     def message(self, text: str) -> None:
@@ -50,21 +50,21 @@ def _nothing() -> None:
 
 
 @contextmanager
-def watching(console: Console, began: Callable[[], None] = _nothing) -> Iterator[Watch]:
+def watching(console: Console, began: Callable[[], None] = _nothing) -> Iterator[ComparisonProgress]:
     """Yield a watcher that suits the console: a live table, or plain lines.
 
     Args:
         began: Called when the folder was recognized and training is about to begin.
     """
     if not console.is_terminal:
-        yield Lines(console, began)
+        yield ComparisonLines(console, began)
         return
     table = LiveTable(console, began)
     with Live(get_renderable=table.render, console=console, refresh_per_second=_REFRESHES_PER_S, transient=True):
         yield table
 
 
-class Lines:
+class ComparisonLines:
     """A line per run that ended, and a count of files every few seconds."""
 
     def __init__(self, console: Console, began: Callable[[], None]) -> None:
@@ -95,7 +95,7 @@ class Lines:
         say(self.console, run_line(run, self.state))
 
 
-class LiveTable(Lines):
+class LiveTable(ComparisonLines):
     """Methods by numbers of labels, filling as runs end, above the runs at work."""
 
     def __init__(self, console: Console, began: Callable[[], None]) -> None:
@@ -164,7 +164,7 @@ class State:
         return running
 
     def at_work(self) -> list[Text]:
-        """Lines about the runs at work and the time left."""
+        """ComparisonLines about the runs at work and the time left."""
         lines = [Text(f"{_bar(done)} {100 * done:3.0f} %  {name}", style="dim") for name, done, _ in self.running()]
         seconds = self.seconds_left()
         left = "" if seconds is None else f", about {clock(seconds)} left"

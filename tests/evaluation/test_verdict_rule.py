@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from understudy.core.budget import Cost
 from understudy.core.text import p_equals
-from understudy.evaluation.decision import Facts, decide, interval_words
 from understudy.evaluation.intervals import Interval
 from understudy.evaluation.verdict import Candidate, HeldOut, compute_verdict
+from understudy.evaluation.verdict_rule import Facts, decide, interval_words
 
 UP, DOWN, OPEN = Interval(0.01, 0.05), Interval(-0.05, -0.01), Interval(-0.02, 0.03)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.data.test_split import collection
 from understudy.core.errors import DataError
 from understudy.data.collection import Collection, Part
-from understudy.data.dividing import divide
+from understudy.data.saved_split import divide
 
 USUAL = {Part.VALIDATION: 0.1, Part.TEST: 0.2}
 
