@@ -108,7 +108,7 @@ def test_ensemble__student_learns_the_average(tmp_path: Path, temperature: float
     assert len(asked) == 2
     assert labels.probabilities == pytest.approx(softened(np.mean(asked, 0), temperature), abs=1e-3)
     assert (labels.label == np.mean(asked, 0).argmax(1)).all()
-    assert (labels.weight == 1).all()
+    assert (labels.repeats == 1).all()
 
 
 def test_ensemble__any_method() -> None:

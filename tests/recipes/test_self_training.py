@@ -93,7 +93,7 @@ def test_changed_since__no_label_is_a_label() -> None:
     label, confidence = SIX
     one = PoolLabels(np.arange(6), label, confidence, np.array([1, 1, 0, 0, 1, 1]))
     assert one.changed_since(one) == 0
-    assert replace(one, weight=np.array([1, 0, 0, 1, 1, 1])).changed_since(one) == pytest.approx(2 / 6)
+    assert replace(one, repeats=np.array([1, 0, 0, 1, 1, 1])).changed_since(one) == pytest.approx(2 / 6)
     assert replace(one, label=np.array([1, 0, 1, 0, 1, 2])).changed_since(one) == pytest.approx(1 / 6)
 
 
@@ -175,7 +175,7 @@ def test_predict_pool__a_part_at_a_time_from_a_file(tmp_path: Path, monkeypatch:
     whole = actual(training.network, data, data.unlabeled)
     assert found.label.tolist() == whole.argmax(-1).tolist()
     assert np.allclose(found.confidence, whole.max(-1))
-    student = with_pseudo_labels(mapped, replace(found, weight=found.weight + 1), lambda_u=1.0, labeled_share=0.5)
+    student = with_pseudo_labels(mapped, replace(found, repeats=found.repeats + 1), lambda_u=1.0, labeled_share=0.5)
     assert student.rows.data_ptr() == mapped.rows.data_ptr()
 
 
@@ -183,7 +183,7 @@ def test_pool_labels__come_back_from_disk(tmp_path: Path) -> None:
     for labels in (some_labels(), some_labels(soft=True)):
         labels.save(tmp_path / "round" / "pseudo_labels.npz")
         found = PoolLabels.load(tmp_path / "round" / "pseudo_labels.npz")
-        for name in ("ids", "label", "confidence", "weight", "probabilities"):
+        for name in ("ids", "label", "confidence", "repeats", "probabilities"):
             assert np.array_equal(getattr(found, name), getattr(labels, name))  # None equals None
         assert [path.name for path in (tmp_path / "round").iterdir()] == ["pseudo_labels.npz"]
 

@@ -231,7 +231,7 @@ class Rounds(Recipe):
         labels = predict_pool(
             trained.model, data, soft=self.labels == "soft", device=run.device, execution=trained.execution
         )  # fmt: skip
-        weight = select_pseudo_labels(
+        repeats = select_pseudo_labels(
             labels.label,
             labels.confidence,
             _class_shares(data),
@@ -240,7 +240,7 @@ class Rounds(Recipe):
             balance=self.balance,
             quota=self.quota,
         )
-        labels = dataclasses.replace(labels, weight=weight)
+        labels = dataclasses.replace(labels, repeats=repeats)
         if path is not None:
             labels.save(path)
         return labels

@@ -34,20 +34,20 @@ class PoolLabels:
         ids: Row numbers.
         label: The likeliest class of each row.
         confidence: Its probability.
-        weight: How often the row stands among the student's pseudo-labeled ones; 0 leaves it out.
+        repeats: How often the row occurs in the student's training set; 0 leaves it out.
         probabilities: Of all classes, in half precision, where the student learns from them.
     """
 
     ids: Ids
     label: Ids
     confidence: NDArray[np.float32]
-    weight: Ids
+    repeats: Ids
     probabilities: NDArray[np.float16] | None = None
 
     @property
     def kept(self) -> NDArray[np.bool_]:
         """Which rows a student learns from."""
-        found: NDArray[np.bool_] = self.weight > 0
+        found: NDArray[np.bool_] = self.repeats > 0
         return found
 
     @property
@@ -66,7 +66,7 @@ class PoolLabels:
 
     def save(self, path: Path) -> None:
         """Write them as npz, whole or not at all."""
-        columns = {"ids": self.ids, "label": self.label, "confidence": self.confidence, "weight": self.weight}
+        columns = {"ids": self.ids, "label": self.label, "confidence": self.confidence, "repeats": self.repeats}
         if self.probabilities is not None:
             columns["probabilities"] = self.probabilities
         with atomic(path, parents=True) as temporary, temporary.open("wb") as file:
@@ -76,7 +76,7 @@ class PoolLabels:
     def load(cls, path: Path | None) -> PoolLabels | None:
         """Those that `save` wrote, or None if the file is missing or damaged: they are computed again to the bit."""
         columns = None if path is None else load_arrays(path)
-        if columns is None or not {"ids", "label", "confidence", "weight"} <= set(columns) <= {
+        if columns is None or not {"ids", "label", "confidence", "repeats"} <= set(columns) <= {
             field.name for field in fields(cls)
         }:
             return None
@@ -165,7 +165,7 @@ def with_pseudo_labels(
     Args:
         labeled_share: Share of truly labeled rows in a batch, on average, which they are repeated to reach.
     """
-    chosen = np.repeat(np.arange(len(labels.ids)), labels.weight)
+    chosen = np.repeat(np.arange(len(labels.ids)), labels.repeats)
     num_true, num_pseudo = len(data.labeled), len(chosen)
     repeats = max(1, round(labeled_share * num_pseudo / ((1 - labeled_share) * num_true)))
     true_weight = torch.ones(num_true) if data.weight is None else data.weight.float()
