@@ -1,4 +1,4 @@
-"""What the arguments of public functions may be: one rule for each name, since a name means the same everywhere."""
+"""Checks of the arguments of public functions: one rule per name, since a name means the same everywhere."""
 
 from __future__ import annotations
 

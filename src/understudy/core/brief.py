@@ -18,7 +18,7 @@ class Brief:
 
     @abstractmethod
     def brief(self) -> tuple[str, ...]:
-        """What a person wants to know of it, the most important line first."""
+        """The lines of its summary, the most important first."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: " + "\n  ".join(_cut(self.brief()))

@@ -25,7 +25,7 @@ _HINTS: dict[type[Any], dict[str, Any]] = {}  # resolving them takes millisecond
 
 @dataclass(frozen=True)
 class Knob:
-    """What is known of a setting beside its type and default; declared once, used for checks, help, docs and tests.
+    """Range and description of a setting; declared once, used for checks, help, docs and tests.
 
     Args:
         help: What it means, in one phrase.
@@ -92,7 +92,7 @@ def knobs(kind: type[Config]) -> dict[str, Knob]:
 
 @dataclass(frozen=True)
 class Line:
-    """One setting as a person reads it: its dotted key, its value, what else it may be, and what it means."""
+    """One setting for documentation: its dotted key, its value, the allowed values and its meaning."""
 
     key: str
     value: str

@@ -1,4 +1,4 @@
-"""Files and folders that are to be written: whether they can be, before hours of work and not after."""
+"""Checks that files and folders can be written, made before hours of work and not after."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _local = _Local()
 
 
 def key(*parts: str | int) -> int:
-    """A 128-bit number that a real hash makes of the parts, different for any two different tuples."""
+    """A 128-bit cryptographic hash of the parts, different for any two different tuples."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 

@@ -1,4 +1,4 @@
-"""What a command spends its time on: every moment, on the wall clock and of the processor, belongs to one part."""
+"""The time of a command by part, on the wall clock and of the processor; the parts add up to the whole."""
 
 from __future__ import annotations
 

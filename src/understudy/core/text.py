@@ -1,4 +1,4 @@
-"""Numbers, times and lists as they stand in sentences and tables."""
+"""Numbers, times and lists formatted for sentences and tables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def p_equals(value: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration as a clock shows it: '3:05', '2:10:00'; '?' where it is unknown (infinite)."""
+    """A duration in clock format: '3:05', '2:10:00'; '?' where it is unknown (infinite)."""
     if seconds == float("inf"):
         return "?"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""The nouns every layer shares: what a batch, a step, a loss and a data set's shape are."""
+"""The types that every layer shares: batches, steps, losses and the shape of a data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Select = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a method may know of the data before training.
+    """The facts about the data that a method may use before training.
 
     Args:
         num_classes: Number of classes k.
@@ -64,7 +64,7 @@ class Labeled:
     ids: Int[Tensor, "b"]
 
     def view(self, name: str | None = None, draw: int = 0) -> Float[Tensor, "b ..."]:
-        """The rows augmented by the run's labeled policy, or as the named view; `draw` tells repeats apart."""
+        """The rows augmented by the run's labeled policy, or as the named view; each `draw` differs."""
         return self.render(name or self.policy, None, draw)
 
 
@@ -113,7 +113,7 @@ class PseudoLabels:
 
 @dataclass(frozen=True)
 class Loss:
-    """Weighted scalar terms whose sum is minimized, and detached scalars worth watching."""
+    """Weighted scalar terms whose sum is minimized, and detached scalars to log."""
 
     terms: Mapping[str, Float[Tensor, ""]]
     metrics: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Whatever the user has becomes one `Collection`."""
+"""Load images from any source into one `Collection`."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def load(
 
 
 def _check_numbers(tables: list[Table], num_labels: int | Sequence[int] | None) -> None:
-    """Refuse numbers of labels that the listed images cannot have; unreadable ones make it fewer only later.
+    """Refuse numbers of labels that the listed images cannot have; unreadable images reduce the number only later.
 
     Raises:
         DataError: A number is too small or too large.
@@ -247,7 +247,7 @@ def _decoded(
 
 
 def _flaws(flawed: list[tuple[str, str]]) -> list[str]:
-    """A sentence for each flaw of images that are used all the same, naming the first ones."""
+    """A sentence for each flaw of images that are used nevertheless, naming the first ones."""
     notes = []
     for flaw in sorted({flaw for _, flaw in flawed}):
         names = [name for name, other in flawed if other == flaw]

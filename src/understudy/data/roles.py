@@ -1,4 +1,4 @@
-"""What the place of a source among the arguments means for its rows: they train, validate, test, or have no label."""
+"""Roles of sources: the argument of a source decides whether its rows train, validate, test or are unlabeled."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _is_place(item: str | os.PathLike[str]) -> bool:
 
 
 def _is_absent(item: Any) -> bool:
-    """Whether it is a path where nothing is, and not that of an image, so that a folder or manifest is meant."""
+    """Whether it is a path that does not exist and does not end like an image: a missing folder or manifest."""
     if not isinstance(item, (str, os.PathLike)) or path_problem(item) is not None:
         return False
     path = Path(os.path.expanduser(item))
@@ -98,7 +98,7 @@ def _is_absent(item: Any) -> bool:
 
 
 def in_role(table: Table, given: Given) -> Table:
-    """The table with what its place among the arguments says about its rows.
+    """The table with the roles that its argument gives to its rows.
 
     Raises:
         DataError: All labels of held-out images come from a model.

@@ -1,4 +1,4 @@
-"""Which images train, which select among models (validation), and which only test."""
+"""The split into training images, validation images, which select models, and test images, which only measure."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def numbered_groups(groups: Ids) -> Ids:
 
 
 def drawn(labels: Ids, groups: Ids | None, quota: Ids, most: Ids, random: np.random.Generator) -> NDArray[np.bool_]:
-    """Which rows are drawn at random: of each class about the quota, and in whole groups at most so many.
+    """Which rows are drawn at random: of each class about the quota, and in whole groups at most `most`.
 
     Args:
         groups: As `numbered_groups` gives them; None where every row is alone.

@@ -167,7 +167,7 @@ def _key(names: Names, status: NDArray[np.int64], form: Form, ranges: Mapping[st
 
 
 def _open_index(folder: Path, form: Form, num_files: int) -> dict[str, Any] | None:
-    """What the finished store says of itself, or None when there is none or it is damaged."""
+    """The description of a finished store; None if it is missing or damaged."""
     try:
         index: dict[str, Any] = json.loads((folder / "index.json").read_text("utf-8"))
         size = (folder / "rows.u8").stat().st_size
@@ -183,7 +183,7 @@ def _open_index(folder: Path, form: Form, num_files: int) -> dict[str, Any] | No
 def _decode_into(
     root: Path, keys: tuple[str, str], paths: list[str], form: Form, ranges: Ranges, observe: Observe | None
 ) -> tuple[Path, dict[str, Any]]:
-    """The folder and index of a store made under a temporary name and renamed when whole, so that nobody sees less.
+    """The folder and index of a store made under a temporary name and renamed when complete.
 
     Args:
         keys: Its name when all files are 8-bit, and otherwise.
@@ -263,7 +263,7 @@ class _Files:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make a file of that size, with its room on the disk taken where the system can do so."""
+    """Create a file of that size, with its disk space allocated where the system supports it."""
     free = shutil.disk_usage(path.parent).free
     if free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -294,7 +294,7 @@ def _close_gaps(path: Path, good: NDArray[np.bool_], row_bytes: int) -> None:
 
 
 def _publish(draft: Path, folder: Path, form: Form, num_files: int) -> None:
-    """Give the finished store its name, unless another process was faster; a damaged store gives way."""
+    """Give the finished store its name, unless another process was faster; a damaged store is replaced."""
     try:
         draft.rename(folder)
     except OSError:

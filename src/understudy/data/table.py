@@ -1,4 +1,4 @@
-"""What a source says about its images before any is decoded, and how several sources become one."""
+"""The table of a source's images before any is decoded, and the union of several tables."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
 
 
 def _keys(first: Table, other: Table) -> tuple[Sequence[object], Sequence[object]]:
-    """By what the classes of two tables are matched: their names, or their numbers where only one of them has names."""
+    """The keys that match the classes of two tables: names, or numbers if only one of them has names."""
     are_numbers = all(isinstance(value, int) for value in (*first.values, *other.values))
     named = [table.classes != tuple(str(value) for value in table.values) for table in (first, other)]
     if are_numbers and named[0] != named[1]:

@@ -30,7 +30,7 @@ MAX_ATTEMPTS, RATE_CUT = 6, 0.5
 
 
 class Decisions:
-    """Decides what only the environment can tell: how to execute, how fast to progress, how to recover."""
+    """Makes the decisions that depend on the environment: execution, pace, recovery."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Decisions:
         self._execution = execution
 
     def refuse_lost_files(self, folder: RunFolder) -> None:
-        """Check that neither decisions that were already applied nor a finished result are missing.
+        """Check that no applied decision and no finished result is missing.
 
         Raises:
             RunFolderError: They are.
@@ -164,7 +164,7 @@ class Decisions:
             self.record(FirstPhaseEnded(step=now.next_step, evaluations=now.evaluations_since_best, pace=pace))
 
     def _adjust_pace(self, first_phase_ends: bool) -> None:
-        """Estimate anew how far the rest of the budget leads, where the pacer finds it is time to."""
+        """Update the estimate of progress when the pacer proposes one."""
         state, now = self._state, self._state.now
         pacer = state.pacer
         share = distributed.broadcast_object(now.spent.share_of(self._stage.budget, now.next_step))

@@ -1,4 +1,4 @@
-"""What this machine is good at: device, free cores, arithmetic type and layout, measured once per run."""
+"""Execution on this machine: device, free cores, data type and memory layout, measured once per run."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _busy_and_idle_ticks() -> tuple[int, int] | None:
 
 
 def _cores_of_container() -> int | None:
-    """The limit a container sets, rounded up."""
+    """The number of cores that a container is limited to, rounded up."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):

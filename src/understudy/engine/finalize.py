@@ -34,15 +34,15 @@ STATISTICS_ROWS, STATISTICS_BATCH = 16 * 128, 128
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trained(Brief):
-    """What a finished run leaves.
+    """The result of a finished run.
 
     Args:
         model: The classifier with averaged weights, in evaluation mode; the best ones if there is a validation set.
-        best_step: The step those weights are from.
+        best_step: The step of these weights.
         history: One line per evaluation: step, progress, mean losses and metrics, accuracy on the validation images.
         stopped: Why training ended before its budget, or an empty text.
-        rounds: One line per run of a recipe that makes several: what it was, and its figures.
-        network_name: What the classifier is called, where a recipe trained another than its stage's.
+        rounds: One record per run, for recipes that train several.
+        network_name: Name of the network, if a recipe trained another than its stage's.
     """
 
     model: nn.Module
@@ -56,7 +56,7 @@ class Trained(Brief):
     network_name: str = ""
 
     def brief(self) -> tuple[str, ...]:
-        """How long it was trained, and what it cost."""
+        """The number of steps and the cost."""
         line = f"{type(self.model).__name__} after {self.steps:,} steps, weights of step {self.best_step:,}"
         cost = f"{self.cost.cpu_s:.1f} s of processor time, {self.cost.wall_s:.1f} s on the clock"
         return tuple(filter(None, (line, cost, self.stopped)))

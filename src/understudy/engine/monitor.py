@@ -1,4 +1,4 @@
-"""What a run watches: finite losses, means over steps, accuracy on validation images, and when it stops rising."""
+"""Monitoring of a run: finite losses, means over steps, accuracy on validation images, and when it stops rising."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_PROBED = 2000
 
 
 class Monitor:
-    """Watches one state. What it finds is part of the state, so a resumed run finds the same."""
+    """Monitors one state. Its findings are part of the state, so a resumed run has the same."""
 
     def __init__(self, stage: Stage, state: TrainState) -> None:
         self._stage = stage

@@ -1,4 +1,4 @@
-"""What a network still knows of corrupted images."""
+"""Accuracy of a network on corrupted images."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ Probabilities = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Diagnostics:
-    """All that is known of a finished run beside verdict and metrics, as the report takes it.
+    """The diagnostics of a finished run for its report, beside verdict and metrics.
 
     Args:
         figures: The keys of `result.json` that are made here.
@@ -72,7 +72,7 @@ class Diagnostics:
 
 
 def diagnose(outcome: Outcome) -> Diagnostics:
-    """The diagnostics of a finished experiment; nothing that is found on test images can still change a model."""
+    """The diagnostics of a finished experiment; no result on test images affects a model."""
     outcome = outcome.with_folds_as_test()
     album = _Album(outcome.data)
     test = outcome.splits.test
@@ -102,13 +102,13 @@ def diagnose(outcome: Outcome) -> Diagnostics:
 
 @dataclass(eq=False)
 class _Album:
-    """Rows that are shown, each once, in the order in which they were asked for."""
+    """Rows whose pictures are shown, each once, in the order of request."""
 
     data: TrainingData
     places: dict[int, int] = field(default_factory=dict)
 
     def picture(self, row: int) -> int | None:
-        """The number of the row's picture; None for rows that are no images."""
+        """The number of the row's picture; None for rows that are not images."""
         if self.data.rows.dtype != torch.uint8:
             return None
         return self.places.setdefault(int(row), len(self.places))
@@ -133,7 +133,7 @@ class _Album:
 
 
 def _data(outcome: Outcome) -> dict[str, Any]:
-    """The images and what each of them was for."""
+    """The images and their roles."""
     collection, splits, num_classes = outcome.collection, outcome.splits, len(outcome.data.classes)
 
     def per_class(labels: Ids) -> list[int]:
@@ -158,7 +158,7 @@ def _data(outcome: Outcome) -> dict[str, Any]:
 
 
 def _calibration(outcome: Outcome, held: Mapping[str, Probabilities]) -> dict[str, Any]:
-    """How far the confidence on test images can be trusted; a temperature is fitted on the others."""
+    """The calibration of the confidence on test images; a temperature is fitted on validation images, if any."""
     labels, splits = outcome.collection.labels, outcome.splits
     has_validation = len(splits.validation) > 0
     return calibrate(
@@ -170,7 +170,7 @@ def _calibration(outcome: Outcome, held: Mapping[str, Probabilities]) -> dict[st
 
 
 def _robustness(outcome: Outcome) -> dict[str, Any]:
-    """What each model still knows of corrupted test images, where it was asked for."""
+    """The accuracy of each model on corrupted test images, if requested."""
     ids = outcome.splits.test
     has_trained_on_them = outcome.splits.test_source == "out of fold"
     if not outcome.job.corrupted or not len(ids) or has_trained_on_them or outcome.data.rows.dtype != torch.uint8:
@@ -220,7 +220,7 @@ def _mistakes(outcome: Outcome, album: _Album) -> list[dict[str, Any]]:
 
 
 def _neighbors(outcome: Outcome, ids: Ids, album: _Album) -> list[list[dict[str, Any]]]:
-    """For each row the labeled training rows whose features point most nearly the same way."""
+    """For each row the labeled training rows with the largest cosine similarity of features."""
     known = outcome.splits.labeled
     if not len(ids) or not len(known):
         return [[] for _ in ids]
@@ -254,7 +254,7 @@ def _neighbors(outcome: Outcome, ids: Ids, album: _Album) -> list[list[dict[str,
 
 
 def _label_errors(outcome: Outcome, album: _Album) -> list[dict[str, Any]]:
-    """Images whose given label is doubted by a model that had not seen it: held out, or of the fold left out."""
+    """Images whose label disagrees with a model not trained on them: held-out images, or those of a fold."""
     splits, held = outcome.splits, outcome.held[outcome.delivered]
     ids, where = np.concatenate([splits.test, splits.validation]), "held out"
     probabilities = np.concatenate([held["test"], held["validation"]])
@@ -290,7 +290,7 @@ def _pool_sample(outcome: Outcome) -> Ids:
 
 
 def _pool(outcome: Outcome, sample: Ids, probabilities: Probabilities) -> dict[str, Any]:
-    """How a model's predictions of unlabeled images are spread over classes and confidences."""
+    """The distribution of a model's predictions of unlabeled images over classes and confidences."""
     predicted = probabilities.argmax(-1)
     counts = np.histogram(probabilities.max(-1), _CONFIDENCE_BINS, (0.0, 1.0))[0]
     accuracy = float("nan") if outcome.hidden is None else outcome.hidden.accuracy(sample, predicted)
@@ -303,7 +303,7 @@ def _pool(outcome: Outcome, sample: Ids, probabilities: Probabilities) -> dict[s
 
 
 def _samples(outcome: Outcome, sample: Ids, probabilities: Probabilities, album: _Album) -> dict[str, Any]:
-    """A few labeled images of each class, and a few unlabeled ones with what the delivered model takes them for."""
+    """A few labeled images of each class, and a few unlabeled ones with the predictions of the delivered model."""
     labels, names, random = outcome.collection.labels, outcome.collection.names, generator("samples", outcome.job.seed)
     predicted, confidence = probabilities.argmax(-1), probabilities.max(-1)
 

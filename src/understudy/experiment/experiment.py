@@ -1,4 +1,4 @@
-"""An experiment: the images of one job, read, with its folder, its log and what its budget was spent on."""
+"""An experiment: the images of one job, with its folder, its log and its spending."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from understudy.experiment.reserve import ReportSeconds
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """A job and its images, read and ready to be trained on.
+    """A job and its images, ready for training.
 
     Args:
         name: What the images are called.
@@ -57,11 +57,11 @@ class Experiment:
 
     @property
     def budget_split(self) -> BudgetSplit:
-        """How the budget is divided."""
+        """The division of the budget among runs."""
         return BudgetSplit(self.job.budget, self.folder, self.begun, self.planning, self.spending, self.log.say)
 
     def claim(self, **more: str) -> None:
-        """Make the folder this experiment's, or make sure that it is.
+        """Claim the folder for this experiment, or check that it belongs to it.
 
         Args:
             more: What else distinguishes this experiment from others.
@@ -73,7 +73,7 @@ class Experiment:
             RunFolder(self.folder).recognize(_identity(self.job, self.collection, self.module) | more)
 
     def announce(self) -> None:
-        """Say what was made of the images."""
+        """Show the notes on the images."""
         for note in self.collection.notes:
             self.log.say(note)
         if self.collection.quarantine:
@@ -115,14 +115,14 @@ class Experiment:
         )
 
     def report_reserve_s(self, num_models: int) -> float:
-        """Seconds of a wall-clock budget that the report is expected to take; 0 where none is written."""
+        """Seconds of a wall-clock budget that the report is expected to take; 0 without a report."""
         if self.report_s is None or self.job.budget.wall_s is None:
             return 0.0
         with self.spending.part(REPORT):
             return self.report_s(num_models)
 
     def subfolder(self, name: str) -> Path | None:
-        """Where one run's files go."""
+        """The folder of one run's files."""
         return None if self.folder is None else self.folder / name
 
 

@@ -1,4 +1,4 @@
-"""A training job: every setting, the defaults that depend on the images, and what a run may then see."""
+"""A training job: every setting, the defaults that depend on the images, and the data that a run may use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SIMULATION = ("imbalance", "num_unlabeled", "unlabeled_imbalance", "unlabeled_o
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Settings):
-    """All settings of a training command, beside its images; one TOML file."""
+    """All settings of a training run except its images; one TOML file."""
 
     budget: Annotated[
         Budget,
@@ -97,7 +97,7 @@ class Job(Settings):
 
 
 class Options(dict[str, Any]):
-    """A table of options in its canonical form, as `resolve` returns it; whoever gets one need not normalize it."""
+    """A table of options in its canonical form, as `resolve` returns it; it needs no further normalization."""
 
 
 def resolve(
@@ -175,7 +175,7 @@ def _normalized(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module | None, named: str = "") -> Job:
-    """The job that a table of options asks for; what is left open is set for these images.
+    """The job of a table of options; settings left open are set for these images.
 
     Raises:
         ConfigError: An option is unknown, has the wrong type, or is outside its range.
@@ -218,7 +218,7 @@ def make_job(table: Mapping[str, Any], collection: Collection, module: nn.Module
 def as_training_data(
     collection: Collection, splits: Splits, domain: str, augmentation: Augmentation | None = None
 ) -> TrainingData:
-    """What a training run may see of a collection: no label of a held-out or unlabeled image."""
+    """The part of a collection that a training run may use: no labels of held-out or unlabeled images."""
     rows = collection.rows
     scale = None
     if not collection.is_images:
@@ -259,7 +259,7 @@ def _sized_for(method: Any, on_processor: bool, default: str = "") -> Any:
 
 
 def initial_network(job: Job, data: TrainingData) -> nn.Module:
-    """The network that the job names, with weights that depend on its seed alone."""
+    """The network of the job, with initial weights that depend on its seed alone."""
     seed_torch("initial weights", job.seed)
     return build(
         job.network,

@@ -65,15 +65,15 @@ class Repetition:
 
     @property
     def num_parts(self) -> int:
-        """Among how many runs the budget is divided; folds are followed by a final model."""
+        """The number of runs that share the budget; folds are followed by a final model."""
         return self.repeats or (self.folds + 1 if self.folds else 1)
 
     def options(self) -> dict[str, int]:
-        """The options that ask for it."""
+        """The options as a table."""
         return {name: number for name, number in dataclasses.asdict(self).items() if number}
 
     def __str__(self) -> str:
-        """What a run folder is recognized by."""
+        """The text that identifies it in a run folder."""
         return ", ".join(f"{name} {number}" for name, number in self.options().items())
 
 
@@ -158,7 +158,7 @@ def _share(experiment: Experiment, num_parts: int) -> Budget:
 
 
 def _check_tested(experiment: Experiment, count: int) -> None:
-    """Make sure that some images will test the models."""
+    """Refuse seeds that would leave no test image."""
     splits = split(hide_labels(experiment.collection, experiment.job)[0], experiment.job.seed)
     if not len(splits.test):
         raise DataError(
@@ -190,7 +190,7 @@ def _about_seeds(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _pooled(outcomes: Sequence[Outcome]) -> OutOfFold:
-    """What the models of each fold say of its images, in the order of the images."""
+    """The predictions of each fold's images by its models, in the order of the images."""
     ids = np.concatenate([outcome.splits.test for outcome in outcomes])
     order = np.argsort(ids)
     probabilities = {
@@ -256,7 +256,7 @@ def _final_roles(final: Splits) -> Splits:
 
 
 def _about_final(final: Outcome) -> str:
-    """How the final model came to be, and what is known of it."""
+    """How the final model was trained, and what is known about it."""
     how = "without" if final.method == BASELINE else "with"
     made = f"The final model was trained on all {len(final.splits.labeled):,} labels, {how} the unlabeled images"
     if not len(final.splits.test):
