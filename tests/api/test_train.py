@@ -362,7 +362,7 @@ def test_train__both_runs_are_executed_alike(monkeypatch: pytest.MonkeyPatch) ->
         measured.append(Execution(channels_last=len(measured) == 0))  # a second measurement would differ
         return measured[-1]
 
-    monkeypatch.setattr(decisions, "resolve", resolve)
+    monkeypatch.setattr(decisions, "choose_execution", resolve)
     result = us.train(few_labels(), test=images(40, 1), **QUICK | {"budget": "2cpu-s"})
     assert len(measured) == 1
     assert all(run.execution == measured[0] for run in result.runs.values())

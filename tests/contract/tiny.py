@@ -132,7 +132,7 @@ def same_execution(chunks: int = 1) -> Iterator[list[TrainState]]:
         return states[-1]
 
     with (
-        mock.patch.object(decisions, "resolve", return_value=Execution(chunks=chunks)),
+        mock.patch.object(decisions, "choose_execution", return_value=Execution(chunks=chunks)),
         mock.patch.object(fit_module, "TrainState", remember),
     ):
         yield states
