@@ -115,7 +115,7 @@ def test_suggest__is_repeatable(unlabeled: Path) -> None:
 
 def test_suggest__after_a_run_names_what_it_is_unsure_of(unlabeled: Path, run: Path) -> None:
     out = unlabeled.parent / "next.csv"
-    assert "unsure" in _cli(unlabeled, "--run", run, "--count", 6, "--out", out)
+    assert "uncertain" in _cli(unlabeled, "--run", run, "--count", 6, "--out", out)
     assert all(re.match(r"[abc] \d+ % or [abc] \d+ %, ", line["reason"]) for line in _table(out))
 
 

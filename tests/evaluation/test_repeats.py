@@ -99,5 +99,5 @@ def test_over_folds__pools_the_images() -> None:
     assert found.spreads["uda"].deviation == pytest.approx(np.std([1, 0.5], ddof=1))
     assert (found.n, found.gain.test, found.outcome, found.delivered) == ((3, 2), "McNemar", "not proven", "supervised")
     text = " ".join(found.sentences)
-    assert "of 5 labeled images, each tested by models of a fold that had not seen it," in text
+    assert "accuracy on 5 labeled images, each tested by a model that was not trained on it," in text
     assert "The models of the 2 folds share training images, so that the interval is approximate." in text

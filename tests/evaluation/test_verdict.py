@@ -110,8 +110,8 @@ def test_verdict__free_baseline_is_not_matched() -> None:
 
 def test_verdict__words_of_a_gain() -> None:
     assert _verdict(20, 2, both=78).sentences() == (
-        "The unlabeled images helped: of 100 held-out images the labels alone get 80.0 % (71.1 to 86.7) right, "
-        "labels and unlabeled images 98.0 % (93.0 to 99.4).",
+        "The unlabeled images helped: accuracy on 100 held-out images is 80.0 % (71.1 to 86.7) with the labels alone "
+        "and 98.0 % (93.0 to 99.4) with labels and unlabeled images.",
         "That is 18.0 points more (95 % interval of the difference +8.9 to +26.4 points): 20 images changed from wrong "
         "to right and 2 from right to wrong (McNemar's test, p = 0.00012).",
         "With 100 images, of which 22.0 % changed, a true gain of 13.5 points is found with a power of 80 %.",
@@ -125,14 +125,14 @@ def test_verdict__words_of_a_gain() -> None:
 @pytest.mark.parametrize(
     ("gains", "losses", "both", "words"),
     [
-        (2, 20, 78, "The unlabeled images hurt: of 100 held-out images"),
+        (2, 20, 78, "The unlabeled images hurt: accuracy on 100 held-out images"),
         (2, 20, 78, "That is 18.0 points fewer (95 % interval of the difference -26.4 to -8.9 points)"),
         (2, 20, 78, "Delivered: the model trained on the labels alone, because the unlabeled images hurt."),
         (7, 5, 60, "Not proven that the unlabeled images made a difference"),
         (0, 0, 9, "That is the same"),
         (0, 0, 5, "With 5 images not even a large gain would be likely to show; hold out more."),
         (1, 0, 90, "1 image changed from wrong to right"),
-        (900, 2, 100, "of 1,002 held-out images"),
+        (900, 2, 100, "accuracy on 1,002 held-out images"),
         (900, 2, 100, "p < 0.0001"),
     ],
 )
@@ -168,9 +168,9 @@ def test_compute_verdict__states_balanced_accuracy_of_unequal_classes() -> None:
     )
     assert found.method.balanced_interval is not None
     assert found.method.balanced_accuracy in found.method.balanced_interval
-    sentence = "Balanced accuracy, in which every class counts the same however large: the labels alone 50.0 % ("
+    sentence = "Balanced accuracy, the mean over classes, is 50.0 % ("
     assert sentence in str(found)
-    assert "labels and unlabeled images 69.4 % (" in str(found)
+    assert "and 69.4 % (" in str(found)
     assert Verdict.from_json(json.loads(json.dumps(found.to_json()))) == found
     plain = compute_verdict(held_out, baseline=BASELINE, method=METHOD)
     assert "Balanced" not in str(plain)

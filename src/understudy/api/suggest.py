@@ -254,7 +254,7 @@ def _reasons(
     """Why each image was selected."""
     found = []
     for row, size in zip(selection.rows, selection.size, strict=True):
-        stands = f"stands for {size:,} alike" if size > 1 else "like no other"
+        stands = f"represents {size:,} similar images" if size > 1 else "unlike all others"
         if probabilities is None:
             found.append(stands)
             continue
@@ -265,13 +265,13 @@ def _reasons(
 
 
 def _why(predictor: Predictor | None, num_labeled: int) -> str:
-    away = " Images that look the same as a labeled one are passed over." if num_labeled else ""
+    away = " Images similar to a labeled one are skipped." if num_labeled else ""
     if predictor is not None:
         return (
-            "Each stands for a group of images that look alike; groups of which the run is unsure come first and are "
+            "Each represents a group of similar images; groups on which the run is uncertain come first and are "
             f"smaller.{away}"
         )
-    return f"Each is the most typical image of a group of images that look alike, the largest groups first.{away}"
+    return f"Each is the most typical image of a group of similar images, the largest groups first.{away}"
 
 
 def _notes(collection: Collection, total: int, looked_at: int, num_blank: int, num_copies: int) -> tuple[str, ...]:

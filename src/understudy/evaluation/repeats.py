@@ -119,15 +119,15 @@ def over_seeds(
         # If all differences are equal there is no interval. They prove nothing, so the decision uses one up to zero.
         interval = gain.interval or Interval(min(gain.difference, 0.0), max(gain.difference, 0.0))
         decision = decide(replace(facts or Facts(method=method), interval=interval))
-    over = f"over {len(seeds)} seeds the labels alone get {_mean_words(spreads[BASELINE])} right on average"
+    over = f"mean accuracy over {len(seeds)} seeds is {_mean_words(spreads[BASELINE])} with the labels alone"
     if len(seeds) == 1:
-        alone = f"Of {n[0]:,} test images the labels alone get {percent(spreads[BASELINE].mean)} right."
+        alone = f"Accuracy on {n[0]:,} test images is {percent(spreads[BASELINE].mean)} with the labels alone."
         sentences = [*([alone] if only is None else only.sentences()), few_seeds_sentence(1), *remarks]
     elif gain is None or decision is None:
         sentences = [f"{capitalized(over)}.", _worst(spreads, "seed"), *remarks]
     else:
         other = "labels and unlabeled images" if facts is None or facts.learned_from_pool else method
-        sentences = [f"{decision.opening}: {over}, {other} {_mean_words(spreads[method])}."]
+        sentences = [f"{decision.opening}: {over} and {_mean_words(spreads[method])} with {other}."]
         sentences.append(gain_sentence(f"{method} against supervised", gain))
         if decision.outcome == "not proven" and len(seeds) < ENOUGH_SEEDS:
             sentences.append(few_seeds_sentence(len(seeds)))
@@ -162,8 +162,8 @@ def over_folds(right: Mapping[str, Sequence[NDArray[np.bool_]]], verdict: Verdic
     spreads = {name: spread_over_folds(folds) for name, folds in right.items()}
     if verdict is None:
         sentences = [
-            f"Of {sum(n):,} labeled images, each tested by the model of a fold that had not seen it, the labels alone "
-            f"get {_mean_words(spreads[BASELINE])} right.",
+            f"Accuracy on {sum(n):,} labeled images, each tested by a model that was not trained on it, is "
+            f"{_mean_words(spreads[BASELINE])} with the labels alone.",
             f"The models of the {len(n)} folds share training images, so that the interval is approximate.",
         ]
     else:

@@ -202,11 +202,11 @@ def _answer(verdict: Verdict) -> tuple[str, ...]:
     change = "the same" if paired.difference == 0 else f"{points(paired.difference)} {_more(paired.difference)}"
     images = "held-out images"
     if verdict.folds:
-        images = "labeled images, each tested by models of a fold that had not seen it,"
+        images = "labeled images, each tested by a model that was not trained on it,"
     return (
-        f"{opening(verdict.outcome, verdict.facts)}: of {paired.n:,} {images} the labels alone get "
-        f"{_share(baseline.accuracy, baseline.interval)} right, {both} "
-        f"{_share(method.accuracy, method.interval)}.",
+        f"{opening(verdict.outcome, verdict.facts)}: accuracy on {paired.n:,} {images} is "
+        f"{_share(baseline.accuracy, baseline.interval)} with the labels alone and "
+        f"{_share(method.accuracy, method.interval)} with {both}.",
         f"That is {change} (95 % interval of the difference {interval_words(paired.interval)} points): "
         f"{paired.gains} {changed} from wrong to right and {paired.losses} from right to wrong "
         f"(McNemar's test, {p_equals(paired.p_value)}).",
@@ -220,10 +220,7 @@ def _balanced_sentence(baseline: Candidate, method: Candidate, name: str) -> tup
         return ()
     alone = _share(baseline.balanced_accuracy, baseline.balanced_interval)
     both = _share(method.balanced_accuracy, method.balanced_interval)
-    return (
-        "Balanced accuracy, in which every class counts the same however large: "
-        f"the labels alone {alone}, {name} {both}.",
-    )
+    return (f"Balanced accuracy, the mean over classes, is {alone} with the labels alone and {both} with {name}.",)
 
 
 def power_sentence(n: int, discordance: float, gain: float | None) -> str:
