@@ -60,9 +60,10 @@ calls = 0
 def count(frame, event, argument):
     global calls
     code = frame.f_code
-    calls += event == "call" and code.co_name == "parse" and code.co_filename.endswith("budget.py")
+    is_parse = event == "call" and code.co_name == "parse" and code.co_filename.endswith("budget.py")
+    calls += is_parse and any(isinstance(value, str) for value in frame.f_locals.values())  # not a Budget already
 sys.setprofile(count)
-sys.argv = ["understudy", "train", "digits", "--labels", "40", "--budget", "2steps", "--no-plan", "--out", "run"]
+sys.argv = "understudy train digits --set num_labels=40 --budget 2steps --no-plan --out run".split()
 from understudy.cli.main import main
 try:
     main()
