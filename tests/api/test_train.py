@@ -251,7 +251,7 @@ def test_train__stopped_in_any_phase_names_the_folder(
     module = {"fit": "understudy.experiment.run", "page_of": "understudy.api.result"}.get(phase, "understudy.api.train")
     with monkeypatch.context() as patch:
         patch.setattr(f"{module}.{phase}", stop)
-        saved = rf"^stopped; everything is saved in {run}, repeat the call to go on$"
+        saved = rf"^stopped; everything is saved in {run}, repeat the call to continue$"
         unsaved = "^stopped before anything was saved; repeat the call to begin again$"
         with pytest.raises(us.Interrupted, match=unsaved if phase == "load" else saved):
             call(run)
@@ -260,7 +260,7 @@ def test_train__stopped_in_any_phase_names_the_folder(
                 call(None)
     capsys.readouterr()
     call(run)
-    assert capsys.readouterr().out.count(f"going on with the run in {run}\n") == (phase == "fit")
+    assert capsys.readouterr().out.count(f"continuing the run in {run}\n") == (phase == "fit")
 
 
 def test_train__folder_of_a_run_without_images(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_train__folder_of_a_run_without_images(tmp_path: Path) -> None:
     ):
         us.train(folder=run)
     (run / "request.json").write_text("{}")
-    with pytest.raises(us.UserError, match=f"holds a run; go on with: understudy train --resume {run}, or give"):
+    with pytest.raises(us.UserError, match=f"holds a run; continue with: understudy train --resume {run}, or give"):
         us.train(folder=run)
 
 

@@ -83,7 +83,9 @@ def test_fit__goes_on_without_compiling_where_torch_compile_fails(fails: str, mo
     with pytest.warns(UnderstudyWarning) as notes:
         found = fit(stage(FixMatch(), compile="on"))
     sentence = "torch.compile failed (RuntimeError: Failed to find C compiler. Please specify via CC environment "
-    assert [str(note.message) for note in notes] == [f"{sentence}variable.); training goes on without it, only slower"]
+    assert [str(note.message) for note in notes] == [
+        f"{sentence}variable.); training continues without it, only slower"
+    ]
     assert not found.execution.compiled
     assert all(map(torch.equal, found.model.state_dict().values(), eager.model.state_dict().values()))
 

@@ -174,7 +174,7 @@ def failing(function: Any, at: set[int]) -> Any:
     return call
 
 
-FULL = r"the disk that holds .* is full \(\d+ MB free\); make room and repeat the command, it goes on from the last"
+FULL = r"the disk that holds .* is full \(\d+ MB free\); make room and repeat the command, it continues from the last"
 
 
 def disk_filler() -> Stage:

@@ -146,13 +146,13 @@ def test_sentence__words() -> None:
     single = learning_curve({n: [1 - float(error(n))] for n in (40, 100, 250)})
     assert single is not None
     assert single.sentence(100) == (
-        "100 more labels would buy about 1.2 points, if the curve goes on as it does from 40 to 250 labels."
+        "100 more labels would buy about 1.2 points, if the curve continues as it does from 40 to 250 labels."
     )
     gain, interval = noisy(3).more(100)  # type: ignore[misc]
     assert interval is not None
     assert noisy(3).sentence(100) == (
         f"100 more labels would buy about {100 * gain:.1f} points (95 % interval {100 * interval.low:.1f} to "
-        f"{100 * interval.high:.1f}), if the curve goes on as it does from 40 to 250 labels."
+        f"{100 * interval.high:.1f}), if the curve continues as it does from 40 to 250 labels."
     )
     assert noisy(3).sentence(1).startswith("1 more label would buy about")
 

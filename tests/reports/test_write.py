@@ -201,7 +201,7 @@ def test_write_report__errors_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds neither a training run nor a comparison"):
         write_report([tmp_path])
     write_json(tmp_path / "identity.json", {"format": 1, "kind": "comparison"})
-    with pytest.raises(RunFolderError, match=r"has not ended; understudy compare --resume .* goes on"):
+    with pytest.raises(RunFolderError, match=r"has not ended; understudy compare --resume .* continues it"):
         write_report([tmp_path])
     write_json(tmp_path / "identity.json", {"format": 1})
     with pytest.raises(RunFolderError, match="has not been evaluated once yet"):

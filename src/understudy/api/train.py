@@ -206,7 +206,7 @@ def _train(arguments: Arguments, begun: Cost) -> Result:
     experiment, folder = setup.experiment, arguments.path
     experiment.claim(repeats=str(repetition))
     if was_begun and folder is not None and not (folder / "result.json").exists():
-        experiment.log.watch.message(f"going on with the run in {folder}")
+        experiment.log.watch.message(f"continuing the run in {folder}")
     experiment.announce()
     resumed = bool(experiment.budget_split.granted())
     plan: Plan | None = None
@@ -296,4 +296,4 @@ def _stopped(folder: str | Path | None) -> Interrupted:
         return Interrupted("stopped; nothing is saved, since no folder was given")
     if not (Path(folder) / IDENTITY).exists():
         return Interrupted("stopped before anything was saved; repeat the call to begin again")
-    return Interrupted(f"stopped; everything is saved in {folder}, repeat the call to go on")
+    return Interrupted(f"stopped; everything is saved in {folder}, repeat the call to continue")

@@ -92,5 +92,5 @@ class Arguments:
 def _no_images_for(folder: Path) -> DataError:
     """The error for a call that only names the folder of a run, which does not hold the images."""
     from_command_line = (folder / "request.json").exists()
-    way = f"go on with: understudy train --resume {folder}" if from_command_line else "repeat the call that began it"
+    way = f"continue with: understudy train --resume {folder}" if from_command_line else "repeat the call that began it"
     return DataError(f"no images were given, and {folder} holds a run; {way}, or give images and a new folder")

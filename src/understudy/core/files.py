@@ -64,7 +64,7 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
             free = _free_bytes(folder)
             raise UserError(
                 f"the disk that holds {folder} is full ({free / 1e6:.0f} MB free); make room and repeat the command, "
-                "it goes on from the last checkpoint"
+                "it continues from the last checkpoint"
             ) from None
         refusals = (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError, IsADirectoryError)
         if error.errno == errno.EROFS or isinstance(error, refusals):

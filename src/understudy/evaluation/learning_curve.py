@@ -88,7 +88,7 @@ class LearningCurve:
             percent = f"{100 * interval.level:.0f} %"
             between = f" ({percent} interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
         return (
-            f"{labels} would buy about {100 * gain:.1f} points{between}, if the curve goes on as it does from "
+            f"{labels} would buy about {100 * gain:.1f} points{between}, if the curve continues as it does from "
             f"{first:,} to {last:,} labels."
         )
 

@@ -188,7 +188,7 @@ class Networks(nn.Module):
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         warnings.warn(
-            f"torch.compile failed ({reason}); training goes on without it, only slower",
+            f"torch.compile failed ({reason}); training continues without it, only slower",
             UnderstudyWarning,
             stacklevel=2,
         )

@@ -89,7 +89,7 @@ def read(folder: Path) -> Record:
     if (folder / "identity.json").exists():
         if _json(folder / "identity.json").get("kind") == "comparison":
             raise RunFolderError(
-                f"the comparison in {folder} has not ended; understudy compare --resume {folder} goes on with it"
+                f"the comparison in {folder} has not ended; understudy compare --resume {folder} continues it"
             )
         raise RunFolderError(f"the run in {folder} has not been evaluated once yet; wait a little, or resume it")
     raise RunFolderError(f"{folder} holds neither a training run nor a comparison; name a folder of one of them")
