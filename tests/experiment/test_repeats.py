@@ -229,9 +229,17 @@ def test_train__another_number_of_folds_is_another_run(folded: tuple[us.Result, 
         us.train(few_labels(known=24), folder=folder, folds=4, **FAST)
 
 
+def test_result__of_folds_shows_itself(folded: tuple[us.Result, Path]) -> None:
+    result, _ = folded
+    assert set(result.run_metrics) - set(result.runs), "a run of the folds alone"
+    for name in result.run_metrics:
+        assert f"{name}: " in repr(result)
+        assert f"{name}: " in result._repr_html_()
+
+
 def test_report__renders(folded: tuple[us.Result, Path], tmp_path: Path) -> None:
     result, _ = folded
     text = result.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Over 3 folds" in text
-    assert "labeled images, each tested by models of a fold that had not seen it" in text
+    assert "labeled images, each tested by a model that was not trained on it" in text
     assert (tmp_path / "figures" / "report-repeats.svg").exists()

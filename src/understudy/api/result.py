@@ -16,7 +16,7 @@ from understudy.api.evaluate import measured
 from understudy.core.arguments import check
 from understudy.core.brief import Brief
 from understudy.core.files import FORMAT
-from understudy.core.text import percent
+from understudy.core.text import counted, percent
 from understudy.data.split import Splits
 from understudy.engine.finalize import Trained
 from understudy.evaluation.metrics import Metrics, measure
@@ -81,8 +81,9 @@ class Result(Brief):
     def brief(self) -> tuple[str, ...]:
         """The verdict, the accuracy of each model, and the folder."""
         first = self.verdict.sentences()[0] if self.repeats is None else self.repeats.sentences[0]
-        models = (
-            f"{name}: {percent(metrics.accuracy)} of {metrics.n:,} held-out images, {self.runs[name].steps:,} steps"
+        steps = {name: f", {counted(run.steps, 'step')}" for name, run in self.runs.items()}
+        models = (  # of folds, a run may be measured that was not trained on all labels in the end
+            f"{name}: {percent(metrics.accuracy)} of {counted(metrics.n, 'held-out image')}{steps.get(name, '')}"
             for name, metrics in self.run_metrics.items()
         )
         where = "not saved" if self.folder is None else f"saved in {self.folder}, with report.html"
