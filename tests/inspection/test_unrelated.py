@@ -183,3 +183,15 @@ def test_train__filters_the_pool_once_with_the_planner_on(
     understudy.train(pair, budget="2steps", folder=tmp_path / "run", filter_pool=True, quiet=True, **options)
     assert len(calls) == times
     assert len(list((tmp_path / "run").rglob(unrelated.RECORD))) == times
+
+
+def test_compare__filters_the_pool_of_every_run(mixed: tuple[Collection, np.ndarray], tmp_path: Path) -> None:
+    """Each run has labels of its own, so what is unlike them is found anew."""
+    collection, _ = mixed
+    pair, folder = (collection.rows.numpy(), collection.labels), tmp_path / "compared"
+    asked = {"methods": "pseudo_label", "seeds": 1, "budget": "2steps", "jobs": 1, "quiet": True}
+    compared = understudy.compare(pair, folder=folder, filter_pool=True, **asked)
+    whole = understudy.compare(pair, **asked)
+    sizes = [[run.figures.num_unlabeled for run in each.runs if run.figures] for each in (compared, whole)]
+    assert len(sizes[0]) == 2
+    assert max(sizes[0]) < min(sizes[1])
