@@ -126,7 +126,7 @@ def test_compare__prints_plan_runs_tables_and_sentences(finished: tuple[Path, Ou
     assert "6 labels, 2 seeds of 10steps per run; in % of 4 test images" in lines
     assert any(line.startswith("supervised ") and " - " in line for line in lines)
     assert "4 of 24 labeled images, a fifth of each class, were set aside for testing" in finished[1].out
-    assert "6 and 10 labels leave no validation images, so nothing is chosen" in finished[1].out
+    assert "6 and 10 labels leave no validation images, so no method is selected" in finished[1].out
     assert "\x1b" not in finished[1].out
 
 

@@ -125,7 +125,7 @@ def test_gain_sentence__of_a_single_test_says_nothing_of_correction() -> None:
 
 def test_few_seeds_sentence__of_one_and_of_several() -> None:
     assert few_seeds_sentence(1).startswith("One seed shows no spread between seeds")
-    assert few_seeds_sentence(3).startswith("With 3 seeds only a difference that is large beside their spread")
+    assert few_seeds_sentence(3).startswith("With 3 seeds only a difference that is large compared with their spread")
 
 
 def test_seeds_sentence__says_what_is_drawn() -> None:

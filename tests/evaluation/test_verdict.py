@@ -114,11 +114,11 @@ def test_verdict__words_of_a_gain() -> None:
         "and 98.0 % (93.0 to 99.4) with labels and unlabeled images.",
         "That is 18.0 points more (95 % interval of the difference +8.9 to +26.4 points): 20 images changed from wrong "
         "to right and 2 from right to wrong (McNemar's test, p = 0.00012).",
-        "With 100 images, of which 22.0 % changed, a true gain of 13.5 points is found with a power of 80 %.",
+        "With 100 images, of which 22.0 % changed, a true gain of 13.5 points would be detected with a power of 80 %.",
         "Both trainings cost the same within 5 %: supervised 100 s of processor time (2,000 steps), "
         "softmatch 103 s of processor time (900 steps).",
         "Delivered: the model trained with the unlabeled images.",
-        "The verdict speaks of these two models.",
+        "The verdict applies to these two models only.",
     )
 
 

@@ -60,7 +60,7 @@ def test_learn_architecture__twice_the_time_twice_the_views(rates: dict[Any, flo
 @pytest.mark.parametrize(
     ("shape", "budget", "network", "why"),
     [
-        ((3, 32, 32), Budget(steps=50), "resnet_small", "a budget of steps promises equal runs"),
+        ((3, 32, 32), Budget(steps=50), "resnet_small", "runs with a budget of steps must be reproducible"),
         ((3, 32, 32), Budget(cpu_s=5), "resnet_small", "a budget of 5 cpu-s is too short to plan in"),
         ((7,), Budget(steps=50), "mlp", "the rows are vectors"),
     ],

@@ -109,7 +109,7 @@ def test_learn_optimization__no_clock_no_range_test() -> None:
     found = learned(own(), allowance=PlanningBudget(Budget(steps=10)))
     assert found.lr is not None
     assert found.lr.how == "rule"
-    assert "no range test, since a budget of steps" in found.lr.reason
+    assert "no range test, since runs with a budget of steps" in found.lr.reason
 
 
 def test_learn_optimization__what_was_asked_stays() -> None:

@@ -217,11 +217,8 @@ def test_planner__knobs_without_a_name_are_those_of_the_default_method() -> None
 def test_planner__budgets_of_steps_follow_rules_alone() -> None:
     one, two = (us.plan(IMAGES, test=TEST, budget="30steps") for _ in range(2))
     assert one.choices == two.choices
-    assert one.note == "a budget of steps promises equal runs, so no clock may decide"
-    assert (
-        one.summary
-        == "Nothing was timed or tried, since a budget of steps promises equal runs, so no clock may decide."
-    )
+    assert one.note == "runs with a budget of steps must be reproducible"
+    assert one.summary == "Nothing was timed or tried, since runs with a budget of steps must be reproducible."
 
 
 def test_planner__a_budget_too_short_to_plan_in_says_so() -> None:

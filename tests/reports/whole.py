@@ -46,7 +46,7 @@ def run_record(
     verdict |= {
         "baseline": {"name": "supervised", "accuracy": shares["supervised"]},
         "method": {"name": "fixmatch", "accuracy": shares["fixmatch"]},
-        "sentences": ["The unlabeled images helped: so and so.", "The verdict speaks of these two models."],
+        "sentences": ["The unlabeled images helped: so and so.", "The verdict applies to these two models only."],
         "smallest_gain": 0.02,
         "delivered": "method",
         "reason": "Delivered: the model trained with the unlabeled images.",

@@ -146,7 +146,7 @@ def _ranks(comparison: ComparisonResult) -> list[str]:
 
 
 def _choices(comparison: ComparisonResult) -> list[str]:
-    """What the validation images select, or why nothing is chosen; never by the test images."""
+    """What the validation images select, or why no method is selected; never by the test images."""
     lines, without = [], []
     for count in comparison.num_labels:
         scored = [
@@ -158,7 +158,7 @@ def _choices(comparison: ComparisonResult) -> list[str]:
         if not scored:
             without.append(count)
         elif chosen is None:
-            lines.append(f"With {labels_text(count)} nothing is chosen, since no method finished every seed.")
+            lines.append(f"With {labels_text(count)} no method is selected, since none finished every seed.")
         else:
             scores = ", ".join(f"{summary.method} {percent(summary.validation_accuracy or 0.0)}" for summary in scored)
             lines.append(f"With {labels_text(count)} the validation images select {chosen} ({scores}).")
@@ -168,8 +168,7 @@ def _choices(comparison: ComparisonResult) -> list[str]:
         )
         what = f"{numbers} labels leave" if without[0] else "The labels given leave"
         lines.append(
-            f"{what} no validation images, so nothing is chosen: "
-            "the method that looks best on the test images would be flattered by them."
+            f"{what} no validation images, so no method is selected: a selection by test accuracy would be biased."
         )
     return lines
 

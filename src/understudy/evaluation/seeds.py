@@ -182,7 +182,10 @@ def few_seeds_sentence(num_seeds: int) -> str:
             "One seed shows no spread between seeds: there is no interval over seeds, and a test on its images "
             "compares these models only. Another seed may reverse the result; use more seeds."
         )
-    return f"With {num_seeds} seeds only a difference that is large beside their spread can be proven; use more seeds."
+    return (
+        f"With {num_seeds} seeds only a difference that is large compared with their spread can be proven; use more "
+        "seeds."
+    )
 
 
 def seeds_sentence(num_test: int, *, draws_labels: bool, draws_network: bool, draws_test: bool) -> str:

@@ -90,7 +90,7 @@ class Verdict:
 
     def sentences(self) -> tuple[str, ...]:
         """The verdict in words, the answer first."""
-        scope = "The verdict speaks of these two models."
+        scope = "The verdict applies to these two models only."
         if self.folds:
             scope = f"The models of the {self.folds} folds share training images, so that the interval is approximate."
         return (*_answer(self), _cost_sentence(self), self.reason, scope)
@@ -228,8 +228,8 @@ def power_sentence(n: int, discordance: float, gain: float | None) -> str:
     if gain is None:
         return f"With {n} images not even a large gain would be likely to show; hold out more."
     return (
-        f"With {n:,} images, of which {percent(discordance)} changed, a true gain of {points(gain)} is found with a "
-        "power of 80 %."
+        f"With {n:,} images, of which {percent(discordance)} changed, a true gain of {points(gain)} would be "
+        "detected with a power of 80 %."
     )
 
 

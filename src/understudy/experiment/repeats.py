@@ -78,7 +78,7 @@ class Repetition:
 
 
 def train_seeds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome, Repeats]:
-    """The first seed's run, with the kind of model that all seeds together speak for, and the statistics of all.
+    """The first seed's run, with the kind of model that all seeds together favor, and the statistics of all.
 
     Args:
         keep: Called with the run of each seed, to save it.
@@ -112,7 +112,7 @@ def train_seeds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome
     delivered = method if repeats.delivered == "method" else BASELINE
     verdict = first.verdict
     if verdict is not None and count > 1:
-        reason = f"Delivered: what all {count} seeds speak for, which is the model of {delivered}."
+        reason = f"Delivered: what all {count} seeds favor, the model of {delivered}."
         verdict = dataclasses.replace(verdict, delivered=repeats.delivered, reason=reason)
     whole = dataclasses.replace(experiment, log=first.experiment.log)
     return dataclasses.replace(first, experiment=whole, verdict=verdict, delivered=delivered), repeats
@@ -142,7 +142,7 @@ def train_folds(experiment: Experiment, count: int, keep: Keep) -> tuple[Outcome
     verdict = _verdict(experiment, outcomes, out_of_fold)
     repeats = over_folds({name: [outcome.right(name) for outcome in outcomes] for name in outcomes[0].runs}, verdict)
     name = outcomes[0].method if repeats.delivered == "method" else BASELINE
-    experiment.log.say("Final model, of the kind that the folds speak for:")
+    experiment.log.say("Final model, of the kind that the folds favor:")
     last = run_experiment(experiment.within(share), _final_roles(final), only=name)
     remark = _about_final(last)
     repeats = dataclasses.replace(repeats, sentences=(*repeats.sentences, remark))
@@ -252,7 +252,9 @@ def _final_roles(final: Splits) -> Splits:
     """The roles for the final model, with a sentence of its own where no image is left to test it."""
     if len(final.test):
         return final
-    return dataclasses.replace(final, note=f"All {len(final.labeled):,} labels train; the folds were the test.")
+    return dataclasses.replace(
+        final, note=f"All {len(final.labeled):,} labels are used for training; the folds served as the test."
+    )
 
 
 def _about_final(final: Outcome) -> str:

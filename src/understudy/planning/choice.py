@@ -68,7 +68,7 @@ class PlanningBudget:
     def refusal(self) -> str:
         """The reason why nothing can be measured or tried; an empty text if it can."""
         if not self.budget.is_timed:
-            return "a budget of steps promises equal runs, so no clock may decide"
+            return "runs with a budget of steps must be reproducible"
         if self.whole_s < MIN_S:
             return f"a budget of {self.budget} is too short to plan in"
         return ""
